@@ -1,0 +1,197 @@
+//! Errors as people and programs see them: a stable code, a sentence, a hint and an exit code.
+//! No message may contain a token, a code, a state or a response body.
+
+use std::fmt;
+
+/// `Result` with this crate's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// A failure with a stable code. Callers branch on [`Error::code`], never on the text.
+pub struct Error {
+    code: ErrorCode,
+    message: String,
+    hint: Option<String>,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl Error {
+    /// A failure with the code's own hint.
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+            hint: None,
+            source: None,
+        }
+    }
+
+    /// Replaces the code's general hint by one for this case.
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Keeps the cause. It must not contain a secret either.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// The stable code.
+    pub fn code(&self) -> ErrorCode {
+        self.code
+    }
+
+    /// What happened: lower case, without a full stop.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// What to do next: a sentence.
+    pub fn hint(&self) -> &str {
+        self.hint.as_deref().unwrap_or(self.code.hint())
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.message)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}: {}", self.code.as_str(), self.message)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}
+
+macro_rules! error_codes {
+    ($($variant:ident, $text:literal, $exit:literal, $hint:literal;)*) => {
+        /// Every failure that Kalit can report. Codes are never reused; `docs/errors.md` lists them.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum ErrorCode {
+            $(#[doc = concat!("`", $text, "`, exit code ", stringify!($exit), ".")] $variant,)*
+        }
+
+        impl ErrorCode {
+            /// All codes, in the order of the table.
+            pub const ALL: &[ErrorCode] = &[$(ErrorCode::$variant,)*];
+
+            /// The stable dotted name.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(ErrorCode::$variant => $text,)* }
+            }
+
+            /// The exit code of the CLI (sysexits where one fits).
+            pub const fn exit_code(self) -> u8 {
+                match self { $(ErrorCode::$variant => $exit,)* }
+            }
+
+            /// What to do next, in general.
+            pub const fn hint(self) -> &'static str {
+                match self { $(ErrorCode::$variant => $hint,)* }
+            }
+        }
+    };
+}
+
+error_codes! {
+    Usage, "usage", 64, "Run `kalit --help` to see the commands and their flags.";
+    AgentUnknown, "agent.unknown", 64, "Run `kalit agents list` to see the agents of this installation.";
+    ProfileUnknown, "profile.unknown", 64, "Run `kalit list` to see the profile ids.";
+    ProfileInherited, "profile.inherited", 77, "Switch in the main agent, or sign in separately for this agent.";
+    ProfileExists, "profile.exists", 65, "Choose another profile id with --profile-id.";
+    ProfileInUseElsewhere, "profile.identity_mismatch", 65, "You signed in as a different person: choose another profile id, or sign in with the right account.";
+    ProfileNotRefreshable, "profile.not_refreshable", 65, "This credential does not renew: sign in again or paste a new one before it ends.";
+    ProviderUnknown, "provider.unknown", 64, "Run `kalit providers list` to see the providers, or add a manifest.";
+    ProviderManifestInvalid, "provider.manifest_invalid", 65, "Correct the manifest file; docs/providers.md describes every field.";
+    ProviderManifestUntrusted, "provider.manifest_untrusted", 77, "Read the manifest, then run `kalit providers trust <file>`.";
+    ProviderFlowUnsupported, "provider.flow_unsupported", 64, "Use the command for this provider's kind of login: `kalit providers list` names it.";
+    ConfirmationNeeded, "confirmation.needed", 64, "Add --yes: this cannot be undone.";
+    StoreUnparsable, "store.unparsable", 65, "Nothing was changed. Repair the file by hand or restore a copy; `kalit doctor` lists Kalit's sealed copies.";
+    StoreTooLarge, "store.too_large", 65, "Nothing was changed. A credential store of this size is not OpenClaw's: look at the file.";
+    StoreWrongShape, "store.wrong_shape", 65, "Nothing was changed. A field has a type that OpenClaw does not write: look at the file.";
+    StoreDuplicateKeys, "store.duplicate_keys", 65, "Nothing was changed. Remove the key that stands twice from the file.";
+    StoreNotAFile, "store.not_a_file", 65, "Nothing was changed. Something else stands where OpenClaw keeps its store: move it away.";
+    StoreUnreadable, "store.unreadable", 77, "Make the file readable for this user: it must belong to you, mode 0600.";
+    StoreSymlink, "store.symlink", 77, "Let the link point to a file of yours in a directory of yours, or replace it by the file itself.";
+    StoreWriteFailed, "store.write_failed", 73, "Nothing was changed. Check free space and permissions of the directory, then try again.";
+    StoreChanged, "store.changed", 75, "Another program wrote at the same moment: try again.";
+    StoreUnconfirmed, "store.unconfirmed", 73, "The file does not hold what was written: run `kalit status` and try again.";
+    StoreEncrypted, "store.encrypted", 77, "This login is kept in OpenClaw's encrypted side file: run `openclaw doctor --fix`.";
+    ConfigUnparsable, "config.unparsable", 65, "Correct openclaw.json: comments and trailing commas are allowed, other mistakes are not.";
+    ConfigUnreadable, "config.unreadable", 77, "Make openclaw.json readable for this user.";
+    ConfigInclude, "config.include", 65, "Correct the $include in openclaw.json.";
+    ConfigVariable, "config.variable", 65, "Set the environment variable that openclaw.json names, for Kalit as well.";
+    StateDirMissing, "state_dir.missing", 65, "Install OpenClaw, set OPENCLAW_STATE_DIR, or name the directory with --state-dir.";
+    EraSqlite, "era.sqlite", 77, "This installation is managed by OpenClaw 2026.6.5 or later: use OpenClaw's own commands.";
+    EraMixed, "era.mixed", 77, "JSON and SQLite stores lie side by side: run `openclaw doctor --fix`, then look again.";
+    PidsUntrusted, "lock.pids_untrusted", 77, "OpenClaw seems to run in another container: if it does not, set \"trustPids\": true in Kalit's settings.";
+    LockBusy, "lock.busy", 75, "Wait for the other program, then try again; `kalit doctor` names who holds the lock.";
+    LockBroken, "lock.broken", 75, "The lock was taken over while it was held: run `kalit status` and try again.";
+    LockFailed, "lock.failed", 73, "Check free space and permissions of the directory.";
+    RefreshShared, "refresh.shared", 77, "Another program holds the same login. Sign in separately for OpenClaw, then each renews its own.";
+    RefreshSignedOut, "refresh.signed_out", 69, "Sign in again.";
+    RefreshUnknown, "refresh.unknown", 69, "The answer was lost. Kalit tries once more after a minute.";
+    RefreshTransient, "refresh.transient", 69, "The provider could not be reached or is out of order: nothing was lost, Kalit tries again.";
+    RefreshClient, "refresh.client_rejected", 69, "The provider no longer accepts this client: update Kalit. Signing in again will not help.";
+    RefreshRejected, "refresh.request_rejected", 69, "The provider refused the request itself: repair the profile or sign in again.";
+    NetworkUnreachable, "network.unreachable", 69, "Check the network connection and the proxy settings.";
+    NetworkTls, "network.tls", 69, "The server's certificate is not trusted: a proxy may intercept the connection. Check the system's certificates.";
+    NetworkCaptive, "network.captive", 69, "A login page answered instead of the provider: sign in to the Wi-Fi first.";
+    NetworkBlocked, "network.blocked", 69, "The provider blocks this network: check VPN and proxy.";
+    ProviderRegion, "provider.region", 69, "The provider does not serve this region.";
+    ProviderOutOfOrder, "provider.out_of_order", 69, "The provider is out of order: try again later.";
+    ProviderRateLimited, "provider.rate_limited", 69, "Too many requests: wait a little.";
+    ProviderAnswerMalformed, "provider.malformed_answer", 69, "The answer was not what a token endpoint sends: try again later.";
+    ClockSkew, "clock.skew", 69, "Check this machine's clock: it differs from the provider's.";
+    LoginPortBusy, "login.port_busy", 75, "Close the program that holds the port, or paste the address of the last page.";
+    LoginCancelled, "login.cancelled", 69, "Start the sign-in again when you are ready.";
+    LoginTimeout, "login.timeout", 69, "Start the sign-in again and finish it within five minutes.";
+    LoginDenied, "login.denied", 69, "The provider refused the sign-in: try again, or ask your workspace's administrator.";
+    LoginEntitlement, "login.entitlement", 69, "Codex is not enabled for this workspace: ask the workspace's administrator.";
+    LoginStateMismatch, "login.state_mismatch", 65, "That address belongs to another sign-in: use the page that this sign-in opened.";
+    LoginIssuerMismatch, "login.issuer_mismatch", 65, "The answer came from another authorization server: start again.";
+    LoginPasteUnusable, "login.paste_unusable", 65, "Paste the whole address of the last page; it begins with http://localhost and contains code=.";
+    LoginExchangeFailed, "login.exchange_failed", 69, "The provider did not accept the sign-in: start again.";
+    LoginIdentityMissing, "login.identity_missing", 69, "The provider's answer does not say who signed in: start again.";
+    BrowserFailed, "browser.failed", 69, "Copy the link and open it in a browser yourself.";
+    SecretPrefix, "secret.prefix", 65, "Check that you copied the right kind of secret for this provider.";
+    SecretTooShort, "secret.too_short", 65, "Copy the whole secret.";
+    SecretWhitespace, "secret.whitespace", 65, "The secret contains a space or a line break: copy it in one piece.";
+    SecretEmpty, "secret.empty", 65, "Give the secret on standard input, one line.";
+    ImportNothing, "import.nothing", 65, "There is no legacy credential file in this state directory.";
+    ImportStale, "import.stale", 65, "The legacy copy is older than what the store holds: sign in instead.";
+    VaultFailed, "vault.failed", 73, "Check free space and permissions of Kalit's data directory.";
+    VaultUnreadable, "vault.unreadable", 70, "Kalit's own file cannot be read: `kalit doctor` names it.";
+    SettingsUnparsable, "settings.unparsable", 65, "Correct Kalit's settings.json, or move it away to start with the defaults.";
+    OpenClawMissing, "openclaw.missing", 69, "Install OpenClaw, or run the printed command where it is installed.";
+    OpenClawFailed, "openclaw.failed", 69, "OpenClaw's own command failed: run it by hand to see why.";
+    OrderOverridden, "order.overridden", 77, "Change what overrides the order, then try again.";
+    OrderInvalid, "order.invalid", 65, "Name profiles of this provider that exist in this agent's store.";
+    AlreadyRunning, "scheduler.already_running", 75, "Another Kalit already renews this installation.";
+    TrayUnavailable, "tray.unavailable", 69, "This desktop shows no tray icons: Kalit works in its window.";
+    Internal, "internal", 70, "This is a mistake in Kalit: please report it with `kalit doctor`.";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_unique_and_every_hint_is_a_sentence() {
+        let mut seen = std::collections::BTreeSet::new();
+        for code in ErrorCode::ALL {
+            assert!(seen.insert(code.as_str()), "{} twice", code.as_str());
+            assert!(code.hint().ends_with('.'), "{}: {}", code.as_str(), code.hint());
+        }
+    }
+}

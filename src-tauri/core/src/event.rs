@@ -1,0 +1,52 @@
+//! What happens to accounts, as `kalit watch --json` prints it and the history keeps it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+use crate::ids::{AgentId, ProfileId};
+
+/// One event. `installation` is the canonical state directory.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Event {
+    pub schema: u32,
+    #[serde(rename = "type")]
+    pub kind: EventKind,
+    pub at: Timestamp,
+    pub installation: String,
+    pub agent: Option<AgentId>,
+    pub profile_id: Option<ProfileId>,
+    /// Fingerprint (16 hex) of the generation concerned.
+    pub generation: Option<String>,
+    /// A stable word: the provider's code, an error code, or who did it.
+    pub cause: Option<String>,
+    /// One sentence for people, free of secrets.
+    pub text: String,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum EventKind {
+    /// The engine watches this installation.
+    Started,
+    SignedIn,
+    /// Kalit rotated the generation.
+    Refreshed,
+    /// Another program rotated it.
+    Adopted,
+    RefreshFailed,
+    SignedOut,
+    OpenclawRefused,
+    NotRenewed,
+    Vanished,
+    Switched,
+    OrderChanged,
+    Added,
+    Removed,
+    Imported,
+    /// A newer generation was put back over a stale one.
+    Repaired,
+    StoreUnreadable,
+    StoreReadable,
+    Changed,
+}

@@ -1,0 +1,26 @@
+//! Everything Kalit does that is not a shell: reading and writing OpenClaw's credential store
+//! under its own locks, signing in, refreshing, deciding which account is used and why.
+//!
+//! This crate must never name a GUI toolkit, print, read the process environment or the wall
+//! clock on its own: those come in as [`environment::Environment`] and [`clock::Clock`].
+
+pub mod broker;
+pub mod clock;
+pub mod environment;
+pub mod error;
+pub mod event;
+pub mod history;
+pub mod ids;
+pub mod install;
+pub mod oauth;
+pub mod radar;
+pub mod refresh;
+pub mod routing;
+pub mod secret;
+pub mod settings;
+pub mod store;
+pub mod vault;
+pub mod view;
+pub mod watch;
+
+pub use error::{Error, ErrorCode, Result};

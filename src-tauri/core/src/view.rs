@@ -1,0 +1,283 @@
+//! What may leave core: the one snapshot that tray, window and CLI render. No type here can hold
+//! a secret. Times are epoch milliseconds. Within a schema fields are only added.
+
+use serde::Serialize;
+
+use crate::clock::Timestamp;
+use crate::ids::{AgentId, ProfileId, ProviderId};
+
+/// The version of the JSON shape under `kalit`.
+pub const SCHEMA: u32 = 1;
+
+/// Everything there is to show about one installation at one moment.
+#[derive(Clone, Debug, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Snapshot {
+    pub schema: u32,
+    pub at: Timestamp,
+    pub installation: InstallationView,
+    pub agents: Vec<AgentView>,
+    /// Worst state over everything: decides the tray icon and the verdict.
+    pub worst: Worst,
+    /// Accounts that need the person now (signed out, refused, not renewed, unreadable store).
+    pub needs_you: usize,
+    /// Whether renewal is switched off ("watch only", or paused from the tray).
+    pub paused: bool,
+    /// Things to say once about the whole installation, worst first.
+    pub notices: Vec<Notice>,
+}
+
+#[derive(Clone, Debug, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct InstallationView {
+    pub state_dir: String,
+    pub era: EraView,
+    /// Newest release known to use this state directory.
+    pub openclaw_version: Option<String>,
+    /// Whether an `openclaw` program was found.
+    pub openclaw_found: bool,
+    /// All state directories found on this machine, the current one first.
+    pub state_dirs: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum EraView {
+    Json,
+    Sqlite,
+    /// Both kinds of store lie in the installation: nothing is written.
+    Mixed,
+    /// No OpenClaw and no store found.
+    None,
+}
+
+/// A sentence about the whole installation with its stable code.
+#[derive(Clone, Debug, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Notice {
+    pub code: String,
+    pub message: String,
+    pub hint: String,
+}
+
+#[derive(Clone, Debug, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct AgentView {
+    pub id: AgentId,
+    pub name: Option<String>,
+    pub is_default: bool,
+    /// `<agentDir>`, the directory of the store.
+    pub agent_dir: String,
+    pub store_path: String,
+    /// Where the order is kept: auth-state.json or auth-profiles.json.
+    pub auth_state_path: String,
+    /// Set when the store exists but cannot be used; the accounts are then unknown, not absent.
+    pub store_error: Option<Notice>,
+    pub providers: Vec<ProviderView>,
+    /// Sessions with a pinned profile.
+    pub pins: Vec<PinView>,
+    /// Who holds the store lock right now.
+    pub lock: Option<LockView>,
+}
+
+#[derive(Clone, Debug, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct ProviderView {
+    pub id: ProviderId,
+    /// For people: "ChatGPT", "Anthropic", else the id.
+    pub name: String,
+    /// Two letters for the provider's mark.
+    pub mark: String,
+    /// The explicit order in force, if any.
+    pub order: Option<Vec<ProfileId>>,
+    pub order_source: OrderSource,
+    /// The first candidate: with an order "the" account, without one merely "next".
+    pub effective: Option<ProfileId>,
+    pub reason: Reason,
+    /// The candidates OpenClaw would try, first to last.
+    pub candidates: Vec<ProfileId>,
+    /// Candidates first, in that order; then the accounts that are passed over.
+    pub accounts: Vec<AccountView>,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum OrderSource {
+    /// The order stored for this agent (`models auth order set`).
+    Stored,
+    /// `auth.order` of openclaw.json.
+    Config,
+    /// No explicit order: candidates rotate.
+    Rotation,
+}
+
+/// Why this account is used, for programs (`code`) and for people (`text`).
+#[derive(Clone, Debug, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Reason {
+    /// `stored-order`, `config-order`, `rotating`, `only-one`, `cooldown`, `none-usable`.
+    pub code: String,
+    pub text: String,
+    /// When nothing of the provider is usable: the next model of `agents.defaults.model.fallbacks`.
+    pub fallback_model: Option<String>,
+}
+
+#[derive(Clone, Debug, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct AccountView {
+    pub profile_id: ProfileId,
+    pub provider: ProviderId,
+    /// The profile id's part after the colon.
+    pub name: String,
+    pub kind: CredentialKind,
+    pub email: Option<String>,
+    pub plan: Option<String>,
+    pub account_id: Option<String>,
+    pub display_name: Option<String>,
+    /// OpenClaw's own word for the credential.
+    pub status: AuthStatus,
+    /// What to show: one state, worst first.
+    pub state: AccountState,
+    /// One sentence with cause and remedy; empty for a healthy account.
+    pub sentence: String,
+    pub expires_at: Option<Timestamp>,
+    pub remaining_ms: Option<i64>,
+    /// Lifetime from issue to expiry, for the expiry meter.
+    pub lifetime_ms: Option<i64>,
+    /// When Kalit renews it.
+    pub due_at: Option<Timestamp>,
+    /// Fingerprint (16 hex) of the secret on disk.
+    pub generation: Option<String>,
+    /// Fingerprint (16 hex) of the chain of generations, when known.
+    pub family: Option<String>,
+    /// First candidate of its provider.
+    pub effective: bool,
+    /// An explicit order is in force and names it first.
+    pub in_use: bool,
+    /// The credential lies in main's store; this agent only reads it.
+    pub inherited: bool,
+    /// Why it is not a candidate.
+    pub passed_over: Option<String>,
+    pub cooldown: Option<CooldownView>,
+    /// Other programs or installations that hold the same generation.
+    pub shared_with: Vec<String>,
+    /// Other agents of this installation that hold the same generation.
+    pub copies_in: Vec<AgentId>,
+    pub lost: Option<LostView>,
+    /// Who is refreshing it right now.
+    pub refreshing: Option<LockView>,
+    /// The last attempt's failure that was not a loss.
+    pub last_error: Option<Notice>,
+    pub last_used: Option<Timestamp>,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum CredentialKind {
+    Oauth,
+    Token,
+    ApiKey,
+    /// A type this version of Kalit does not know: kept as it is.
+    Unknown,
+}
+
+/// OpenClaw's status words of `models status --json`.
+#[derive(Clone, Copy, Debug, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum AuthStatus {
+    Ok,
+    Expiring,
+    Expired,
+    Missing,
+    Static,
+}
+
+/// The one state of an account that is shown; later ones are worse.
+#[derive(Clone, Copy, Debug, Serialize, PartialEq, Eq, PartialOrd, Ord)]
+#[serde(rename_all = "kebab-case")]
+pub enum AccountState {
+    Healthy,
+    /// Static token or key.
+    Static,
+    Renewing,
+    /// Expired, renews on use or when Kalit next may.
+    Expired,
+    CoolingDown,
+    Disabled,
+    /// Kept by OpenClaw's encrypted side file or an unknown type.
+    NeedsDoctor,
+    /// No usable secret in the entry.
+    Missing,
+    /// A renewal was sent and its answer never came.
+    Unknown,
+    Shared,
+    /// Expired for 30 minutes, in use, renewed by nobody.
+    NotRenewed,
+    /// Vanished from the store without Kalit's doing.
+    Vanished,
+    /// OpenClaw's marks say its refresh was refused.
+    Refused,
+    SignedOut,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, PartialEq, Eq, PartialOrd, Ord)]
+#[serde(rename_all = "kebab-case")]
+pub enum Worst {
+    Healthy,
+    Paused,
+    Notice,
+    SignedOut,
+}
+
+#[derive(Clone, Debug, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct CooldownView {
+    pub until: Timestamp,
+    /// OpenClaw's reason word, such as `rate_limit`.
+    pub reason: Option<String>,
+    /// Disabled (billing, permanent auth) rather than cooling down.
+    pub disabled: bool,
+}
+
+/// Why an account is lost or suspected to be.
+#[derive(Clone, Debug, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct LostView {
+    pub signal: LostSignal,
+    /// The provider's code or OpenClaw's mark, such as `refresh_token_reused`.
+    pub cause: String,
+    /// Cause in plain words, one sentence.
+    pub text: String,
+    pub at: Timestamp,
+    /// Fingerprint (16 hex) of the generation that was lost.
+    pub generation: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[serde(rename_all = "kebab-case")]
+pub enum LostSignal {
+    SignedOut,
+    OpenclawRefused,
+    NotRenewed,
+    Vanished,
+}
+
+#[derive(Clone, Debug, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct PinView {
+    pub session: String,
+    pub profile_id: ProfileId,
+    /// `user` or `auto`.
+    pub source: Option<String>,
+    pub model: Option<String>,
+}
+
+/// A lock as people want to hear of it: "openclaw (pid 4312) for 12 s".
+#[derive(Clone, Debug, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct LockView {
+    pub path: String,
+    pub pid: Option<u32>,
+    pub program: Option<String>,
+    pub since: Option<Timestamp>,
+}
