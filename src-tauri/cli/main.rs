@@ -1,1 +1,79 @@
-fn main() {}
+//! `kalit`: every verb is one call of the broker; this crate only parses, prints and exits.
+
+mod arguments;
+mod commands;
+mod output;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+use kalit_core::broker::{Broker, Options};
+use kalit_core::clock::SystemClock;
+use kalit_core::environment::Environment;
+use kalit_core::{Error, ErrorCode};
+
+use crate::arguments::Arguments;
+
+fn main() -> ExitCode {
+    let wants_json = std::env::args_os().any(|argument| argument == "--json");
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return usage(&error, wants_json),
+    };
+    let json = arguments.json;
+    match run(arguments) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            output::failure(&error, json);
+            ExitCode::from(error.code().exit_code())
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> Result<u8, Error> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| Error::new(ErrorCode::Internal, "cannot start").with_source(error))?;
+    let broker = Broker::open(Options {
+        environment: environment(),
+        clock: Arc::new(SystemClock),
+        state_dir: arguments.state_dir,
+        program: "kalit",
+    })?;
+    let result = runtime.block_on(commands::run(&broker, arguments.command, arguments.json));
+    // A thread may still wait for a line on stdin: it must not keep the process.
+    runtime.shutdown_background();
+    result
+}
+
+fn environment() -> Environment {
+    let vars = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    Environment::new(
+        vars,
+        std::env::home_dir().unwrap_or_default(),
+        std::env::current_dir().unwrap_or_default(),
+    )
+}
+
+fn usage(error: &clap::Error, json: bool) -> ExitCode {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            let _ = error.print();
+            ExitCode::SUCCESS
+        }
+        _ if json => {
+            let text = error.render().to_string();
+            let line = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+            output::failure(&Error::new(ErrorCode::Usage, line), true);
+            ExitCode::from(64)
+        }
+        _ => {
+            let _ = error.print();
+            ExitCode::from(64)
+        }
+    }
+}

@@ -140,6 +140,7 @@ error_codes! {
     LockFailed, "lock.failed", 73, "Check free space and permissions of the directory.";
     RefreshShared, "refresh.shared", 77, "Another program holds the same login. Sign in separately for OpenClaw, then each renews its own.";
     RefreshSignedOut, "refresh.signed_out", 69, "Sign in again.";
+    RefreshSuperseded, "refresh.superseded", 69, "A newer login is known: keep Kalit running so that it can put it back, or sign in again.";
     RefreshUnknown, "refresh.unknown", 69, "The answer was lost. Kalit tries once more after a minute.";
     RefreshTransient, "refresh.transient", 69, "The provider could not be reached or is out of order: nothing was lost, Kalit tries again.";
     RefreshClient, "refresh.client_rejected", 69, "The provider no longer accepts this client: update Kalit. Signing in again will not help.";

@@ -1,1 +1,15 @@
-//! (to be written)
+//! Renewing logins: by generation, under OpenClaw's own locks, with nothing lost on the way.
+//!
+//! Must never send a generation that another program holds too, that was refused, or that has a
+//! successor; must never let go of an answer before it is in every store that needs it.
+
+mod fleet;
+pub mod holders;
+mod merge;
+mod rotation;
+pub mod schedule;
+
+pub use fleet::Fleet;
+pub use holders::{Holder, Holders};
+pub use merge::replay;
+pub use rotation::{Attempt, Done, Refresher, Wanted};

@@ -1,0 +1,194 @@
+//! The command line: OpenClaw's flag names, ids positional, secrets never.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// See every OpenClaw login, switch accounts, and never be signed out by surprise.
+#[derive(Debug, Parser)]
+#[command(name = "kalit", version, propagate_version = true, arg_required_else_help = true)]
+pub struct Arguments {
+    /// OpenClaw's state directory [default: $OPENCLAW_STATE_DIR, else ~/.openclaw]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+
+    /// Print JSON for programs; an error is one JSON object on stdout
+    #[arg(long, global = true)]
+    pub json: bool,
+
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show every account, its state, and which one is used and why
+    Status {
+        #[command(flatten)]
+        agent: AgentArgument,
+        /// Exit 1 when an account is expired, unusable or signed out, 2 when one expires within 24 hours
+        #[arg(long)]
+        check: bool,
+    },
+    /// List the profiles of an agent
+    List {
+        #[command(flatten)]
+        agent: AgentArgument,
+    },
+    /// Sign in through the system browser
+    Login {
+        /// Provider, such as openai
+        provider: String,
+        #[command(flatten)]
+        agent: AgentArgument,
+        /// Sign in again for this profile, or choose the id of a new one
+        #[arg(long, value_name = "ID")]
+        profile_id: Option<String>,
+        /// Print the address instead of opening a browser, and read the redirect address from stdin
+        #[arg(long)]
+        no_browser: bool,
+        /// Use the account at once
+        #[arg(long = "use")]
+        use_now: bool,
+    },
+    /// Store a token read from stdin, such as an Anthropic setup-token
+    PasteToken {
+        #[command(flatten)]
+        paste: PasteArguments,
+        /// How long the token lives, such as 365d or 12h
+        #[arg(long, value_name = "DURATION")]
+        expires_in: Option<String>,
+    },
+    /// Store an API key read from stdin
+    PasteApiKey {
+        #[command(flatten)]
+        paste: PasteArguments,
+    },
+    /// Use this account first
+    Use {
+        /// Profile id, such as openai:me@example.com
+        profile_id: String,
+        #[command(flatten)]
+        agent: AgentArgument,
+    },
+    /// Show or change the order in which a provider's accounts are tried
+    Order {
+        #[command(subcommand)]
+        action: OrderAction,
+    },
+    /// Renew logins now
+    Refresh {
+        /// Only this profile [default: every login that can be renewed]
+        profile_id: Option<String>,
+        /// Only what is due
+        #[arg(long, conflicts_with = "profile_id")]
+        due: bool,
+        #[command(flatten)]
+        agent: AgentArgument,
+    },
+    /// Forget an account on this machine; the provider is not told
+    Remove {
+        profile_id: String,
+        #[command(flatten)]
+        agent: AgentArgument,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Import credentials that OpenClaw left in its older files, after a preview
+    Import {
+        #[command(flatten)]
+        agent: AgentArgument,
+        /// Import without asking
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Show or add agents
+    Agents {
+        #[command(subcommand)]
+        action: AgentsAction,
+    },
+    /// Show the providers one can sign in to, or trust a manifest
+    Providers {
+        #[command(subcommand)]
+        action: ProvidersAction,
+    },
+    /// Watch, renew and report without a desktop; with --json one event a line
+    Watch,
+    /// Explain what Kalit found: versions, locks, sealed copies, leftovers
+    Doctor {
+        /// Move the key of the sealed copies into the system's keychain
+        #[arg(long)]
+        move_key_to_keychain: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct AgentArgument {
+    /// Agent [default: the default agent]
+    #[arg(long, value_name = "ID")]
+    pub agent: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct PasteArguments {
+    #[arg(long, value_name = "ID")]
+    pub provider: String,
+    /// [default: <provider>:manual]
+    #[arg(long, value_name = "ID")]
+    pub profile_id: Option<String>,
+    #[command(flatten)]
+    pub agent: AgentArgument,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum OrderAction {
+    /// Show the stored order and what follows from it
+    Get {
+        #[arg(long, value_name = "ID")]
+        provider: String,
+        #[command(flatten)]
+        agent: AgentArgument,
+    },
+    /// Store an order, first to last
+    Set {
+        #[arg(long, value_name = "ID")]
+        provider: String,
+        #[command(flatten)]
+        agent: AgentArgument,
+        #[arg(required = true, value_name = "PROFILE_ID")]
+        profile_ids: Vec<String>,
+    },
+    /// Return to rotation
+    Clear {
+        #[arg(long, value_name = "ID")]
+        provider: String,
+        #[command(flatten)]
+        agent: AgentArgument,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum AgentsAction {
+    /// List the agents with their directories and bindings
+    List,
+    /// Add an agent through OpenClaw
+    Add {
+        id: String,
+        #[arg(long, value_name = "DIR")]
+        workspace: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ProvidersAction {
+    /// List providers, built in and from manifests
+    List,
+    /// Trust a manifest that overrides a built-in provider's addresses
+    Trust {
+        file: PathBuf,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+}

@@ -1,0 +1,200 @@
+//! What shells ask of the broker and what it answers: plain data, no secret leaves in an answer.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::clock::Timestamp;
+use crate::ids::{AgentId, ProfileId, ProviderId};
+use crate::secret::Secret;
+use crate::view::{Notice, OrderSource, Reason};
+
+/// A provider one can sign in to.
+#[derive(Clone, Debug, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct ProviderInfo {
+    pub id: ProviderId,
+    pub name: String,
+    /// Two letters for the provider's mark.
+    pub mark: String,
+    /// `pkce`, `device`, `token` or `api-key`.
+    pub flow: String,
+    /// `built-in` or the manifest's path.
+    pub source: String,
+    /// Host of the token endpoint, if the flow has one.
+    pub token_host: Option<String>,
+    /// Set when the manifest cannot be used, with the reason.
+    pub error: Option<Notice>,
+}
+
+/// Start a sign-in.
+#[derive(Clone, Debug)]
+pub struct LoginRequest {
+    pub provider: ProviderId,
+    pub agent: AgentId,
+    /// Set to sign in again for an existing profile, or to choose the id of a new one.
+    pub profile_id: Option<ProfileId>,
+    /// Switch to the account once it is signed in.
+    pub use_now: bool,
+}
+
+/// The result of a sign-in or of a pasted secret.
+#[derive(Clone, Debug, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct SignedIn {
+    pub agent: AgentId,
+    pub provider: ProviderId,
+    pub profile_id: ProfileId,
+    pub email: Option<String>,
+    pub plan: Option<String>,
+    pub expires_at: Option<Timestamp>,
+    /// Fingerprint (16 hex) of the new generation.
+    pub generation: Option<String>,
+    /// An existing profile of the same identity was replaced.
+    pub replaced: bool,
+    /// Another account is first in the order: offer "use it now".
+    pub offers_use: bool,
+    /// The account that is used, or next, after the sign-in.
+    pub effective: Option<ProfileId>,
+    pub reason: Reason,
+    pub notes: Vec<String>,
+}
+
+/// A secret that a person pasted.
+#[derive(Debug)]
+pub struct PasteRequest {
+    pub agent: AgentId,
+    pub provider: ProviderId,
+    /// Default `<provider>:manual`.
+    pub profile_id: Option<ProfileId>,
+    pub kind: PasteKind,
+    pub secret: Secret,
+    /// Lifetime from now, for tokens.
+    pub expires_in: Option<Duration>,
+}
+
+/// Which credential type a pasted secret becomes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PasteKind {
+    Token,
+    ApiKey,
+}
+
+/// The result of a switch or an order change.
+#[derive(Clone, Debug, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Activation {
+    pub agent: AgentId,
+    pub provider: ProviderId,
+    pub effective: Option<ProfileId>,
+    pub reason: Reason,
+    pub order: Option<Vec<ProfileId>>,
+    /// What the person should know, such as "rotation becomes a fixed order".
+    pub notes: Vec<String>,
+}
+
+/// The order of one provider in one agent, in OpenClaw's own words.
+#[derive(Clone, Debug, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct OrderView {
+    pub agent_id: AgentId,
+    pub agent_dir: String,
+    pub provider: ProviderId,
+    pub auth_state_path: String,
+    /// The stored order; null when none is stored.
+    pub order: Option<Vec<ProfileId>>,
+    pub kalit: OrderMore,
+}
+
+/// What Kalit adds to [`OrderView`].
+#[derive(Clone, Debug, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct OrderMore {
+    pub schema: u32,
+    pub source: OrderSource,
+    pub candidates: Vec<ProfileId>,
+    pub reason: Reason,
+}
+
+/// Which logins to renew.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RefreshTarget {
+    /// One profile, whether it is due or not.
+    Profile(AgentId, ProfileId),
+    /// What the schedule says is due now.
+    Due,
+    /// Every login that can be renewed.
+    All,
+}
+
+/// What became of one renewal.
+#[derive(Clone, Debug, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct RefreshOutcome {
+    pub agent: AgentId,
+    pub profile_id: ProfileId,
+    pub result: RefreshResult,
+    /// Every store that now holds the new generation: `(agent directory, profile id)`.
+    pub holders: Vec<String>,
+    pub error: Option<Notice>,
+    /// The exit code that the error asks for; 0 without one.
+    #[serde(skip)]
+    pub exit_code: u8,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum RefreshResult {
+    /// Kalit sent a request and stored the answer.
+    Refreshed,
+    /// Another program had rotated it: its answer is used, nothing was sent.
+    Adopted,
+    /// Not due yet: nothing was sent.
+    Fresh,
+    /// See `error`; the login is as it was unless the error says otherwise.
+    Failed,
+}
+
+/// The result of removing an account from a store.
+#[derive(Clone, Debug, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Removal {
+    pub agent: AgentId,
+    pub profile_id: ProfileId,
+    /// Other places on this machine that still hold the same login.
+    pub also_in: Vec<String>,
+    pub notes: Vec<String>,
+}
+
+/// One legacy credential and what an import would do with it.
+#[derive(Clone, Debug, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct ImportItem {
+    pub source: String,
+    pub provider: ProviderId,
+    pub profile_id: ProfileId,
+    pub kind: String,
+    pub expires_at: Option<Timestamp>,
+    /// `importable`, `already-present` or `stale`.
+    pub verdict: String,
+    pub text: String,
+}
+
+/// What `doctor` tells: facts with their evidence, no secret.
+#[derive(Clone, Debug, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Diagnosis {
+    pub schema: u32,
+    pub at: Timestamp,
+    pub state_dir: String,
+    pub era: String,
+    /// Each source of a version and what it said.
+    pub evidence: Vec<String>,
+    pub rules: Vec<String>,
+    pub locks: Vec<crate::view::LockView>,
+    pub snapshots: Vec<String>,
+    pub journal: Vec<String>,
+    pub leftovers: Vec<String>,
+    pub key: String,
+    pub notices: Vec<Notice>,
+}

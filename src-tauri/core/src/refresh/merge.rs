@@ -1,0 +1,214 @@
+//! Bringing an answer into every store that needs it, by what is on disk there.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use crate::clock::Timestamp;
+use crate::error::{Error, ErrorCode, Result};
+use crate::history::Family;
+use crate::oauth::{Claims, Identity, Provider, Providers, Sameness, TokenAnswer};
+use crate::secret::{Fingerprint, Secret};
+use crate::store::agent_store::AgentStore;
+use crate::store::credential::{Credential, NewTokens, Oauth, RefreshedFields};
+use crate::store::lock::StoreLock;
+use crate::vault::{Journal, installation_dir};
+
+use super::holders::Holder;
+use super::rotation::{Inner, Refresher};
+
+/// One try of a holder's lock.
+const TRY_LOCK: Duration = Duration::from_secs(1);
+/// After this the journal keeps the answer until the next start.
+const ALL_HOLDERS: Duration = Duration::from_secs(60);
+
+/// An answer with what is needed to place it.
+pub(super) struct Answer {
+    sent: Fingerprint,
+    pub(super) generation: Fingerprint,
+    family: Family,
+    tokens: NewTokens,
+    identity: Identity,
+    provider: Provider,
+    pub(super) lifetime_ms: Option<i64>,
+}
+
+impl Answer {
+    pub(super) fn new(
+        provider: &Provider,
+        sent: Fingerprint,
+        family: Family,
+        answer: &TokenAnswer,
+        at: Timestamp,
+    ) -> Self {
+        let claims = Claims::of_tokens(provider.claims(), &answer.access, answer.id_token.as_ref());
+        let tokens = new_tokens(answer, &claims, at);
+        Self {
+            sent,
+            generation: answer.refresh.as_ref().map_or(sent, Secret::fingerprint),
+            family,
+            identity: Identity::of(provider, &claims),
+            lifetime_ms: claims.lifetime_ms().or_else(|| answer.expires_in.map(|seconds| seconds.saturating_mul(1000))),
+            tokens,
+            provider: provider.clone(),
+        }
+    }
+}
+
+/// `expires` is the time of receipt plus `expires_in`, as OpenClaw computes it; without one the
+/// access token's own end, else an hour.
+pub fn new_tokens(answer: &TokenAnswer, claims: &Claims, at: Timestamp) -> NewTokens {
+    let expires = match answer.expires_in {
+        Some(seconds) => at.plus_millis(seconds.saturating_mul(1000)),
+        None => claims.expires_at.unwrap_or_else(|| at.plus_millis(3_600_000)),
+    };
+    NewTokens {
+        access: answer.access.clone(),
+        refresh: answer.refresh.clone(),
+        expires,
+        id_token: answer.id_token.clone(),
+        account_id: claims.account_id.clone(),
+        plan: claims.plan.clone(),
+        email: claims.email.clone(),
+    }
+}
+
+/// Writes the answer into all holders, `held` locks first, the others one by one as they become
+/// free; then looks for copies that appeared meanwhile.
+pub(super) fn into_all(
+    inner: &Inner,
+    answer: &Answer,
+    holders: &[Holder],
+    held: Vec<StoreLock>,
+) -> Result<()> {
+    let mut waiting: Vec<Holder> = Vec::new();
+    for holder in holders {
+        let canonical = holder.agent_dir.canonicalize().unwrap_or_else(|_| holder.agent_dir.clone());
+        match held.iter().find(|lock| lock.agent_dir() == canonical) {
+            Some(lock) if into_one(inner, answer, holder, lock).is_ok() => {}
+            _ => waiting.push(holder.clone()),
+        }
+    }
+    drop(held);
+    let started = Instant::now();
+    loop {
+        let mut last_error = None;
+        waiting.retain(|holder| match locked_into_one(inner, answer, holder) {
+            Ok(()) => false,
+            Err(error) => {
+                last_error = Some(error);
+                true
+            }
+        });
+        if waiting.is_empty() {
+            let late: Vec<Holder> = match inner.fleet() {
+                Ok(fleet) if answer.generation != answer.sent => fleet.holders(answer.sent).stores,
+                _ => Vec::new(),
+            };
+            if late.is_empty() {
+                return Ok(());
+            }
+            waiting = late;
+        }
+        if started.elapsed() > ALL_HOLDERS {
+            return Err(last_error
+                .unwrap_or_else(|| Error::new(ErrorCode::StoreChanged, "the old login keeps coming back")));
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+fn locked_into_one(inner: &Inner, answer: &Answer, holder: &Holder) -> Result<()> {
+    let lock = StoreLock::acquire(&holder.agent_dir, &inner.locks, TRY_LOCK)?;
+    into_one(inner, answer, holder, &lock)
+}
+
+fn into_one(inner: &Inner, answer: &Answer, holder: &Holder, lock: &StoreLock) -> Result<()> {
+    let fleet = inner.fleet()?;
+    inner.ensure_writable(&fleet, &holder.state_dir)?;
+    let fields = match fleet.installation(&holder.state_dir) {
+        Some(installation) if installation.rules().writes_plan => RefreshedFields::All,
+        _ => RefreshedFields::Stored,
+    };
+    AgentStore::new(&holder.agent_dir).update(lock, |document, _state| {
+        let Some(Credential::Oauth(oauth)) = document.credential(&holder.profile_id) else {
+            return Ok(());
+        };
+        if inner.takes(answer, &oauth)? {
+            document.replace_tokens(&holder.profile_id, &answer.tokens, fields)?;
+        }
+        Ok(())
+    })?;
+    Ok(())
+}
+
+impl Inner {
+    /// Whether the answer replaces what is on disk: the generation sent, or a known older one of
+    /// the same family. Anything else stays, and ours is sealed.
+    fn takes(&self, answer: &Answer, oauth: &Oauth) -> Result<bool> {
+        let Some(on_disk) = oauth.refresh.as_ref().map(Secret::fingerprint) else { return Ok(false) };
+        if on_disk == answer.sent {
+            return Ok(true);
+        }
+        if on_disk == answer.generation || oauth.has_oauth_ref {
+            return Ok(false);
+        }
+        let older = self.generations.find(on_disk)?.is_some_and(|known| {
+            known.family == answer.family && known.superseded_by.is_some()
+        });
+        Ok(older && self.same_person(answer, oauth))
+    }
+
+    fn same_person(&self, answer: &Answer, oauth: &Oauth) -> bool {
+        let Some(access) = &oauth.access else { return true };
+        let claims = Claims::of_tokens(answer.provider.claims(), access, oauth.id_token.as_ref());
+        let theirs = Identity::of(&answer.provider, &claims).with_stored_account(oauth.account_id.as_deref());
+        answer.identity.compare(&theirs) != Sameness::Different
+    }
+}
+
+/// Merges what a crash left in the journal of the current installation; entries whose stores are
+/// all written are removed. Returns the profiles that were brought up to date.
+pub fn replay(refresher: &Refresher) -> Result<Vec<PathBuf>> {
+    let inner = refresher.inner();
+    let fleet = inner.fleet()?;
+    let mut done = Vec::new();
+    for installation in &fleet.installations {
+        let journal = Journal::open(&installation_dir(&inner.data_dir, installation.state_dir()));
+        for entry in journal.entries()?.entries {
+            let providers = Providers::load(&inner.environment)?;
+            let Some(provider) = entry.holders.first().and_then(|holder| providers.get(&holder.provider)) else {
+                continue;
+            };
+            let tokens = TokenAnswer::received(
+                entry.received.access_token.clone(),
+                entry.received.refresh_token.clone(),
+                entry.received.id_token.clone(),
+                entry.received.expires_in,
+            );
+            let family = inner.generations.family_of(entry.sent)?;
+            let answer = Answer::new(provider, entry.sent, family, &tokens, entry.at);
+            inner.generations.record_rotation(entry.sent, answer.generation, entry.at, answer.lifetime_ms)?;
+            let holders: Vec<Holder> = entry
+                .holders
+                .iter()
+                .filter_map(|holder| {
+                    let owner = fleet.installations.iter().find_map(|installation| {
+                        let agent = installation.agents().iter().find(|agent| agent.agent_dir == holder.agent_dir)?;
+                        Some((installation.state_dir().to_path_buf(), agent.id.clone()))
+                    })?;
+                    Some(Holder {
+                        agent_dir: holder.agent_dir.clone(),
+                        state_dir: owner.0,
+                        agent: owner.1,
+                        provider: holder.provider.as_str().to_owned(),
+                        profile_id: holder.profile_id.clone(),
+                    })
+                })
+                .collect();
+            into_all(inner, &answer, &holders, Vec::new())?;
+            done.extend(holders.into_iter().map(|holder| holder.agent_dir));
+            journal.discharge(entry)?;
+        }
+    }
+    Ok(done)
+}
