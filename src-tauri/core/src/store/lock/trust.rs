@@ -1,0 +1,198 @@
+//! Whether process ids in lock files mean anything here. A program in another container, a
+//! Flatpak or on the other side of WSL shares the directory but not the process ids: its live
+//! locks look dead, and ours look dead to it. Then nothing may be locked, until the person says
+//! that process ids can be trusted.
+
+use std::collections::VecDeque;
+use std::fs;
+use std::path::{Component, Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::clock::Timestamp;
+use crate::error::{Error, ErrorCode, Result};
+
+/// A dead owner's lock younger than this is strange: programs rarely die while holding one.
+const YOUNG_MS: i64 = 30_000;
+/// Two strange locks within this time are no accident.
+const TOGETHER_MS: i64 = 60_000;
+
+/// Shared by everything in one process that locks; clones are the same trust.
+#[derive(Clone, Debug)]
+pub struct PidTrust(Arc<Inner>);
+
+/// The files that tell of a sandbox: the real ones by default.
+#[derive(Clone, Debug)]
+pub struct SandboxMarks {
+    /// Exists inside a Flatpak.
+    pub flatpak_info: PathBuf,
+    /// The kernel's release; names Microsoft inside WSL.
+    pub kernel_release: PathBuf,
+}
+
+#[derive(Debug)]
+struct Inner {
+    trusted_by_setting: AtomicBool,
+    in_flatpak: bool,
+    in_wsl: bool,
+    seen: Mutex<Seen>,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    /// When which young lock with a dead owner was found.
+    recent: VecDeque<(Timestamp, Vec<u8>)>,
+    /// Two came together: true until the process ends.
+    foreign: bool,
+}
+
+impl Default for SandboxMarks {
+    fn default() -> Self {
+        Self {
+            flatpak_info: PathBuf::from("/.flatpak-info"),
+            kernel_release: PathBuf::from("/proc/sys/kernel/osrelease"),
+        }
+    }
+}
+
+impl PidTrust {
+    /// Looks at the marks once. `trusted_by_setting` is `trustPids` of Kalit's settings.
+    pub fn detect(marks: &SandboxMarks, trusted_by_setting: bool) -> Self {
+        let release = fs::read_to_string(&marks.kernel_release).unwrap_or_default();
+        Self(Arc::new(Inner {
+            trusted_by_setting: AtomicBool::new(trusted_by_setting),
+            in_flatpak: marks.flatpak_info.exists(),
+            in_wsl: release.to_lowercase().contains("microsoft"),
+            seen: Mutex::default(),
+        }))
+    }
+
+    /// Follows a change of the setting.
+    pub fn set_trusted(&self, trusted: bool) {
+        self.0.trusted_by_setting.store(trusted, Ordering::SeqCst);
+    }
+
+    /// Fails with `lock.pids_untrusted` when nothing may be locked in this directory, which must
+    /// be canonical.
+    pub fn check(&self, dir: &Path) -> Result<()> {
+        if self.0.trusted_by_setting.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+        let reason = if self.0.in_flatpak {
+            "Kalit runs inside a Flatpak and cannot see which programs hold OpenClaw's locks"
+        } else if self.0.in_wsl && is_windows_drive(dir) {
+            "the directory lies on a Windows drive, and the programs there cannot be seen from inside WSL"
+        } else if self.seen().foreign {
+            "two locks within a minute belonged to processes that do not exist here, so another container seems to use this directory"
+        } else {
+            return Ok(());
+        };
+        Err(Error::new(ErrorCode::PidsUntrusted, reason))
+    }
+
+    /// Takes note of a lock whose owner is dead; one lock counts once. [`PidTrust::check`] tells
+    /// whether it may still be broken.
+    pub(super) fn saw_dead_owner(&self, lock: &[u8], created_at: Timestamp, now: Timestamp) {
+        if now.millis_since(created_at).abs() >= YOUNG_MS {
+            return;
+        }
+        let mut seen = self.seen();
+        seen.recent
+            .retain(|(at, other)| now.millis_since(*at) <= TOGETHER_MS && other != lock);
+        seen.foreign |= !seen.recent.is_empty();
+        seen.recent.push_back((now, lock.to_vec()));
+    }
+
+    fn seen(&self) -> std::sync::MutexGuard<'_, Seen> {
+        self.0.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// `/mnt/<letter>/…`, where WSL mounts the Windows drives.
+fn is_windows_drive(dir: &Path) -> bool {
+    let mut parts = dir.components().skip(1);
+    let mnt = parts.next() == Some(Component::Normal("mnt".as_ref()));
+    mnt && parts.next().is_some_and(
+        |drive| matches!(drive.as_os_str().as_encoded_bytes(), [letter] if letter.is_ascii_alphabetic()),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+
+    fn trust_with(flatpak: bool, kernel: &str, setting: bool) -> PidTrust {
+        let dir = tempfile::tempdir().unwrap();
+        let marks = SandboxMarks {
+            flatpak_info: dir.path().join(".flatpak-info"),
+            kernel_release: dir.path().join("osrelease"),
+        };
+        if flatpak {
+            fs::write(&marks.flatpak_info, "[Application]\n").unwrap();
+        }
+        fs::write(&marks.kernel_release, kernel).unwrap();
+        PidTrust::detect(&marks, setting)
+    }
+
+    fn refusal(trust: &PidTrust, dir: &str) -> Option<ErrorCode> {
+        trust.check(Path::new(dir)).err().map(|error| error.code())
+    }
+
+    const WSL: &str = "5.15.153.1-microsoft-standard-WSL2\n";
+    const PLAIN: &str = "6.1.0-18-amd64\n";
+    const UNTRUSTED: Option<ErrorCode> = Some(ErrorCode::PidsUntrusted);
+
+    #[test]
+    fn a_flatpak_locks_nothing_unless_the_setting_says_so() {
+        assert_eq!(refusal(&trust_with(true, PLAIN, false), "/home/u"), UNTRUSTED);
+        assert_eq!(refusal(&trust_with(true, PLAIN, true), "/home/u"), None);
+    }
+
+    #[test]
+    fn wsl_locks_nothing_on_a_windows_drive() {
+        let wsl = trust_with(false, WSL, false);
+        assert_eq!(
+            refusal(&wsl, "/mnt/c/Users/u/.openclaw/agents/main/agent"),
+            UNTRUSTED
+        );
+        assert_eq!(refusal(&wsl, "/mnt/D"), UNTRUSTED);
+        for elsewhere in [
+            "/home/u/.openclaw",
+            "/mnt/data/.openclaw",
+            "/srv/mnt/c/x",
+            "/mnt",
+            "/",
+        ] {
+            assert_eq!(refusal(&wsl, elsewhere), None, "{elsewhere}");
+        }
+        assert_eq!(refusal(&trust_with(false, PLAIN, false), "/mnt/c/x"), None);
+        wsl.set_trusted(true);
+        assert_eq!(refusal(&wsl, "/mnt/c/x"), None);
+    }
+
+    #[test]
+    fn two_young_locks_of_dead_owners_within_a_minute_end_the_trust() {
+        let trust = trust_with(false, PLAIN, false);
+        trust.saw_dead_owner(b"first", NOW.plus_millis(-29_999), NOW);
+        trust.saw_dead_owner(b"first", NOW.plus_millis(-29_999), NOW);
+        assert_eq!(refusal(&trust, "/home/u"), None, "one lock counts once");
+        let later = NOW.plus_millis(60_000);
+        trust.clone().saw_dead_owner(b"second", later, later);
+        assert_eq!(refusal(&trust, "/home/u"), UNTRUSTED);
+        trust.set_trusted(true);
+        assert_eq!(refusal(&trust, "/home/u"), None);
+    }
+
+    #[test]
+    fn crashes_far_apart_and_old_locks_do_not_end_it() {
+        let trust = trust_with(false, PLAIN, false);
+        trust.saw_dead_owner(b"first", NOW, NOW);
+        let later = NOW.plus_millis(60_001);
+        trust.saw_dead_owner(b"second", later, later);
+        trust.saw_dead_owner(b"third", later.plus_millis(-30_000), later);
+        trust.saw_dead_owner(b"fourth", later.plus_millis(3_600_000), later);
+        assert_eq!(refusal(&trust, "/home/u"), None);
+    }
+}
