@@ -1,1 +1,58 @@
-//! (to be written)
+//! What Kalit keeps for itself so that no login is ever lost: the rescue journal, the sealed
+//! snapshots, and the key they are sealed with. Everything lies under Kalit's data directory,
+//! readable by its owner only; nothing here ever touches a file of OpenClaw.
+//!
+//! All functions block on the disk (the keychain ones aside): async callers use
+//! `spawn_blocking`.
+
+pub mod journal;
+pub mod keychain;
+pub mod seal;
+pub mod snapshots;
+
+mod private_file;
+
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+pub use journal::{Journal, leftover_temp_files};
+pub use seal::{KeyLocation, SealKey, Sealer};
+pub use snapshots::{Snapshots, open_snapshot};
+
+pub(crate) use private_file::{create_dir as create_private_dir, create_empty as create_private_file};
+
+/// The suffix of every temporary file that Kalit makes, in its own directories and in OpenClaw's.
+pub const TEMP_SUFFIX: &str = ".kalit.tmp";
+
+/// Names an installation in file names: the first 16 hexadecimal digits of SHA-256 of its
+/// canonical state directory.
+pub fn installation_id(canonical_state_dir: &Path) -> String {
+    let digest = Sha256::digest(canonical_state_dir.as_os_str().as_encoded_bytes());
+    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Where Kalit keeps what belongs to one installation; `data_dir` is
+/// [`crate::environment::Environment::data_dir`].
+pub fn installation_dir(data_dir: &Path, canonical_state_dir: &Path) -> PathBuf {
+    data_dir
+        .join("installations")
+        .join(installation_id(canonical_state_dir))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_installation_is_named_by_its_state_directory() {
+        assert_eq!(installation_id(Path::new("/home/ann/.openclaw")), {
+            let hex = format!("{:x}", Sha256::digest(b"/home/ann/.openclaw"));
+            hex[..16].to_owned()
+        });
+        assert_eq!(
+            installation_dir(Path::new("/data/kalit"), Path::new("/s")),
+            Path::new("/data/kalit/installations").join(installation_id(Path::new("/s")))
+        );
+    }
+}

@@ -1,0 +1,627 @@
+//! Which refresh token followed which, and what the provider said of each. This is why a dead
+//! generation is never sent twice, by any Kalit process, before or after a restart, and why a
+//! store that went back to an older generation is recognised. Fingerprints only.
+
+use std::path::Path;
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::Database;
+use crate::clock::Timestamp;
+use crate::error::Result;
+use crate::ids::ProviderId;
+use crate::secret::Fingerprint;
+
+/// How many generations are kept; only superseded ones make room.
+const NEWEST_GENERATIONS: i64 = 20_000;
+const NEWEST_NOTIFIED: i64 = 10_000;
+
+/// The chain of generations that began with one sign-in, named by its first known generation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Family(Fingerprint);
+
+/// What is known of one generation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Generation {
+    pub fingerprint: Fingerprint,
+    pub family: Family,
+    /// Grows with every generation that is recorded.
+    pub sequence: i64,
+    pub superseded_by: Option<Fingerprint>,
+    /// When its access token was issued.
+    pub issued_at: Option<Timestamp>,
+    /// How long its access token lives.
+    pub lifetime_ms: Option<i64>,
+    pub refusal: Option<Refusal>,
+    /// A request with it was sent at this time and has not been answered.
+    pub unknown_since: Option<Timestamp>,
+    /// The one retry of such a request was sent at this time.
+    pub retried_at: Option<Timestamp>,
+}
+
+/// The provider refused this generation for good: it must never be sent again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The provider's code, such as `refresh_token_reused`.
+    pub code: String,
+    pub at: Timestamp,
+    /// The refusal came to the retry of a request whose answer was lost: told as that, not as
+    /// another program's doing.
+    pub answer_was_lost: bool,
+}
+
+/// The manifest and the token endpoint under which Kalit signed a family in: its tokens are sent
+/// nowhere else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignIn {
+    pub provider: ProviderId,
+    /// The whole token URL; the host in it is what a consent names.
+    pub token_url: String,
+    pub at: Timestamp,
+}
+
+/// Kalit's own record of generations, shared by all its processes.
+#[derive(Debug)]
+pub struct Generations {
+    database: Database,
+}
+
+impl Family {
+    /// The family that a sign-in or a first sight of `first` begins.
+    pub const fn begun_by(first: Fingerprint) -> Self {
+        Self(first)
+    }
+
+    /// The fingerprint of its first known generation.
+    pub const fn fingerprint(&self) -> Fingerprint {
+        self.0
+    }
+
+    /// 16 hexadecimal digits, for people.
+    pub fn short(&self) -> String {
+        self.0.short()
+    }
+}
+
+impl Generations {
+    /// `data_dir` is [`crate::environment::Environment::data_dir`]. Nothing is made on disk
+    /// before the first record.
+    pub fn open(data_dir: &Path) -> Result<Self> {
+        Ok(Self {
+            database: Database::open(data_dir)?,
+        })
+    }
+
+    /// A new login: begins a family. `lifetime_ms` is that of its access token.
+    pub fn record_sign_in(
+        &self,
+        generation: Fingerprint,
+        sign_in: &SignIn,
+        lifetime_ms: Option<i64>,
+    ) -> Result<Family> {
+        self.database.write(|transaction| {
+            let family = family_of(transaction, generation)?;
+            insert(
+                transaction,
+                generation,
+                family,
+                Some(sign_in.at.as_millis()),
+                lifetime_ms,
+            )?;
+            transaction.execute(
+                "INSERT INTO family (family, provider, token_url, signed_in_at) VALUES (?1, ?2, ?3, ?4)
+                 ON CONFLICT (family) DO UPDATE SET provider = ?2, token_url = ?3, signed_in_at = ?4",
+                params![
+                    family.0.to_string(),
+                    sign_in.provider.as_str(),
+                    sign_in.token_url,
+                    sign_in.at.as_millis()
+                ],
+            )?;
+            Ok(family)
+        })
+    }
+
+    /// `old` was answered with `new`, by Kalit or, as seen on disk, by another program. Providers
+    /// that do not rotate answer with the same refresh token: then `old` equals `new`. A step back
+    /// to an earlier generation of the same family is not a rotation and records nothing.
+    pub fn record_rotation(
+        &self,
+        old: Fingerprint,
+        new: Fingerprint,
+        at: Timestamp,
+        lifetime_ms: Option<i64>,
+    ) -> Result<Family> {
+        self.database.write(|transaction| {
+            let family = family_of(transaction, old)?;
+            let known = find(transaction, new)?;
+            if let Some(known) = known {
+                if known.family == family && known.superseded_by.is_some() {
+                    return Ok(family);
+                }
+                // Seen before anybody knew where it came from.
+                if known.family != family && sign_in_of(transaction, known.family)?.is_none() {
+                    transaction.execute(
+                        "UPDATE generation SET family = ?2 WHERE family = ?1",
+                        params![known.family.0.to_string(), family.0.to_string()],
+                    )?;
+                }
+            }
+            insert(transaction, old, family, None, None)?;
+            insert(transaction, new, family, Some(at.as_millis()), lifetime_ms)?;
+            transaction.execute(
+                "UPDATE generation SET unknown_since = NULL, retried_at = NULL WHERE fingerprint IN (?1, ?2)",
+                params![old.to_string(), new.to_string()],
+            )?;
+            if old != new {
+                transaction.execute(
+                    "UPDATE generation SET superseded_by = ?2 WHERE fingerprint = ?1",
+                    params![old.to_string(), new.to_string()],
+                )?;
+            }
+            transaction.execute(
+                "INSERT INTO family (family, last_refresh) VALUES (?1, ?2)
+                 ON CONFLICT (family) DO UPDATE SET last_refresh = ?2",
+                params![family.0.to_string(), at.as_millis()],
+            )?;
+            transaction.execute(
+                "DELETE FROM generation WHERE superseded_by IS NOT NULL
+                 AND sequence <= (SELECT max(sequence) FROM generation) - ?1",
+                [NEWEST_GENERATIONS],
+            )?;
+            Ok(family)
+        })
+    }
+
+    /// The provider refused this generation for good.
+    pub fn record_refusal(&self, generation: Fingerprint, code: &str, at: Timestamp) -> Result<()> {
+        self.update(
+            generation,
+            "UPDATE generation SET refused_code = ?2, refused_at = ?3 WHERE fingerprint = ?1",
+            params![generation.to_string(), code, at.as_millis()],
+        )
+    }
+
+    /// A request with this generation is on its way, or its answer never came. Recorded before
+    /// sending, so that a crash cannot hide it; an earlier time stands.
+    pub fn record_unknown(&self, generation: Fingerprint, at: Timestamp) -> Result<()> {
+        self.update(
+            generation,
+            "UPDATE generation SET unknown_since = coalesce(unknown_since, ?2) WHERE fingerprint = ?1",
+            params![generation.to_string(), at.as_millis()],
+        )
+    }
+
+    /// The one retry of an unanswered request is about to be sent. `false` when there already was
+    /// one, perhaps in another process: then nothing may be sent.
+    pub fn record_retry(&self, generation: Fingerprint, at: Timestamp) -> Result<bool> {
+        self.database.write(|transaction| {
+            let changed = transaction.execute(
+                "UPDATE generation SET retried_at = ?2
+                 WHERE fingerprint = ?1 AND unknown_since IS NOT NULL AND retried_at IS NULL",
+                params![generation.to_string(), at.as_millis()],
+            )?;
+            Ok(changed == 1)
+        })
+    }
+
+    /// An answer came, or the request never left: nothing was rotated, and it may be sent again.
+    pub fn clear_unknown(&self, generation: Fingerprint) -> Result<()> {
+        self.database.write(|transaction| {
+            transaction.execute(
+                "UPDATE generation SET unknown_since = NULL, retried_at = NULL WHERE fingerprint = ?1",
+                [generation.to_string()],
+            )?;
+            Ok(())
+        })
+    }
+
+    /// Whether this notification is the first under `key` (family, kind and generation): says
+    /// `true` once in the life of the data directory.
+    pub fn mark_notified(&self, key: &str) -> Result<bool> {
+        self.database.write(|transaction| {
+            let added = transaction.execute("INSERT OR IGNORE INTO notified (key) VALUES (?1)", [key])?;
+            transaction.execute(
+                "DELETE FROM notified WHERE id <= (SELECT max(id) FROM notified) - ?1",
+                [NEWEST_NOTIFIED],
+            )?;
+            Ok(added == 1)
+        })
+    }
+
+    /// What is known of a generation.
+    pub fn find(&self, generation: Fingerprint) -> Result<Option<Generation>> {
+        self.database
+            .read(None, |connection| find(connection, generation))
+    }
+
+    /// Its family; a generation never seen before would begin one.
+    pub fn family_of(&self, generation: Fingerprint) -> Result<Family> {
+        self.database
+            .read(Family(generation), |connection| family_of(connection, generation))
+    }
+
+    /// Whether a newer generation took its place.
+    pub fn is_superseded(&self, generation: Fingerprint) -> Result<bool> {
+        Ok(self
+            .find(generation)?
+            .is_some_and(|known| known.superseded_by.is_some()))
+    }
+
+    /// Why it must not be sent again.
+    pub fn refusal(&self, generation: Fingerprint) -> Result<Option<Refusal>> {
+        Ok(self.find(generation)?.and_then(|known| known.refusal))
+    }
+
+    /// The newest generation of a family, refused or not.
+    pub fn newest_of(&self, family: Family) -> Result<Option<Generation>> {
+        self.database.read(None, |connection| {
+            connection
+                .prepare_cached(&format!(
+                    "{SELECT} WHERE family = ?1 ORDER BY superseded_by IS NULL DESC, sequence DESC LIMIT 1"
+                ))?
+                .query_row([family.0.to_string()], parse)
+                .optional()
+                .map(Option::flatten)
+        })
+    }
+
+    /// When the family was last refreshed by anybody.
+    pub fn last_refresh(&self, family: Family) -> Result<Option<Timestamp>> {
+        self.database.read(None, |connection| {
+            let at: Option<Option<i64>> = connection
+                .prepare_cached("SELECT last_refresh FROM family WHERE family = ?1")?
+                .query_row([family.0.to_string()], |row| row.get(0))
+                .optional()?;
+            Ok(at.flatten().map(Timestamp::from_millis))
+        })
+    }
+
+    /// Where Kalit signed the family in; `None` when another program did.
+    pub fn sign_in_of(&self, family: Family) -> Result<Option<SignIn>> {
+        self.database
+            .read(None, |connection| sign_in_of(connection, family))
+    }
+
+    fn update(&self, generation: Fingerprint, statement: &str, values: impl rusqlite::Params) -> Result<()> {
+        self.database.write(|transaction| {
+            let family = family_of(transaction, generation)?;
+            insert(transaction, generation, family, None, None)?;
+            transaction.execute(statement, values)?;
+            Ok(())
+        })
+    }
+}
+
+const SELECT: &str = "SELECT fingerprint, family, sequence, superseded_by, issued_at, lifetime_ms, \
+                      refused_code, refused_at, unknown_since, retried_at FROM generation";
+
+fn find(connection: &Connection, generation: Fingerprint) -> rusqlite::Result<Option<Generation>> {
+    connection
+        .prepare_cached(&format!("{SELECT} WHERE fingerprint = ?1"))?
+        .query_row([generation.to_string()], parse)
+        .optional()
+        .map(Option::flatten)
+}
+
+fn sign_in_of(connection: &Connection, family: Family) -> rusqlite::Result<Option<SignIn>> {
+    let row: Option<(Option<String>, Option<String>, Option<i64>)> = connection
+        .prepare_cached("SELECT provider, token_url, signed_in_at FROM family WHERE family = ?1")?
+        .query_row([family.0.to_string()], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        })
+        .optional()?;
+    Ok(row.and_then(|(provider, token_url, at)| {
+        Some(SignIn {
+            provider: ProviderId::parse(&provider?)?,
+            token_url: token_url?,
+            at: Timestamp::from_millis(at?),
+        })
+    }))
+}
+
+fn family_of(connection: &Connection, generation: Fingerprint) -> rusqlite::Result<Family> {
+    Ok(find(connection, generation)?.map_or(Family(generation), |known| known.family))
+}
+
+fn insert(
+    connection: &Connection,
+    generation: Fingerprint,
+    family: Family,
+    issued_at: Option<i64>,
+    lifetime_ms: Option<i64>,
+) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT INTO generation (fingerprint, family, issued_at, lifetime_ms) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT (fingerprint) DO UPDATE SET
+               issued_at = coalesce(?3, issued_at), lifetime_ms = coalesce(?4, lifetime_ms)",
+        )?
+        .execute(params![
+            generation.to_string(),
+            family.0.to_string(),
+            issued_at,
+            lifetime_ms
+        ])?;
+    Ok(())
+}
+
+/// `None` for a row whose fingerprints are not fingerprints.
+fn parse(row: &Row<'_>) -> rusqlite::Result<Option<Generation>> {
+    let fingerprint = |column: usize| -> rusqlite::Result<Option<Fingerprint>> {
+        let text: Option<String> = row.get(column)?;
+        Ok(text.as_deref().and_then(Fingerprint::parse))
+    };
+    let time = |column: usize| -> rusqlite::Result<Option<Timestamp>> {
+        Ok(row.get::<_, Option<i64>>(column)?.map(Timestamp::from_millis))
+    };
+    let (Some(own), Some(family)) = (fingerprint(0)?, fingerprint(1)?) else {
+        return Ok(None);
+    };
+    let retried_at = time(9)?;
+    let refusal = match (row.get::<_, Option<String>>(6)?, time(7)?) {
+        (Some(code), Some(at)) => Some(Refusal {
+            code,
+            at,
+            answer_was_lost: retried_at.is_some(),
+        }),
+        _ => None,
+    };
+    Ok(Some(Generation {
+        fingerprint: own,
+        family: Family(family),
+        sequence: row.get(2)?,
+        superseded_by: fingerprint(3)?,
+        issued_at: time(4)?,
+        lifetime_ms: row.get(5)?,
+        refusal,
+        unknown_since: time(8)?,
+        retried_at,
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::secret::Secret;
+
+    fn generation(name: &str) -> Fingerprint {
+        Secret::new(name).fingerprint()
+    }
+
+    fn at(millis: i64) -> Timestamp {
+        Timestamp::from_millis(millis)
+    }
+
+    fn sign_in(millis: i64) -> SignIn {
+        SignIn {
+            provider: ProviderId::parse("openai").unwrap(),
+            token_url: "https://auth.openai.com/oauth/token".to_owned(),
+            at: at(millis),
+        }
+    }
+
+    #[test]
+    fn a_family_is_known_from_its_sign_in_to_its_newest_generation() {
+        let data = tempfile::tempdir().unwrap();
+        let record = Generations::open(data.path()).unwrap();
+        let [first, second, third] = ["REF0", "REF1", "REF2"].map(generation);
+        let family = record
+            .record_sign_in(first, &sign_in(10), Some(3_600_000))
+            .unwrap();
+        assert_eq!(family, Family::begun_by(first));
+        assert_eq!(record.last_refresh(family).unwrap(), None);
+        record
+            .record_rotation(first, second, at(20), Some(7_200_000))
+            .unwrap();
+        record.record_rotation(second, third, at(30), None).unwrap();
+
+        // Another process, after a restart.
+        let record = Generations::open(data.path()).unwrap();
+        for member in [first, second, third] {
+            assert_eq!(record.family_of(member).unwrap(), family);
+        }
+        let known = record.find(second).unwrap().unwrap();
+        assert!(known.sequence < record.find(third).unwrap().unwrap().sequence);
+        assert_eq!(
+            known,
+            Generation {
+                fingerprint: second,
+                family,
+                sequence: known.sequence,
+                superseded_by: Some(third),
+                issued_at: Some(at(20)),
+                lifetime_ms: Some(7_200_000),
+                refusal: None,
+                unknown_since: None,
+                retried_at: None,
+            }
+        );
+        assert!(record.is_superseded(first).unwrap());
+        assert!(!record.is_superseded(third).unwrap());
+        assert_eq!(record.newest_of(family).unwrap().unwrap().fingerprint, third);
+        assert_eq!(record.last_refresh(family).unwrap(), Some(at(30)));
+        assert_eq!(record.sign_in_of(family).unwrap(), Some(sign_in(10)));
+    }
+
+    #[test]
+    fn nothing_is_known_of_a_stranger() {
+        let data = tempfile::tempdir().unwrap();
+        let record = Generations::open(data.path()).unwrap();
+        let stranger = generation("REF9");
+        assert_eq!(record.find(stranger).unwrap(), None);
+        assert_eq!(record.family_of(stranger).unwrap(), Family::begun_by(stranger));
+        assert!(!record.is_superseded(stranger).unwrap());
+        assert_eq!(record.refusal(stranger).unwrap(), None);
+        assert_eq!(record.newest_of(Family::begun_by(stranger)).unwrap(), None);
+        assert_eq!(record.last_refresh(Family::begun_by(stranger)).unwrap(), None);
+        assert_eq!(record.sign_in_of(Family::begun_by(stranger)).unwrap(), None);
+        assert_eq!(std::fs::read_dir(data.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_login_of_another_program_gets_a_family_but_no_endpoint() {
+        let data = tempfile::tempdir().unwrap();
+        let record = Generations::open(data.path()).unwrap();
+        let family = record
+            .record_rotation(generation("REF0"), generation("REF1"), at(5), None)
+            .unwrap();
+        assert_eq!(family, Family::begun_by(generation("REF0")));
+        assert_eq!(record.sign_in_of(family).unwrap(), None);
+        assert!(record.is_superseded(generation("REF0")).unwrap());
+    }
+
+    #[test]
+    fn a_provider_that_does_not_rotate_supersedes_nothing() {
+        let data = tempfile::tempdir().unwrap();
+        let record = Generations::open(data.path()).unwrap();
+        let only = generation("REF0");
+        let family = record.record_sign_in(only, &sign_in(1), Some(100)).unwrap();
+        record.record_unknown(only, at(2)).unwrap();
+        record.record_rotation(only, only, at(3), Some(200)).unwrap();
+        let known = record.find(only).unwrap().unwrap();
+        assert_eq!(
+            (
+                known.superseded_by,
+                known.issued_at,
+                known.lifetime_ms,
+                known.unknown_since
+            ),
+            (None, Some(at(3)), Some(200), None)
+        );
+        assert_eq!(record.last_refresh(family).unwrap(), Some(at(3)));
+        assert_eq!(record.newest_of(family).unwrap().unwrap().fingerprint, only);
+    }
+
+    #[test]
+    fn a_stranger_joins_the_family_that_led_to_it() {
+        let data = tempfile::tempdir().unwrap();
+        let record = Generations::open(data.path()).unwrap();
+        let [first, second] = ["REF0", "REF1"].map(generation);
+        record.record_unknown(second, at(1)).unwrap();
+        let family = record.record_sign_in(first, &sign_in(1), None).unwrap();
+        record.record_rotation(first, second, at(2), None).unwrap();
+        assert_eq!(record.family_of(second).unwrap(), family);
+        assert_eq!(record.newest_of(family).unwrap().unwrap().fingerprint, second);
+
+        // A login of its own stays a family of its own.
+        let own = generation("REF5");
+        let other = record.record_sign_in(own, &sign_in(3), None).unwrap();
+        record.record_rotation(second, own, at(4), None).unwrap();
+        assert_eq!(record.family_of(own).unwrap(), other);
+        assert!(record.is_superseded(second).unwrap());
+    }
+
+    #[test]
+    fn a_step_back_is_not_a_rotation() {
+        let data = tempfile::tempdir().unwrap();
+        let record = Generations::open(data.path()).unwrap();
+        let [first, second, third] = ["REF0", "REF1", "REF2"].map(generation);
+        let family = record.record_sign_in(first, &sign_in(1), None).unwrap();
+        record.record_rotation(first, second, at(2), None).unwrap();
+        record.record_rotation(second, third, at(3), None).unwrap();
+        record.record_rotation(third, first, at(4), None).unwrap();
+        assert!(record.is_superseded(first).unwrap());
+        assert!(!record.is_superseded(third).unwrap());
+        assert_eq!(record.newest_of(family).unwrap().unwrap().fingerprint, third);
+        assert_eq!(record.last_refresh(family).unwrap(), Some(at(3)));
+    }
+
+    #[test]
+    fn a_refused_generation_stays_refused_in_every_process() {
+        let data = tempfile::tempdir().unwrap();
+        let record = Generations::open(data.path()).unwrap();
+        let dead = generation("REF0");
+        record
+            .record_refusal(dead, "refresh_token_invalidated", at(7))
+            .unwrap();
+        let other = Generations::open(data.path()).unwrap();
+        assert_eq!(
+            other.refusal(dead).unwrap(),
+            Some(Refusal {
+                code: "refresh_token_invalidated".to_owned(),
+                at: at(7),
+                answer_was_lost: false,
+            })
+        );
+        assert_eq!(
+            other
+                .newest_of(Family::begun_by(dead))
+                .unwrap()
+                .unwrap()
+                .fingerprint,
+            dead
+        );
+    }
+
+    #[test]
+    fn an_unanswered_request_is_retried_once_and_its_refusal_says_so() {
+        let data = tempfile::tempdir().unwrap();
+        let record = Generations::open(data.path()).unwrap();
+        let sent = generation("REF0");
+        assert!(!record.record_retry(sent, at(1)).unwrap());
+        record.record_unknown(sent, at(2)).unwrap();
+        record.record_unknown(sent, at(3)).unwrap();
+        assert_eq!(record.find(sent).unwrap().unwrap().unknown_since, Some(at(2)));
+        assert!(record.record_retry(sent, at(62)).unwrap());
+        let other = Generations::open(data.path()).unwrap();
+        assert!(!other.record_retry(sent, at(63)).unwrap());
+        other
+            .record_refusal(sent, "refresh_token_reused", at(64))
+            .unwrap();
+        assert!(record.refusal(sent).unwrap().unwrap().answer_was_lost);
+    }
+
+    #[test]
+    fn an_answer_clears_the_unknown_mark() {
+        let data = tempfile::tempdir().unwrap();
+        let record = Generations::open(data.path()).unwrap();
+        let [first, second] = ["REF0", "REF1"].map(generation);
+        record.record_unknown(first, at(1)).unwrap();
+        record.clear_unknown(first).unwrap();
+        assert_eq!(record.find(first).unwrap().unwrap().unknown_since, None);
+        record.record_unknown(first, at(2)).unwrap();
+        assert!(record.record_retry(first, at(3)).unwrap());
+        record.record_rotation(first, second, at(4), None).unwrap();
+        let known = record.find(first).unwrap().unwrap();
+        assert_eq!((known.unknown_since, known.retried_at), (None, None));
+    }
+
+    #[test]
+    fn a_notification_is_shown_once_even_when_two_processes_ask() {
+        let data = tempfile::tempdir().unwrap();
+        let shown: usize = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..6)
+                .map(|_| {
+                    scope.spawn(|| {
+                        Generations::open(data.path())
+                            .unwrap()
+                            .mark_notified("family signed-out generation")
+                            .unwrap()
+                    })
+                })
+                .collect();
+            threads
+                .into_iter()
+                .map(|thread| usize::from(thread.join().unwrap()))
+                .sum()
+        });
+        assert_eq!(shown, 1);
+        let record = Generations::open(data.path()).unwrap();
+        assert!(!record.mark_notified("family signed-out generation").unwrap());
+        assert!(record.mark_notified("family vanished generation").unwrap());
+    }
+
+    #[test]
+    fn no_token_is_in_the_file() {
+        let data = tempfile::tempdir().unwrap();
+        let record = Generations::open(data.path()).unwrap();
+        record
+            .record_rotation(generation("REF0-secret"), generation("REF1-secret"), at(1), None)
+            .unwrap();
+        for entry in std::fs::read_dir(data.path()).unwrap() {
+            let bytes = std::fs::read(entry.unwrap().path()).unwrap();
+            assert!(!bytes.windows(7).any(|window| window == b"-secret"));
+        }
+    }
+}
