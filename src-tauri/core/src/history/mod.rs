@@ -5,6 +5,7 @@
 //! All functions block on the disk: async callers use `spawn_blocking`.
 
 mod generations;
+mod marks;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,6 +14,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior, params};
 
 pub use generations::{Family, Generation, Generations, Refusal, SignIn};
+pub use marks::{Gone, Mark, Marks};
 
 use crate::error::{Error, ErrorCode, Result};
 use crate::event::Event;
@@ -54,6 +56,20 @@ CREATE TABLE family (
 CREATE TABLE notified (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     key TEXT NOT NULL UNIQUE
+) STRICT;
+CREATE TABLE mark (
+    generation TEXT PRIMARY KEY,
+    code TEXT NOT NULL,
+    at INTEGER NOT NULL
+) STRICT;
+CREATE TABLE gone (
+    agent_dir TEXT NOT NULL,
+    profile_id TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    provider TEXT NOT NULL,
+    generation TEXT,
+    at INTEGER NOT NULL,
+    PRIMARY KEY (agent_dir, profile_id)
 ) STRICT;
 ";
 

@@ -5,11 +5,11 @@
 use std::path::PathBuf;
 
 use crate::ids::{AgentId, ProfileId};
-use crate::install::Installation;
-use crate::radar::{self, HolderKind};
+use crate::radar::HolderKind;
 use crate::secret::Fingerprint;
-use crate::store::agent_store::AgentStore;
 use crate::store::credential::Credential;
+
+use super::fleet::Fleet;
 
 /// One profile of one OpenClaw store that holds a generation.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,48 +47,42 @@ impl Holders {
     }
 }
 
-/// Reads every store of `installations` and compares with `external`, the fingerprints outside
-/// OpenClaw's own stores. Reads without locks: the answer is a hint until it was read again under
-/// the holders' locks.
-pub fn find(
-    installations: &[Installation],
-    external: &[radar::Holder],
-    generation: Fingerprint,
-) -> Holders {
+/// Compares every store and every foreign fingerprint with `generation`. Leftovers are no
+/// obstacle; a copy in a sqlite-era installation is one, because Kalit cannot write there.
+pub(super) fn find(fleet: &Fleet, generation: Fingerprint) -> Holders {
     let mut holders = Holders::default();
-    for installation in installations {
-        for agent in installation.agents() {
-            match AgentStore::new(&agent.agent_dir).read() {
-                Ok(content) => {
-                    for (profile_id, credential) in content.document().profiles() {
-                        if holds(&credential, generation) {
-                            holders.stores.push(Holder {
-                                agent_dir: agent.agent_dir.clone(),
-                                state_dir: installation.state_dir().to_path_buf(),
-                                agent: agent.id.clone(),
-                                provider: credential.provider_text().to_owned(),
-                                profile_id,
-                            });
-                        }
+    for store in &fleet.stores {
+        match &store.content {
+            Ok(content) => {
+                for (profile_id, credential) in content.document.profiles() {
+                    if let Credential::Oauth(oauth) = &credential
+                        && credential.generation() == Some(generation)
+                    {
+                        holders.stores.push(Holder {
+                            agent_dir: store.agent_dir.clone(),
+                            state_dir: store.state_dir.clone(),
+                            agent: store.agent.clone(),
+                            provider: oauth.common.provider_text.clone(),
+                            profile_id,
+                        });
                     }
                 }
-                Err(_) if installation.rules().copies_main_store => {
-                    holders.unreadable.push(agent.agent_dir.clone());
+            }
+            Err(_) => {
+                let copies = fleet
+                    .installation(&store.state_dir)
+                    .is_none_or(|installation| installation.rules().copies_main_store);
+                if copies {
+                    holders.unreadable.push(store.agent_dir.clone());
                 }
-                Err(_) => {}
             }
         }
     }
     holders.stores.sort();
-    holders.stores.dedup_by(|a, b| a.agent_dir == b.agent_dir && a.profile_id == b.profile_id);
-    for holder in external.iter().filter(|holder| holder.fingerprint == Some(generation)) {
+    for holder in fleet.external.iter().filter(|holder| holder.fingerprint == Some(generation)) {
         if !matches!(holder.kind, HolderKind::Leftover) && !holders.foreign.contains(&holder.program) {
             holders.foreign.push(holder.program.clone());
         }
     }
     holders
-}
-
-fn holds(credential: &Credential, generation: Fingerprint) -> bool {
-    matches!(credential, Credential::Oauth(_)) && credential.generation() == Some(generation)
 }

@@ -9,7 +9,7 @@ mod merge;
 mod rotation;
 pub mod schedule;
 
-pub use fleet::Fleet;
+pub use fleet::{Fleet, FleetStore};
 pub use holders::{Holder, Holders};
-pub use merge::replay;
-pub use rotation::{Attempt, Done, Refresher, Wanted};
+pub use merge::{new_tokens, replay};
+pub use rotation::{Attempt, Done, Failed, Refresher, Wanted, due_item};
