@@ -1,0 +1,448 @@
+//! The store of one agent: `auth-profiles.json` and `auth-state.json` in its directory.
+//!
+//! Architecture invariant: the only way to write is [`AgentStore::update`], which needs the
+//! guard of OpenClaw's lock for this very directory and starts from bytes read under it.
+
+use std::fmt;
+use std::fs::DirBuilder;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use sha2::{Digest, Sha256};
+
+use crate::error::{Error, ErrorCode, Result};
+use crate::store::atomic::{self, about};
+use crate::store::document::Document;
+use crate::store::lock::StoreLock;
+use crate::store::state::{AuthState, StateEdit, StateFile};
+
+/// The credentials of an agent, and before OpenClaw 2026.4.9 its order and usage as well.
+pub const PROFILES_FILE: &str = "auth-profiles.json";
+
+/// Order, last good profile and usage, from OpenClaw 2026.4.9 on.
+pub const STATE_FILE: &str = "auth-state.json";
+
+/// The credential database of OpenClaw 2026.6.5 and later: where it is, no JSON is written.
+pub const SQLITE_FILE: &str = "openclaw-agent.sqlite";
+
+/// How long a file that does not parse may be somebody's write in progress: releases before
+/// 2026.4.9 truncate the file and then fill it.
+const HALF_WRITTEN: Duration = Duration::from_millis(300);
+const HALF_WRITTEN_POLL: Duration = Duration::from_millis(15);
+
+/// One agent's store on disk. Has no memory: every read reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AgentStore {
+    agent_dir: PathBuf,
+    order_file: OrderFile,
+}
+
+/// Where the order of a provider is kept when `auth-state.json` does not exist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OrderFile {
+    /// `auth-profiles.json`: an older release, or none known.
+    Profiles,
+    /// `auth-state.json`: a release from 2026.4.9 on is known, which moves the order there.
+    State,
+}
+
+/// What a store holds.
+#[derive(Debug)]
+pub struct StoreContent {
+    /// `auth-profiles.json`; [`Document::empty`] if there is none.
+    pub document: Document,
+    /// The merged order, last good profiles and usage of both files.
+    pub state: AuthState,
+    pub revision: Revision,
+    /// Whether there is an `auth-profiles.json`.
+    pub exists: bool,
+    /// Set when `auth-state.json` exists but cannot be used. OpenClaw then goes by the copies in
+    /// `auth-profiles.json` alone, and so does `state`.
+    pub state_error: Option<Error>,
+}
+
+impl AgentStore {
+    /// The store in `agent_dir`, which need not exist. No release is known.
+    pub fn new(agent_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            agent_dir: agent_dir.into(),
+            order_file: OrderFile::Profiles,
+        }
+    }
+
+    /// The same store with what is known about its order file.
+    #[must_use]
+    pub fn with_order_file(self, order_file: OrderFile) -> Self {
+        Self { order_file, ..self }
+    }
+
+    /// `<agentDir>`.
+    pub fn agent_dir(&self) -> &Path {
+        &self.agent_dir
+    }
+
+    /// `<agentDir>/auth-profiles.json`.
+    pub fn profiles_path(&self) -> PathBuf {
+        self.agent_dir.join(PROFILES_FILE)
+    }
+
+    /// `<agentDir>/auth-state.json`.
+    pub fn state_path(&self) -> PathBuf {
+        self.agent_dir.join(STATE_FILE)
+    }
+
+    /// The file that holds the order: `auth-state.json` if it exists or a release from 2026.4.9
+    /// on is known, else `auth-profiles.json`.
+    pub fn order_path(&self) -> PathBuf {
+        let exists = self.state_path().symlink_metadata().is_ok();
+        match self.order_file {
+            OrderFile::Profiles if !exists => self.profiles_path(),
+            OrderFile::Profiles | OrderFile::State => self.state_path(),
+        }
+    }
+
+    /// Creates the agent directory, mode 0700, where it is missing: its lock needs it.
+    ///
+    /// # Errors
+    ///
+    /// `store.write_failed`, `store.not_a_file`.
+    pub fn create_dir(&self) -> Result<()> {
+        let mut builder = DirBuilder::new();
+        builder.recursive(true);
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::DirBuilderExt as _;
+            builder.mode(0o700);
+        }
+        builder.create(&self.agent_dir).map_err(|error| {
+            let code = match error.kind() {
+                ErrorKind::AlreadyExists | ErrorKind::NotADirectory => ErrorCode::StoreNotAFile,
+                _ => ErrorCode::StoreWriteFailed,
+            };
+            let dir = self.agent_dir.display();
+            Error::new(code, format!("cannot create the directory {dir}: {error}"))
+        })
+    }
+
+    /// Reads both files without the lock: a hint, never the basis of a write. Blocks up to 0.3 s
+    /// while a file does not parse, because somebody may be writing it.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with `auth-profiles.json`: `store.unparsable`, `store.wrong_shape`,
+    /// `store.too_large`, `store.not_a_file`, `store.unreadable`, `store.symlink`.
+    pub fn read(&self) -> Result<StoreContent> {
+        let files = self.read_files();
+        let revision = files.revision();
+        let state = files.merged_state();
+        let document = files.profiles.content?;
+        Ok(StoreContent {
+            exists: document.is_some(),
+            document: document.unwrap_or_else(Document::empty),
+            state,
+            revision,
+            state_error: files.state.content.err(),
+        })
+    }
+
+    /// The revision of the two files as they are this moment, whatever state they are in. Never
+    /// waits and never parses: for telling whether there is something new to read.
+    pub fn revision(&self) -> Revision {
+        Revision::of([
+            &FileBytes::read(&self.profiles_path()),
+            &FileBytes::read(&self.state_path()),
+        ])
+    }
+
+    /// Changes the store under its lock, from bytes read under it.
+    ///
+    /// `edit` changes the document, and through [`StateEdit`] the order; a profile that it
+    /// removes vanishes from order, last good profiles and usage of both files. If `edit` fails
+    /// nothing is written. A file that `edit` left as it was is not written, only its mode is
+    /// repaired. `auth-profiles.json` is written first, `auth-state.json` second; the latter is
+    /// deleted when the edit left nothing in it, as OpenClaw does. Then both are read back.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`AgentStore::read`], and nothing was changed: `store.duplicate_keys`,
+    /// `era.sqlite` or `era.mixed` (the database of a later OpenClaw lies in the directory),
+    /// `store.changed` (somebody wrote without the lock in the meantime), `store.write_failed`,
+    /// `store.symlink`, `order.invalid`. `store.unconfirmed`: written, but something else was
+    /// found afterwards.
+    pub fn update<T>(
+        &self,
+        lock: &StoreLock,
+        edit: impl FnOnce(&mut Document, &mut StateEdit) -> Result<T>,
+    ) -> Result<(T, Revision)> {
+        self.check_guard(lock)?;
+        self.check_era()?;
+        let files = self.read_files();
+        let mut state_edit = StateEdit::new(files.merged_state());
+        let document_before = files.profiles.content?.unwrap_or_else(Document::empty);
+        let (state_before, state_error) = match files.state.content {
+            Ok(state_file) => (state_file.unwrap_or_else(StateFile::empty), None),
+            Err(error) => (StateFile::empty(), Some(error)),
+        };
+        let mut document = document_before.clone();
+        let mut state_file = state_before.clone();
+
+        let outcome = edit(&mut document, &mut state_edit)?;
+
+        let order_in_state_file = self.order_path() == self.state_path();
+        state_edit.apply(&mut document, &mut state_file, order_in_state_file)?;
+        let removed = document_before.ids_missing_in(&document);
+        for id in &removed {
+            state_file.forget(id);
+        }
+        if let Some(error) = state_error
+            && (!removed.is_empty() || state_edit.changes_something())
+        {
+            return Err(error);
+        }
+
+        // Both are formatted before either is written: a refusal must not come halfway.
+        let (profiles_path, state_path) = (self.profiles_path(), self.state_path());
+        let profiles = match document.to_bytes() {
+            _ if document == document_before => Write::Nothing,
+            Ok(bytes) => Write::Content(bytes),
+            Err(error) => return Err(about(&profiles_path, error)),
+        };
+        let state = match state_file.to_bytes() {
+            _ if state_file == state_before => Write::Nothing,
+            Ok(_) if state_file.is_blank() => Write::Deletion,
+            Ok(bytes) => Write::Content(bytes),
+            Err(error) => return Err(about(&state_path, error)),
+        };
+        profiles.carry_out(&profiles_path, &files.profiles.bytes)?;
+        state
+            .carry_out(&state_path, &files.state.bytes)
+            .map_err(|error| profiles.already_done(error))?;
+        if matches!(
+            (&profiles, &files.profiles.bytes),
+            (Write::Nothing, FileBytes::Present(_))
+        ) {
+            atomic::repair_mode(&profiles_path)?;
+        }
+
+        let profiles_now = FileBytes::read(&profiles_path);
+        let state_now = FileBytes::read(&state_path);
+        profiles.confirm(&profiles_path, &profiles_now)?;
+        state.confirm(&state_path, &state_now)?;
+        Ok((outcome, Revision::of([&profiles_now, &state_now])))
+    }
+
+    /// Removes temporary files that a crash of Kalit left in the directory.
+    ///
+    /// # Errors
+    ///
+    /// `store.write_failed`, and those that a write would meet.
+    pub fn remove_leftovers(&self, lock: &StoreLock) -> Result<()> {
+        self.check_guard(lock)?;
+        atomic::remove_leftovers(&self.profiles_path())?;
+        atomic::remove_leftovers(&self.state_path())
+    }
+
+    fn read_files(&self) -> Files {
+        let deadline = Instant::now() + HALF_WRITTEN;
+        Files {
+            profiles: FileRead::settled(&self.profiles_path(), deadline, Document::parse),
+            state: FileRead::settled(&self.state_path(), deadline, StateFile::parse),
+        }
+    }
+
+    fn check_guard(&self, lock: &StoreLock) -> Result<()> {
+        let same = match (lock.agent_dir().canonicalize(), self.agent_dir.canonicalize()) {
+            (Ok(locked), Ok(own)) => locked == own,
+            (Err(_), _) | (_, Err(_)) => false,
+        };
+        if same {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorCode::Internal,
+            format!(
+                "the lock of {} was used for {}",
+                lock.agent_dir().display(),
+                self.agent_dir.display()
+            ),
+        ))
+    }
+
+    /// OpenClaw may have been updated while this process runs.
+    fn check_era(&self) -> Result<()> {
+        let database = self.agent_dir.join(SQLITE_FILE);
+        if database.symlink_metadata().is_err() {
+            return Ok(());
+        }
+        let code = if self.profiles_path().symlink_metadata().is_ok() {
+            ErrorCode::EraMixed
+        } else {
+            ErrorCode::EraSqlite
+        };
+        let found = format!("there is a {SQLITE_FILE} in {}", self.agent_dir.display());
+        Err(Error::new(code, found))
+    }
+}
+
+/// Tells one content of the two files from another.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Revision([u8; 32]);
+
+impl Revision {
+    fn of(files: [&FileBytes; 2]) -> Self {
+        let mut hasher = Sha256::new();
+        for file in files {
+            match file {
+                FileBytes::Missing => hasher.update(b"missing;"),
+                FileBytes::Unusable(error) => hasher.update(format!("{};", error.code().as_str())),
+                FileBytes::Present(bytes) => {
+                    hasher.update(format!("{}:", bytes.len()));
+                    hasher.update(bytes);
+                }
+            }
+        }
+        Self(hasher.finalize().into())
+    }
+}
+
+impl fmt::Debug for Revision {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, ..] = self.0;
+        write!(formatter, "Revision({a:02x}{b:02x}{c:02x}{d:02x})")
+    }
+}
+
+/// Both files as one read found them.
+struct Files {
+    profiles: FileRead<Document>,
+    state: FileRead<StateFile>,
+}
+
+impl Files {
+    fn revision(&self) -> Revision {
+        Revision::of([&self.profiles.bytes, &self.state.bytes])
+    }
+
+    fn merged_state(&self) -> AuthState {
+        let older = self.profiles.content().map(Document::state);
+        let newer = self.state.content().map(StateFile::state);
+        older.unwrap_or_default().overlaid_by(newer.unwrap_or_default())
+    }
+}
+
+/// One file: its bytes and what they mean.
+struct FileRead<T> {
+    bytes: FileBytes,
+    /// `None` when there is no file.
+    content: Result<Option<T>>,
+}
+
+impl<T> FileRead<T> {
+    /// Reads until the content parses or `deadline` has passed.
+    fn settled(path: &Path, deadline: Instant, parse: fn(&[u8]) -> Result<T>) -> Self {
+        loop {
+            let read = Self::once(path, parse);
+            let may_be_half_written = matches!(
+                (&read.bytes, &read.content),
+                (FileBytes::Present(_), Err(error)) if error.code() == ErrorCode::StoreUnparsable
+            );
+            if !may_be_half_written || Instant::now() >= deadline {
+                return read;
+            }
+            std::thread::sleep(HALF_WRITTEN_POLL);
+        }
+    }
+
+    fn once(path: &Path, parse: fn(&[u8]) -> Result<T>) -> Self {
+        let bytes = FileBytes::read(path);
+        let content = match &bytes {
+            FileBytes::Missing => Ok(None),
+            FileBytes::Unusable(error) => Err(Error::new(error.code(), error.message())),
+            FileBytes::Present(bytes) => parse(bytes).map(Some).map_err(|error| about(path, error)),
+        };
+        Self { bytes, content }
+    }
+
+    fn content(&self) -> Option<&T> {
+        self.content.as_ref().ok()?.as_ref()
+    }
+}
+
+enum FileBytes {
+    Missing,
+    Present(Vec<u8>),
+    Unusable(Error),
+}
+
+impl FileBytes {
+    fn read(path: &Path) -> Self {
+        match atomic::read_file(path) {
+            Ok(Some(bytes)) => Self::Present(bytes),
+            Ok(None) => Self::Missing,
+            Err(error) => Self::Unusable(error),
+        }
+    }
+
+    fn is_same(&self, other: &FileBytes) -> bool {
+        match (self, other) {
+            (Self::Missing, Self::Missing) => true,
+            (Self::Present(bytes), Self::Present(other)) => bytes == other,
+            (Self::Missing | Self::Present(_) | Self::Unusable(_), _) => false,
+        }
+    }
+}
+
+/// What an update does to one of the files.
+enum Write {
+    Nothing,
+    Content(Vec<u8>),
+    Deletion,
+}
+
+impl Write {
+    /// `before` is what the edit started from. OpenClaw 2026.2.17 writes without the lock at
+    /// times (login, paste-token): such a change must not be lost, so it is looked for at the
+    /// last moment.
+    fn carry_out(&self, path: &Path, before: &FileBytes) -> Result<()> {
+        let unchanged = || {
+            if FileBytes::read(path).is_same(before) {
+                return Ok(());
+            }
+            let changed = format!("{} changed while it was edited", path.display());
+            Err(Error::new(ErrorCode::StoreChanged, changed))
+        };
+        match self {
+            Self::Nothing => Ok(()),
+            Self::Content(bytes) => atomic::write_atomic_if(path, bytes, unchanged),
+            Self::Deletion => unchanged().and_then(|()| atomic::remove_file(path)),
+        }
+    }
+
+    fn confirm(&self, path: &Path, now: &FileBytes) -> Result<()> {
+        let confirmed = match (self, now) {
+            (Self::Nothing, _) | (Self::Deletion, FileBytes::Missing) => true,
+            (Self::Content(written), FileBytes::Present(found)) => written == found,
+            (Self::Content(_) | Self::Deletion, _) => false,
+        };
+        if confirmed {
+            return Ok(());
+        }
+        let other = format!("{} does not hold what was written", path.display());
+        Err(Error::new(ErrorCode::StoreUnconfirmed, other))
+    }
+
+    /// An error of the second file, the first having been dealt with by `self`.
+    fn already_done(&self, error: Error) -> Error {
+        match self {
+            Self::Nothing => error,
+            Self::Content(_) | Self::Deletion => {
+                let message = format!("the accounts were written, but not their order: {error}");
+                Error::new(error.code(), message).with_hint("Run `kalit status`, then try again.")
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

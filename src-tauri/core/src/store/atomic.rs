@@ -1,0 +1,413 @@
+//! Reading and replacing one file of a store: the old content or the new one, never a part of
+//! it, whatever happens in between.
+//!
+//! Nothing here decides what is written or whether it may be; see [`super::AgentStore`].
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write as _};
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, ErrorCode, Result};
+use crate::store::json;
+
+/// How the temporary files of [`write_atomic`] end.
+pub const TEMPORARY_SUFFIX: &str = ".kalit.tmp";
+
+/// Replaces the content of `path` (or creates it), mode 0600, durably: when this returns, the
+/// bytes survive a power cut. The modification time is never carried over, because OpenClaw
+/// recognises a change by it.
+///
+/// A symbolic link is followed once, to a regular file of this user in a directory that only
+/// this user can write.
+///
+/// # Errors
+///
+/// `store.write_failed`, `store.not_a_file`, `store.symlink`, `store.unreadable` (the file
+/// belongs to somebody else): nothing was changed and no temporary file is left.
+/// `store.unconfirmed`: the new content is in place but may not survive a power cut.
+pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
+    write_atomic_if(path, bytes, || Ok(()))
+}
+
+/// Like [`write_atomic`]; `still_right` is asked at the last moment, the new content being safe
+/// on disk but not yet in place. Its error is returned and nothing is changed.
+pub(super) fn write_atomic_if(
+    path: &Path,
+    bytes: &[u8],
+    still_right: impl FnOnce() -> Result<()>,
+) -> Result<()> {
+    let target = resolve_target(path)?;
+    let directory = directory_of(&target);
+    let failed = |error: io::Error| write_failed(path, &error);
+    let temporary = Temporary::create(&target).map_err(failed)?;
+    temporary.fill(bytes).map_err(failed)?;
+    still_right()?;
+    temporary.rename_to(&target).map_err(failed)?;
+    sync_directory(directory).map_err(|error| {
+        Error::new(
+            ErrorCode::StoreUnconfirmed,
+            format!(
+                "{} was written but could not be made durable: {error}",
+                path.display()
+            ),
+        )
+    })
+}
+
+/// Gives an existing file mode 0600, as every save of OpenClaw does. Other systems than Unix
+/// have no such mode.
+///
+/// # Errors
+///
+/// As [`write_atomic`].
+pub fn repair_mode(path: &Path) -> Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let target = resolve_target(path)?;
+        let failed = |error: io::Error| write_failed(path, &error);
+        let mode = fs::metadata(&target).map_err(failed)?.permissions().mode();
+        if mode & 0o7777 != 0o600 {
+            fs::set_permissions(&target, fs::Permissions::from_mode(0o600)).map_err(failed)?;
+        }
+    }
+    #[cfg(not(unix))]
+    resolve_target(path)?;
+    Ok(())
+}
+
+/// Removes a file; one that is not there is fine.
+///
+/// # Errors
+///
+/// `store.write_failed`.
+pub(super) fn remove_file(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Ok(()) => sync_directory(directory_of(path)).map_err(|error| write_failed(path, &error)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(write_failed(path, &error)),
+    }
+}
+
+/// Removes temporary files that a crash left beside `path`. Only for whoever has the exclusive
+/// right to write `path`: another Kalit's file in the making looks the same.
+///
+/// # Errors
+///
+/// `store.write_failed`.
+pub(super) fn remove_leftovers(path: &Path) -> Result<()> {
+    let target = resolve_target(path)?;
+    let Some(name) = target.file_name().and_then(|name| name.to_str()) else {
+        return Ok(());
+    };
+    let directory = directory_of(&target);
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(write_failed(path, &error)),
+    };
+    for entry in entries.flatten() {
+        let file_name = entry.file_name();
+        let random = file_name
+            .to_str()
+            .and_then(|other| other.strip_prefix(name)?.strip_prefix('.'))
+            .and_then(|rest| rest.strip_suffix(TEMPORARY_SUFFIX));
+        if random.is_some_and(|random| random.len() == 32 && random.bytes().all(|b| b.is_ascii_hexdigit())) {
+            remove_file(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// The bytes of a file, `None` when there is none. A fifo or a device is never waited for.
+///
+/// # Errors
+///
+/// `store.not_a_file`, `store.unreadable`, `store.too_large`, `store.symlink` for a link that
+/// leads nowhere or in a circle.
+pub fn read_file(path: &Path) -> Result<Option<Vec<u8>>> {
+    let file = match open_without_waiting(path) {
+        Ok(file) => file,
+        Err(error) => return no_file(path, &error),
+    };
+    let unreadable = |error: io::Error| unreadable(path, &error.to_string());
+    let metadata = file.metadata().map_err(unreadable)?;
+    if !metadata.is_file() {
+        return Err(not_a_file(path));
+    }
+    let limit = json::SIZE_LIMIT as u64;
+    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len().min(limit)).unwrap_or(0));
+    // One byte more than allowed is enough to know.
+    file.take(limit).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() >= json::SIZE_LIMIT {
+        return Err(about(path, json::too_large()));
+    }
+    Ok(Some(bytes))
+}
+
+/// `error` with the file that it is about at the front of its message.
+pub(super) fn about(path: &Path, error: Error) -> Error {
+    let message = format!("{}: {}", path.display(), error.message());
+    Error::new(error.code(), message).with_hint(error.hint())
+}
+
+fn no_file(path: &Path, error: &io::Error) -> Result<Option<Vec<u8>>> {
+    let is_link = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink());
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => Err(unreadable(path, &error.to_string())),
+        _ if is_link => Err(symlink(path, "leads nowhere")),
+        io::ErrorKind::NotFound => Ok(None),
+        io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory => Err(not_a_file(path)),
+        _ if fs::symlink_metadata(path).is_ok_and(|metadata| !metadata.is_file()) => Err(not_a_file(path)),
+        _ => Err(unreadable(path, &error.to_string())),
+    }
+}
+
+#[cfg(unix)]
+fn open_without_waiting(path: &Path) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    // The bits are small positive numbers on every Unix.
+    let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+    OpenOptions::new().read(true).custom_flags(flags).open(path)
+}
+
+#[cfg(not(unix))]
+fn open_without_waiting(path: &Path) -> io::Result<File> {
+    if fs::metadata(path)?.is_dir() {
+        return Err(io::ErrorKind::IsADirectory.into());
+    }
+    File::open(path)
+}
+
+/// Where the bytes of `path` have to go.
+fn resolve_target(path: &Path) -> Result<PathBuf> {
+    let metadata = match fs::symlink_metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            owner::check_directory(path, directory_of(path))?;
+            return Ok(path.to_owned());
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => return Err(not_a_file(path)),
+        Err(error) => return Err(write_failed(path, &error)),
+    };
+    if metadata.is_symlink() {
+        return resolve_link(path);
+    }
+    if !metadata.is_file() {
+        return Err(not_a_file(path));
+    }
+    if !owner::is_this_user(&metadata) {
+        return Err(unreadable(path, "it belongs to another user"));
+    }
+    Ok(path.to_owned())
+}
+
+fn resolve_link(path: &Path) -> Result<PathBuf> {
+    let nowhere = |_| symlink(path, "leads nowhere");
+    let target = directory_of(path).join(fs::read_link(path).map_err(nowhere)?);
+    let directory = directory_of(&target).canonicalize().map_err(nowhere)?;
+    let Some(name) = target.file_name() else {
+        return Err(symlink(path, "does not lead to a file"));
+    };
+    let target = directory.join(name);
+    let file = fs::symlink_metadata(&target).map_err(nowhere)?;
+    if file.is_symlink() {
+        return Err(symlink(path, "leads to another link"));
+    }
+    if !file.is_file() {
+        return Err(symlink(path, "does not lead to a file"));
+    }
+    let directory = fs::metadata(&directory).map_err(nowhere)?;
+    if !owner::is_this_user(&file) || !owner::is_this_user(&directory) {
+        return Err(symlink(path, "leads to something of another user"));
+    }
+    if owner::others_can_write(&directory) {
+        return Err(symlink(path, "leads to a directory that others can write"));
+    }
+    Ok(target)
+}
+
+#[cfg(unix)]
+mod owner {
+    use std::fs::{self, Metadata};
+    use std::os::unix::fs::MetadataExt as _;
+    use std::path::Path;
+
+    use crate::error::Result;
+
+    /// A new file in a directory of somebody else would belong to us, and OpenClaw, running as
+    /// the other, could not read it (`sudo kalit`, a container's volume).
+    pub(super) fn check_directory(path: &Path, directory: &Path) -> Result<()> {
+        match fs::metadata(directory) {
+            Ok(metadata) if is_this_user(&metadata) => Ok(()),
+            Ok(_) => Err(super::unreadable(path, "its directory belongs to another user")),
+            Err(error) => Err(super::write_failed(path, &error)),
+        }
+    }
+
+    pub(super) fn is_this_user(metadata: &Metadata) -> bool {
+        metadata.uid() == rustix::process::geteuid().as_raw()
+    }
+
+    pub(super) fn others_can_write(metadata: &Metadata) -> bool {
+        metadata.mode() & 0o022 != 0
+    }
+}
+
+/// Windows: ownership and rights are the business of the profile directory's access list.
+#[cfg(not(unix))]
+mod owner {
+    use std::fs::Metadata;
+    use std::path::Path;
+
+    use crate::error::Result;
+
+    pub(super) fn check_directory(_: &Path, _: &Path) -> Result<()> {
+        Ok(())
+    }
+
+    pub(super) fn is_this_user(_: &Metadata) -> bool {
+        true
+    }
+
+    pub(super) fn others_can_write(_: &Metadata) -> bool {
+        false
+    }
+}
+
+/// The file in the making; removed unless it became the target.
+struct Temporary {
+    path: PathBuf,
+    file: File,
+    in_place: bool,
+}
+
+impl Temporary {
+    fn create(target: &Path) -> io::Result<Self> {
+        let name = target.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+        let mut temporary_name = name.to_owned();
+        temporary_name.push(format!(".{:032x}{TEMPORARY_SUFFIX}", rand::random::<u128>()));
+        let path = target.with_file_name(temporary_name);
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true);
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::OpenOptionsExt as _;
+            options.mode(0o600);
+        }
+        let file = options.open(&path)?;
+        Ok(Self {
+            path,
+            file,
+            in_place: false,
+        })
+    }
+
+    fn fill(&self, bytes: &[u8]) -> io::Result<()> {
+        #[cfg(unix)]
+        {
+            // A umask may have taken the owner's own bits away.
+            use std::os::unix::fs::PermissionsExt as _;
+            self.file.set_permissions(fs::Permissions::from_mode(0o600))?;
+        }
+        (&self.file).write_all(bytes)?;
+        self.file.sync_all()
+    }
+
+    fn rename_to(mut self, target: &Path) -> io::Result<()> {
+        rename(&self.path, target)?;
+        self.in_place = true;
+        Ok(())
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if !self.in_place {
+            // Nobody can be told from here; `remove_leftovers` finds it at the next start.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+#[cfg(not(windows))]
+fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    fs::rename(from, to)
+}
+
+/// A scanner or an indexer may have the target open for a moment: wait for it, 1 s in all.
+#[cfg(windows)]
+fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    use std::time::Duration;
+    let mut pause = Duration::from_millis(10);
+    for _ in 0..7 {
+        match fs::rename(from, to) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                std::thread::sleep(pause);
+                pause *= 2;
+            }
+            result => return result,
+        }
+    }
+    fs::rename(from, to)
+}
+
+/// Makes a rename in `directory` durable. File systems that cannot sync a directory say so with
+/// `EINVAL`; they have nothing better to offer.
+#[cfg(unix)]
+fn sync_directory(directory: &Path) -> io::Result<()> {
+    match File::open(directory)?.sync_all() {
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported
+            ) =>
+        {
+            Ok(())
+        }
+        result => result,
+    }
+}
+
+#[cfg(not(unix))]
+fn sync_directory(_: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+fn directory_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+fn write_failed(path: &Path, error: &io::Error) -> Error {
+    Error::new(
+        ErrorCode::StoreWriteFailed,
+        format!("cannot write {}: {error}", path.display()),
+    )
+}
+
+fn not_a_file(path: &Path) -> Error {
+    Error::new(
+        ErrorCode::StoreNotAFile,
+        format!("{} is not a regular file", path.display()),
+    )
+}
+
+fn unreadable(path: &Path, why: &str) -> Error {
+    Error::new(
+        ErrorCode::StoreUnreadable,
+        format!("cannot use {}: {why}", path.display()),
+    )
+}
+
+fn symlink(path: &Path, why: &str) -> Error {
+    Error::new(
+        ErrorCode::StoreSymlink,
+        format!("the link {} {why}", path.display()),
+    )
+}
+
+#[cfg(all(test, unix))]
+mod tests;

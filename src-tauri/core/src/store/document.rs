@@ -1,0 +1,303 @@
+//! The content of one `auth-profiles.json`: a typed way to look at it and to change one thing,
+//! over the raw JSON, so that everything else stays as it was: unknown fields, unknown types,
+//! the order of keys, the spelling of numbers.
+
+use std::fmt;
+
+use serde_json::{Map, Value, json};
+
+use crate::error::{Error, ErrorCode, Result};
+use crate::ids::ProfileId;
+use crate::store::credential::{self, Credential, NewCredential, NewTokens, RefreshedFields, UnknownWhy};
+use crate::store::json::{self, Flaw};
+use crate::store::state::{self, AuthState};
+
+/// A parsed `auth-profiles.json`.
+#[derive(Clone, PartialEq)]
+pub struct Document {
+    root: Map<String, Value>,
+    flaw: Option<Flaw>,
+}
+
+impl Document {
+    /// The document of a store that does not exist yet.
+    pub fn empty() -> Self {
+        let mut root = Map::new();
+        root.insert("version".into(), json!(1));
+        root.insert("profiles".into(), json!({}));
+        Self { root, flaw: None }
+    }
+
+    /// Parses the file's bytes.
+    ///
+    /// # Errors
+    ///
+    /// `store.unparsable`, `store.too_large`, and `store.wrong_shape` when the top level or
+    /// `profiles` is not an object. Smaller surprises are listed by [`Document::wrong_shapes`].
+    pub fn parse(bytes: &[u8]) -> Result<Self> {
+        let parsed = json::parse_for_edit(bytes)?;
+        let Value::Object(root) = parsed.value else {
+            return Err(WrongShape::new("the top level", "is not an object").error());
+        };
+        if root.get("profiles").is_some_and(|profiles| !profiles.is_object()) {
+            return Err(WrongShape::new("profiles", "is not an object").error());
+        }
+        Ok(Self {
+            root,
+            flaw: parsed.flaw,
+        })
+    }
+
+    /// Stores a new credential under `id`, in place of what was there: the secret and all that
+    /// belongs to it is replaced; `displayName`, `copyToAgents` and unknown fields stay.
+    ///
+    /// # Errors
+    ///
+    /// `store.encrypted` when the entry's tokens lie in OpenClaw's encrypted side file;
+    /// `store.wrong_shape` when the entry is not an object.
+    pub fn put(&mut self, id: &ProfileId, credential: &NewCredential) -> Result<()> {
+        let old = match self.entry(id) {
+            None => None,
+            Some(Value::Object(old)) if credential::has_oauth_ref(old) => return Err(encrypted(id)),
+            Some(Value::Object(old)) => Some(old),
+            Some(_) => return Err(not_an_object(id).error()),
+        };
+        let new = credential.over(old);
+        self.put_raw(id, new)
+    }
+
+    /// Writes refreshed tokens into the `oauth` credential `id`.
+    ///
+    /// # Errors
+    ///
+    /// `profile.unknown`; `profile.not_refreshable` for another type; `store.encrypted` when the
+    /// tokens lie in OpenClaw's encrypted side file.
+    pub fn replace_tokens(
+        &mut self,
+        id: &ProfileId,
+        tokens: &NewTokens,
+        fields: RefreshedFields,
+    ) -> Result<()> {
+        match self.credential(id) {
+            None => return Err(unknown_profile(id)),
+            Some(Credential::Oauth(oauth)) if oauth.has_oauth_ref => return Err(encrypted(id)),
+            Some(Credential::Oauth(_)) => {}
+            Some(_) => {
+                return Err(Error::new(
+                    ErrorCode::ProfileNotRefreshable,
+                    format!("{id} is not an OAuth login"),
+                ));
+            }
+        }
+        let entry = self.profiles_mut()?.get_mut(id.as_str());
+        if let Some(entry) = entry.and_then(Value::as_object_mut) {
+            tokens.write_over(entry, fields);
+        }
+        Ok(())
+    }
+
+    /// Removes a profile, and its id from `order`, `lastGood` and `usageStats` of this file.
+    /// [`super::AgentStore::update`] does the same in `auth-state.json`.
+    ///
+    /// # Errors
+    ///
+    /// `profile.unknown`.
+    pub fn remove(&mut self, id: &ProfileId) -> Result<()> {
+        if self.profiles_mut()?.shift_remove(id.as_str()).is_none() {
+            return Err(unknown_profile(id));
+        }
+        state::forget(&mut self.root, id);
+        Ok(())
+    }
+
+    /// All profiles in the order of the file, those of unknown type included.
+    pub fn profiles(&self) -> impl Iterator<Item = (ProfileId, Credential)> + '_ {
+        self.raw_profiles()
+            .filter_map(|(id, value)| Some((ProfileId::parse(id)?, Credential::read(value))))
+    }
+
+    /// One profile.
+    pub fn credential(&self, id: &ProfileId) -> Option<Credential> {
+        self.entry(id).map(Credential::read)
+    }
+
+    /// Whether a profile of this id exists, whatever its type.
+    pub fn contains(&self, id: &ProfileId) -> bool {
+        self.entry(id).is_some()
+    }
+
+    /// `order`, `lastGood` and `usageStats` as this file has them (all releases before 2026.4.9).
+    pub fn state(&self) -> AuthState {
+        AuthState::read(&self.root)
+    }
+
+    /// What in this file has another type than OpenClaw writes. All of it is kept.
+    pub fn wrong_shapes(&self) -> Vec<WrongShape> {
+        let mut found = Vec::new();
+        for (id, value) in self.raw_profiles() {
+            let entry = format!("profiles[{id:?}]");
+            match Credential::read(value) {
+                Credential::Unknown(unknown) => found.push(match unknown.why {
+                    UnknownWhy::NotAnObject => WrongShape::new(entry, "is not an object"),
+                    UnknownWhy::Type => WrongShape::new(entry, "has no type that Kalit knows"),
+                    UnknownWhy::Provider => WrongShape::new(entry, "has no provider"),
+                }),
+                Credential::ApiKey(_) | Credential::Token(_) | Credential::Oauth(_) => {
+                    found.extend(wrong_fields(&entry, value));
+                }
+            }
+            if id.is_empty() {
+                found.push(WrongShape::new("profiles", "has an empty id"));
+            }
+        }
+        found.extend(state::wrong_shapes(&self.root));
+        found
+    }
+
+    /// Why this document may be read but must not be written, if so.
+    pub fn flaw(&self) -> Option<Error> {
+        self.flaw.map(Flaw::error)
+    }
+
+    /// The bytes to store.
+    ///
+    /// # Errors
+    ///
+    /// `store.duplicate_keys` or `store.unparsable` when the original bytes hold something that
+    /// would be lost; `store.too_large`.
+    pub fn to_bytes(&self) -> Result<Vec<u8>> {
+        if let Some(flaw) = self.flaw() {
+            return Err(flaw);
+        }
+        let bytes = json::format(&Value::Object(self.root.clone()));
+        if bytes.len() >= json::SIZE_LIMIT {
+            return Err(json::too_large());
+        }
+        Ok(bytes)
+    }
+
+    pub(super) fn put_raw(&mut self, id: &ProfileId, entry: Map<String, Value>) -> Result<()> {
+        self.profiles_mut()?
+            .insert(id.as_str().to_owned(), Value::Object(entry));
+        Ok(())
+    }
+
+    /// Ids of this document that `later` no longer has.
+    pub(super) fn ids_missing_in(&self, later: &Document) -> Vec<ProfileId> {
+        self.raw_profiles()
+            .filter_map(|(id, _)| ProfileId::parse(id))
+            .filter(|id| !later.contains(id))
+            .collect()
+    }
+
+    pub(super) fn root_mut(&mut self) -> &mut Map<String, Value> {
+        &mut self.root
+    }
+
+    fn raw_profiles(&self) -> impl Iterator<Item = (&String, &Value)> {
+        let profiles = self.root.get("profiles").and_then(Value::as_object);
+        profiles.into_iter().flatten()
+    }
+
+    fn entry(&self, id: &ProfileId) -> Option<&Value> {
+        self.root.get("profiles")?.get(id.as_str())
+    }
+
+    fn profiles_mut(&mut self) -> Result<&mut Map<String, Value>> {
+        let profiles = self.root.entry("profiles").or_insert_with(|| json!({}));
+        profiles
+            .as_object_mut()
+            .ok_or_else(|| WrongShape::new("profiles", "is not an object").error())
+    }
+}
+
+impl fmt::Debug for Document {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ids: Vec<&String> = self.raw_profiles().map(|(id, _)| id).collect();
+        formatter
+            .debug_struct("Document")
+            .field("profiles", &ids)
+            .field("flaw", &self.flaw)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A place whose type is not what OpenClaw writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WrongShape {
+    /// Where: keys and ids only, never a value.
+    pub place: String,
+    /// What is wrong there, such as "is not an object".
+    pub problem: &'static str,
+}
+
+impl WrongShape {
+    pub(super) fn new(place: impl Into<String>, problem: &'static str) -> Self {
+        Self {
+            place: place.into(),
+            problem,
+        }
+    }
+
+    /// As a `store.wrong_shape` error.
+    pub fn error(&self) -> Error {
+        Error::new(
+            ErrorCode::StoreWrongShape,
+            format!("{} {}", self.place, self.problem),
+        )
+    }
+}
+
+fn wrong_fields(entry: &str, value: &Value) -> Vec<WrongShape> {
+    let is_text = |value: &Value| value.is_string();
+    let is_text_or_ref = |value: &Value| value.is_string() || value.is_object();
+    let is_number = |value: &Value| value.is_number();
+    type Check<'a> = (&'a [&'a str], &'a dyn Fn(&Value) -> bool, &'static str);
+    let checks: [Check; 3] = [
+        (&["key", "token"], &is_text_or_ref, "is not a string"),
+        (
+            &[
+                "access",
+                "refresh",
+                "idToken",
+                "email",
+                "displayName",
+                "accountId",
+                "clientId",
+            ],
+            &is_text,
+            "is not a string",
+        ),
+        (&["expires"], &is_number, "is not a number"),
+    ];
+    let mut found = Vec::new();
+    for (fields, fits, problem) in checks {
+        for field in fields {
+            if value
+                .get(field)
+                .is_some_and(|value| !value.is_null() && !fits(value))
+            {
+                found.push(WrongShape::new(format!("{entry}.{field}"), problem));
+            }
+        }
+    }
+    found
+}
+
+fn not_an_object(id: &ProfileId) -> WrongShape {
+    WrongShape::new(format!("profiles[{:?}]", id.as_str()), "is not an object")
+}
+
+fn unknown_profile(id: &ProfileId) -> Error {
+    Error::new(ErrorCode::ProfileUnknown, format!("there is no profile {id}"))
+}
+
+fn encrypted(id: &ProfileId) -> Error {
+    Error::new(
+        ErrorCode::StoreEncrypted,
+        format!("the tokens of {id} lie in OpenClaw's encrypted side file"),
+    )
+}
+
+#[cfg(test)]
+mod tests;
