@@ -131,6 +131,8 @@ error_codes! {
     ConfigUnreadable, "config.unreadable", 77, "Make openclaw.json readable for this user.";
     ConfigInclude, "config.include", 65, "Correct the $include in openclaw.json.";
     ConfigVariable, "config.variable", 65, "Set the environment variable that openclaw.json names, for Kalit as well.";
+    ConfigWrongShape, "config.wrong_shape", 65, "Correct the named part of openclaw.json; until then Kalit goes on without it.";
+    ConfigDuplicateKeys, "config.duplicate_keys", 65, "Remove the key that stands twice from openclaw.json; the last one counts.";
     StateDirMissing, "state_dir.missing", 65, "Install OpenClaw, set OPENCLAW_STATE_DIR, or name the directory with --state-dir.";
     EraSqlite, "era.sqlite", 77, "This installation is managed by OpenClaw 2026.6.5 or later: use OpenClaw's own commands.";
     EraMixed, "era.mixed", 77, "JSON and SQLite stores lie side by side: run `openclaw doctor --fix`, then look again.";

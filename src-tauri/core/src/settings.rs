@@ -1,1 +1,396 @@
-//! (to be written)
+//! Kalit's own settings: `<config>/kalit/settings.json`, strict JSON that a person may edit too.
+//! Keys that this version does not know stay as they are, defaults are not written, and a file
+//! that does not parse is never overwritten.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use fs4::FileExt;
+use serde_json::{Map, Value};
+
+use crate::environment::Environment;
+use crate::{Error, ErrorCode, Result};
+
+/// Larger files are not settings.
+const MAX_BYTES: u64 = 1024 * 1024;
+/// How long an update waits for another Kalit process that is updating.
+const LOCK_WAIT: Duration = Duration::from_secs(5);
+
+/// What a person chose. Everything has a default; a missing file is all defaults.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// `stateDir`: OpenClaw's state directory, before the environment's. `~` is the home.
+    pub state_dir: Option<PathBuf>,
+    /// `openclawBinary`: the `openclaw` program, before the one on `PATH`.
+    pub openclaw_binary: Option<PathBuf>,
+    /// `trustPids`: process ids in OpenClaw's locks mean this machine's processes, although
+    /// something looked like another container.
+    pub trust_pids: bool,
+    /// `watchOnly`: never renew anything.
+    pub watch_only: bool,
+    /// `notifications`: show desktop notifications (default: yes).
+    pub notifications: bool,
+    /// `showNames`: account names may appear in tray, window and notifications (default: yes).
+    pub show_names: bool,
+    /// The file's own keys, in its order.
+    document: Map<String, Value>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            state_dir: None,
+            openclaw_binary: None,
+            trust_pids: false,
+            watch_only: false,
+            notifications: true,
+            show_names: true,
+            document: Map::new(),
+        }
+    }
+}
+
+impl Settings {
+    /// Reads the settings; a missing file gives the defaults.
+    ///
+    /// # Errors
+    /// `settings.unparsable` for anything that is not a settings file of version 1.
+    pub fn load(environment: &Environment) -> Result<Self> {
+        let path = settings_path(environment);
+        match read_bounded(&path) {
+            Ok(text) => Self::parse(&text, &path),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(error) => Err(unparsable(
+                &path,
+                &format!("it cannot be read ({})", error.kind()),
+            )),
+        }
+    }
+
+    /// Reads, changes and durably writes the settings, one Kalit process at a time.
+    ///
+    /// # Errors
+    /// `settings.unparsable` leaves the file as it is; `lock.busy` when another Kalit keeps the
+    /// settings locked; `vault.failed` when the directory cannot be written.
+    pub fn update(environment: &Environment, change: impl FnOnce(&mut Settings)) -> Result<Self> {
+        let path = settings_path(environment);
+        let dir = environment.config_dir();
+        create_private_dir(&dir).map_err(|error| unwritable(&path, error))?;
+        let _lock = lock(&dir.join("settings.lock"))?;
+        let mut settings = Self::load(environment)?;
+        change(&mut settings);
+        settings.document = settings.to_document();
+        let mut text = serde_json::to_string_pretty(&settings.document)
+            .map_err(|error| unwritable(&path, io::Error::other(error)))?;
+        text.push('\n');
+        write_atomic(&path, text.as_bytes()).map_err(|error| unwritable(&path, error))?;
+        Ok(settings)
+    }
+
+    fn parse(text: &str, path: &Path) -> Result<Self> {
+        let document = match serde_json::from_str(text) {
+            Ok(Value::Object(document)) => document,
+            Ok(_) => return Err(unparsable(path, "it is not a JSON object")),
+            Err(error) => {
+                return Err(unparsable(
+                    path,
+                    &format!("line {}, column {}", error.line(), error.column()),
+                ));
+            }
+        };
+        match document.get("version") {
+            None => {}
+            Some(version) if version.as_u64() == Some(1) => {}
+            Some(_) => return Err(unparsable(path, "its version is not 1")),
+        }
+        let defaults = Self::default();
+        let text_of = |key: &str| match document.get(key) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(text)) if text.trim().is_empty() => Ok(None),
+            Some(Value::String(text)) => Ok(Some(PathBuf::from(text.trim()))),
+            Some(_) => Err(unparsable(path, &format!("{key} is not a string"))),
+        };
+        let flag = |key: &str, default: bool| match document.get(key) {
+            None | Some(Value::Null) => Ok(default),
+            Some(Value::Bool(value)) => Ok(*value),
+            Some(_) => Err(unparsable(path, &format!("{key} is neither true nor false"))),
+        };
+        Ok(Self {
+            state_dir: text_of("stateDir")?,
+            openclaw_binary: text_of("openclawBinary")?,
+            trust_pids: flag("trustPids", defaults.trust_pids)?,
+            watch_only: flag("watchOnly", defaults.watch_only)?,
+            notifications: flag("notifications", defaults.notifications)?,
+            show_names: flag("showNames", defaults.show_names)?,
+            document,
+        })
+    }
+
+    fn to_document(&self) -> Map<String, Value> {
+        let defaults = Self::default();
+        let path = |path: &Option<PathBuf>| {
+            path.as_ref()
+                .map(|path| Value::from(path.to_string_lossy().into_owned()))
+        };
+        let flag = |value: bool, default: bool| (value != default).then_some(Value::Bool(value));
+        let fields = [
+            ("stateDir", path(&self.state_dir)),
+            ("openclawBinary", path(&self.openclaw_binary)),
+            ("trustPids", flag(self.trust_pids, defaults.trust_pids)),
+            ("watchOnly", flag(self.watch_only, defaults.watch_only)),
+            ("notifications", flag(self.notifications, defaults.notifications)),
+            ("showNames", flag(self.show_names, defaults.show_names)),
+        ];
+        let mut document = Map::new();
+        document.insert("version".to_owned(), Value::from(1));
+        for (key, value) in &self.document {
+            document.insert(key.clone(), value.clone());
+        }
+        for (key, value) in fields {
+            match value {
+                Some(value) => {
+                    document.insert(key.to_owned(), value);
+                }
+                None => {
+                    document.shift_remove(key);
+                }
+            }
+        }
+        document
+    }
+}
+
+/// Where the settings lie.
+pub fn settings_path(environment: &Environment) -> PathBuf {
+    environment.config_dir().join("settings.json")
+}
+
+fn unparsable(path: &Path, why: &str) -> Error {
+    Error::new(
+        ErrorCode::SettingsUnparsable,
+        format!("Kalit's settings {} cannot be used: {why}", path.display()),
+    )
+}
+
+fn unwritable(path: &Path, error: io::Error) -> Error {
+    Error::new(
+        ErrorCode::VaultFailed,
+        format!("Kalit's settings {} cannot be written", path.display()),
+    )
+    .with_hint("Check free space and permissions of Kalit's configuration directory.")
+    .with_source(error)
+}
+
+fn read_bounded(path: &Path) -> io::Result<String> {
+    let metadata = fs::metadata(path)?;
+    if !metadata.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a file"));
+    }
+    let mut text = String::new();
+    File::open(path)?.take(MAX_BYTES + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > MAX_BYTES {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "too large"));
+    }
+    Ok(text)
+}
+
+fn create_private_dir(dir: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(dir)
+}
+
+/// Released when the file is dropped.
+fn lock(path: &Path) -> Result<File> {
+    let failed = |error: io::Error| unwritable(path, error);
+    let file = private(OpenOptions::new().create(true).truncate(false).write(true))
+        .open(path)
+        .map_err(failed)?;
+    let start = Instant::now();
+    loop {
+        match FileExt::try_lock(&file) {
+            Ok(()) => return Ok(file),
+            Err(fs4::TryLockError::Error(error)) => return Err(failed(error)),
+            Err(fs4::TryLockError::WouldBlock) if start.elapsed() >= LOCK_WAIT => {
+                return Err(Error::new(
+                    ErrorCode::LockBusy,
+                    "another Kalit is changing the settings",
+                ));
+            }
+            Err(fs4::TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(10)),
+        }
+    }
+}
+
+fn private(options: &mut OpenOptions) -> &mut OpenOptions {
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
+    options
+}
+
+/// Temp file beside the target, fsync, rename, fsync of the directory. A symlinked settings file
+/// (kept in a dotfiles repository) stays a link.
+fn write_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let dir = target
+        .parent()
+        .ok_or_else(|| io::Error::other("no parent directory"))?;
+    let temp = dir.join(format!("settings.json.{:016x}.kalit.tmp", rand::random::<u64>()));
+    let written = (|| {
+        let mut file = private(OpenOptions::new().create_new(true).write(true)).open(&temp)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        drop(file);
+        fs::rename(&temp, &target)
+    })();
+    if written.is_err() {
+        // The failure to write is what is reported, not that of tidying up.
+        let _ = fs::remove_file(&temp);
+    }
+    written?;
+    #[cfg(unix)]
+    File::open(dir)?.sync_all()?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn environment(dir: &Path) -> Environment {
+        Environment::new([], dir, dir).with_var("KALIT_CONFIG_DIR", &dir.join("kalit").to_string_lossy())
+    }
+
+    fn write(environment: &Environment, text: &str) {
+        fs::create_dir_all(environment.config_dir()).unwrap();
+        fs::write(settings_path(environment), text).unwrap();
+    }
+
+    #[test]
+    fn a_missing_file_is_all_defaults_and_reading_creates_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let environment = environment(dir.path());
+        assert_eq!(Settings::load(&environment).unwrap(), Settings::default());
+        assert!(!environment.config_dir().exists());
+    }
+
+    #[test]
+    fn defaults_are_not_written_and_unknown_keys_are_kept_in_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let environment = environment(dir.path());
+        write(
+            &environment,
+            r#"{"version":1,"later":{"a":[1.50,null]},"trustPids":true,"other":7}"#,
+        );
+        let updated = Settings::update(&environment, |settings| {
+            settings.trust_pids = false;
+            settings.watch_only = true;
+            settings.state_dir = Some("~/oc".into());
+        })
+        .unwrap();
+        assert_eq!(
+            fs::read_to_string(settings_path(&environment)).unwrap(),
+            "{\n  \"version\": 1,\n  \"later\": {\n    \"a\": [\n      1.50,\n      null\n    ]\n  },\n  \
+             \"other\": 7,\n  \"stateDir\": \"~/oc\",\n  \"watchOnly\": true\n}\n"
+        );
+        assert_eq!(Settings::load(&environment).unwrap(), updated);
+        assert!(updated.watch_only && updated.notifications && updated.show_names && !updated.trust_pids);
+    }
+
+    #[test]
+    fn going_back_to_the_defaults_leaves_only_the_version() {
+        let dir = tempfile::tempdir().unwrap();
+        let environment = environment(dir.path());
+        Settings::update(&environment, |settings| settings.notifications = false).unwrap();
+        Settings::update(&environment, |settings| settings.notifications = true).unwrap();
+        assert_eq!(
+            fs::read_to_string(settings_path(&environment)).unwrap(),
+            "{\n  \"version\": 1\n}\n"
+        );
+    }
+
+    #[test]
+    fn a_bad_file_is_reported_and_never_overwritten() {
+        let dir = tempfile::tempdir().unwrap();
+        let environment = environment(dir.path());
+        for bad in [
+            "",
+            "{",
+            "[]",
+            "{\"version\":2}",
+            "{\"trustPids\":\"yes\"}",
+            "{\"stateDir\":1}",
+            "{} //",
+            "{,}",
+        ] {
+            write(&environment, bad);
+            let loaded = Settings::load(&environment).unwrap_err();
+            assert_eq!(loaded.code(), ErrorCode::SettingsUnparsable, "{bad}");
+            let updated = Settings::update(&environment, |settings| settings.watch_only = true).unwrap_err();
+            assert_eq!(updated.code(), ErrorCode::SettingsUnparsable, "{bad}");
+            assert_eq!(fs::read_to_string(settings_path(&environment)).unwrap(), bad);
+        }
+        fs::remove_file(settings_path(&environment)).unwrap();
+        fs::create_dir(settings_path(&environment)).unwrap();
+        let code = Settings::load(&environment).unwrap_err().code();
+        assert_eq!(code, ErrorCode::SettingsUnparsable);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn the_file_is_private_and_a_link_stays_a_link() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let environment = environment(dir.path());
+        fs::create_dir_all(environment.config_dir()).unwrap();
+        let real = dir.path().join("dotfiles.json");
+        fs::write(&real, "{}").unwrap();
+        std::os::unix::fs::symlink(&real, settings_path(&environment)).unwrap();
+        Settings::update(&environment, |settings| settings.show_names = false).unwrap();
+        assert!(
+            settings_path(&environment)
+                .symlink_metadata()
+                .unwrap()
+                .is_symlink()
+        );
+        assert_eq!(real.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(!Settings::load(&environment).unwrap().show_names);
+        let left: Vec<_> = fs::read_dir(dir.path())
+            .unwrap()
+            .filter(|entry| entry.as_ref().unwrap().path().extension() == Some("tmp".as_ref()))
+            .collect();
+        assert!(left.is_empty());
+    }
+
+    #[test]
+    fn concurrent_updates_lose_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let environment = environment(dir.path());
+        let changes: [fn(&mut Settings); 4] = [
+            |settings| settings.trust_pids = true,
+            |settings| settings.watch_only = true,
+            |settings| settings.notifications = false,
+            |settings| settings.show_names = false,
+        ];
+        std::thread::scope(|scope| {
+            for change in changes {
+                let environment = &environment;
+                scope.spawn(move || Settings::update(environment, change).unwrap());
+            }
+        });
+        let settings = Settings::load(&environment).unwrap();
+        assert_eq!(
+            (
+                settings.trust_pids,
+                settings.watch_only,
+                settings.notifications,
+                settings.show_names
+            ),
+            (true, true, false, false)
+        );
+    }
+}

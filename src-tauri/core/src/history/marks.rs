@@ -38,7 +38,9 @@ impl Marks {
     /// `data_dir` is [`crate::environment::Environment::data_dir`]. Nothing is made on disk before
     /// the first mark.
     pub fn open(data_dir: &Path) -> Result<Self> {
-        Ok(Self { database: Database::open(data_dir)? })
+        Ok(Self {
+            database: Database::open(data_dir)?,
+        })
     }
 
     /// OpenClaw was refused with this generation; `false` when that was known.
@@ -66,7 +68,10 @@ impl Marks {
             connection
                 .prepare_cached("SELECT code, at FROM mark WHERE generation = ?1")?
                 .query_row([generation.to_string()], |row| {
-                    Ok(Mark { code: row.get(0)?, at: Timestamp::from_millis(row.get(1)?) })
+                    Ok(Mark {
+                        code: row.get(0)?,
+                        at: Timestamp::from_millis(row.get(1)?),
+                    })
                 })
                 .optional()
         })
@@ -89,7 +94,9 @@ impl Marks {
         let known: Option<String> = self.database.read(None, |connection| {
             connection
                 .prepare_cached("SELECT kind FROM gone WHERE agent_dir = ?1 AND profile_id = ?2")?
-                .query_row(params![agent_dir.display().to_string(), id.as_str()], |row| row.get(0))
+                .query_row(params![agent_dir.display().to_string(), id.as_str()], |row| {
+                    row.get(0)
+                })
                 .optional()
         })?;
         if known.is_some() {
@@ -179,7 +186,10 @@ mod tests {
     fn a_removal_by_kalit_is_not_a_loss() {
         let dir = tempfile::tempdir().unwrap();
         let marks = Marks::open(dir.path()).unwrap();
-        let (agent, id) = (Path::new("/agents/main/agent"), ProfileId::parse("openai:work").unwrap());
+        let (agent, id) = (
+            Path::new("/agents/main/agent"),
+            ProfileId::parse("openai:work").unwrap(),
+        );
         let at = Timestamp::from_millis(7);
         marks.expect_removal(agent, &id).unwrap();
         assert!(!marks.record_vanished(agent, &id, "openai", None, at).unwrap());
@@ -188,7 +198,12 @@ mod tests {
         marks.clear_gone(agent, &id).unwrap();
         assert!(marks.record_vanished(agent, &id, "openai", None, at).unwrap());
         assert!(!marks.record_vanished(agent, &id, "openai", None, at).unwrap());
-        let gone = Gone { profile_id: id, provider: "openai".into(), generation: None, at };
+        let gone = Gone {
+            profile_id: id,
+            provider: "openai".into(),
+            generation: None,
+            at,
+        };
         assert_eq!(marks.vanished(agent).unwrap(), [gone]);
     }
 
@@ -200,7 +215,13 @@ mod tests {
         let at = Timestamp::from_millis(7);
         assert!(marks.record_refused(generation, "last_good_removed", at).unwrap());
         assert!(!marks.record_refused(generation, "last_good_removed", at).unwrap());
-        assert_eq!(marks.refused(generation).unwrap(), Some(Mark { code: "last_good_removed".into(), at }));
+        assert_eq!(
+            marks.refused(generation).unwrap(),
+            Some(Mark {
+                code: "last_good_removed".into(),
+                at
+            })
+        );
         marks.clear_refused(generation).unwrap();
         assert_eq!(marks.refused(generation).unwrap(), None);
     }

@@ -1,1 +1,36 @@
-//! (to be written)
+//! Signing in and renewing: providers as data, PKCE, the loopback callback, the token endpoint,
+//! and what its refusals mean.
+//!
+//! Nothing here touches a credential store, opens a browser or decides that an account is signed
+//! out: it hands typed answers to [`crate::refresh`] and [`crate::broker`]. No error, `Debug` or
+//! page of this module may contain a code, a state, a verifier, a token or a response body.
+
+pub mod callback;
+pub mod claims;
+pub mod classify;
+pub mod identity;
+pub mod login;
+pub mod manifest;
+mod page;
+pub mod paste;
+pub mod pkce;
+pub mod providers;
+pub mod redirect;
+mod settlement;
+pub mod token_answer;
+pub mod token_endpoint;
+pub mod trust;
+mod verdicts;
+
+#[cfg(test)]
+mod testing;
+
+pub use claims::Claims;
+pub use classify::{Class, Outcome};
+pub use identity::{Identity, Sameness};
+pub use login::{LoginFlow, LoginHandle, LoginOptions, SignIn};
+pub use manifest::{Flow, Provider};
+pub use providers::{Providers, Rejected};
+pub use token_answer::{RefreshAnswer, Refusal, TokenAnswer};
+pub use token_endpoint::TokenEndpoint;
+pub use trust::{Consent, trust};

@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use crate::environment::Environment;
-use crate::error::Result;
+use crate::error::{Error, ErrorCode, Result};
 use crate::ids::AgentId;
-use crate::install::{Era, Installation};
+use crate::install::{self, Era, Installation};
 use crate::radar;
 use crate::secret::Fingerprint;
 use crate::settings::Settings;
-use crate::store::agent_store::{AgentStore, StoreContent};
+use crate::store::agent_store::StoreContent;
 
 use super::holders::{self, Holders};
 
@@ -20,7 +20,7 @@ pub struct Fleet {
     /// The current one first.
     pub installations: Vec<Installation>,
     pub stores: Vec<FleetStore>,
-    pub(super) external: Vec<radar::Holder>,
+    pub(super) external: radar::Found,
 }
 
 /// One agent's store.
@@ -36,38 +36,54 @@ impl Fleet {
     /// Reads the current installation (an error there is an error) and, as far as they can be
     /// read, the others on this machine, all of them afresh.
     pub fn read(environment: &Environment, settings: &Settings, explicit: Option<&Path>) -> Result<Self> {
-        let current = Installation::open(environment, settings, explicit)?;
-        let others: Vec<Installation> = current
-            .other_state_dirs()
-            .iter()
-            .filter_map(|dir| Installation::open(environment, settings, Some(dir)).ok())
-            .collect();
+        let dirs = install::state_dirs(environment, settings, explicit);
+        let mut installations: Vec<Installation> = Vec::new();
+        for dir in &dirs {
+            let known = installations
+                .iter()
+                .any(|known| known.state_dir.canonical() == dir.canonical());
+            if installations.is_empty() || (!known && dir.path.is_dir()) {
+                installations.push(Installation::open_dir(environment, settings, dir));
+            }
+        }
+        if installations.is_empty() {
+            return Err(Error::new(
+                ErrorCode::StateDirMissing,
+                "no OpenClaw state directory is known",
+            ));
+        }
         let mut external = radar::read_external(environment);
         let mut stores: Vec<FleetStore> = Vec::new();
-        let installations: Vec<Installation> = std::iter::once(current).chain(others).collect();
         for installation in &installations {
-            match installation.era() {
+            let dirs = installation.store_dirs();
+            match installation.era {
                 Era::Json | Era::Empty => {
-                    for agent in installation.agents() {
-                        if stores.iter().any(|store| store.agent_dir == agent.agent_dir) {
+                    for agent_dir in dirs {
+                        if stores.iter().any(|store| store.agent_dir == agent_dir) {
                             continue;
                         }
+                        let agent = installation
+                            .agents
+                            .iter()
+                            .find(|agent| agent.agent_dir == agent_dir);
                         stores.push(FleetStore {
-                            state_dir: installation.state_dir().to_path_buf(),
-                            agent: agent.id.clone(),
-                            agent_dir: agent.agent_dir.clone(),
-                            content: AgentStore::new(&agent.agent_dir).read(),
+                            state_dir: installation.state_dir.path.clone(),
+                            agent: agent.map_or_else(AgentId::main, |agent| agent.id.clone()),
+                            content: installation.store(&agent_dir).read(),
+                            agent_dir,
                         });
                     }
                 }
                 Era::Sqlite { .. } | Era::Mixed { .. } => {
-                    let dirs: Vec<PathBuf> =
-                        installation.agents().iter().map(|agent| agent.agent_dir.clone()).collect();
-                    external.extend(radar::read_sqlite_installation(installation.state_dir(), &dirs));
+                    external.append(radar::read_sqlite(&installation.state_dir.path, &dirs));
                 }
             }
         }
-        Ok(Self { installations, stores, external })
+        Ok(Self {
+            installations,
+            stores,
+            external,
+        })
     }
 
     /// The installation that is shown and changed.
@@ -83,7 +99,9 @@ impl Fleet {
 
     /// The installation that a holder belongs to.
     pub fn installation(&self, state_dir: &Path) -> Option<&Installation> {
-        self.installations.iter().find(|installation| installation.state_dir() == state_dir)
+        self.installations
+            .iter()
+            .find(|installation| installation.state_dir.path == state_dir)
     }
 
     /// The store of an agent of the current installation.

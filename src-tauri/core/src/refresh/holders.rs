@@ -5,7 +5,6 @@
 use std::path::PathBuf;
 
 use crate::ids::{AgentId, ProfileId};
-use crate::radar::HolderKind;
 use crate::secret::Fingerprint;
 use crate::store::credential::Credential;
 
@@ -41,8 +40,10 @@ impl Holders {
 
     /// "Codex CLI", "agent work's store, which cannot be read".
     pub fn with_whom(&self) -> Vec<String> {
-        let unreadable =
-            self.unreadable.iter().map(|path| format!("{}, which cannot be read", path.display()));
+        let unreadable = self
+            .unreadable
+            .iter()
+            .map(|path| format!("{}, which cannot be read", path.display()));
         self.foreign.iter().cloned().chain(unreadable).collect()
     }
 }
@@ -79,9 +80,9 @@ pub(super) fn find(fleet: &Fleet, generation: Fingerprint) -> Holders {
         }
     }
     holders.stores.sort();
-    for holder in fleet.external.iter().filter(|holder| holder.fingerprint == Some(generation)) {
-        if !matches!(holder.kind, HolderKind::Leftover) && !holders.foreign.contains(&holder.program) {
-            holders.foreign.push(holder.program.clone());
+    for holder in fleet.external.obstacles(generation) {
+        if !holders.foreign.iter().any(|known| known == holder.program) {
+            holders.foreign.push(holder.program.to_owned());
         }
     }
     holders

@@ -47,24 +47,21 @@ impl Answer {
             generation: answer.refresh.as_ref().map_or(sent, Secret::fingerprint),
             family,
             identity: Identity::of(provider, &claims),
-            lifetime_ms: claims.lifetime_ms().or_else(|| answer.expires_in.map(|seconds| seconds.saturating_mul(1000))),
+            lifetime_ms: claims
+                .lifetime_ms()
+                .or_else(|| answer.expires_in.map(|seconds| seconds.saturating_mul(1000))),
             tokens,
             provider: provider.clone(),
         }
     }
 }
 
-/// `expires` is the time of receipt plus `expires_in`, as OpenClaw computes it; without one the
-/// access token's own end, else an hour.
+/// An answer as a store keeps it.
 pub fn new_tokens(answer: &TokenAnswer, claims: &Claims, at: Timestamp) -> NewTokens {
-    let expires = match answer.expires_in {
-        Some(seconds) => at.plus_millis(seconds.saturating_mul(1000)),
-        None => claims.expires_at.unwrap_or_else(|| at.plus_millis(3_600_000)),
-    };
     NewTokens {
         access: answer.access.clone(),
         refresh: answer.refresh.clone(),
-        expires,
+        expires: answer.expires_at(at, claims),
         id_token: answer.id_token.clone(),
         account_id: claims.account_id.clone(),
         plan: claims.plan.clone(),
@@ -82,7 +79,10 @@ pub(super) fn into_all(
 ) -> Result<()> {
     let mut waiting: Vec<Holder> = Vec::new();
     for holder in holders {
-        let canonical = holder.agent_dir.canonicalize().unwrap_or_else(|_| holder.agent_dir.clone());
+        let canonical = holder
+            .agent_dir
+            .canonicalize()
+            .unwrap_or_else(|_| holder.agent_dir.clone());
         match held.iter().find(|lock| lock.agent_dir() == canonical) {
             Some(lock) if into_one(inner, answer, holder, lock).is_ok() => {}
             _ => waiting.push(holder.clone()),
@@ -125,11 +125,15 @@ fn locked_into_one(inner: &Inner, answer: &Answer, holder: &Holder) -> Result<()
 fn into_one(inner: &Inner, answer: &Answer, holder: &Holder, lock: &StoreLock) -> Result<()> {
     let fleet = inner.fleet()?;
     inner.ensure_writable(&fleet, &holder.state_dir)?;
+    let store = match fleet.installation(&holder.state_dir) {
+        Some(installation) => installation.store(&holder.agent_dir),
+        None => AgentStore::new(&holder.agent_dir),
+    };
     let fields = match fleet.installation(&holder.state_dir) {
-        Some(installation) if installation.rules().writes_plan => RefreshedFields::All,
+        Some(installation) if installation.rules().writes_whitelist => RefreshedFields::All,
         _ => RefreshedFields::Stored,
     };
-    AgentStore::new(&holder.agent_dir).update(lock, |document, _state| {
+    store.update(lock, |document, _state| {
         let Some(Credential::Oauth(oauth)) = document.credential(&holder.profile_id) else {
             return Ok(());
         };
@@ -145,16 +149,19 @@ impl Inner {
     /// Whether the answer replaces what is on disk: the generation sent, or a known older one of
     /// the same family. Anything else stays, and ours is sealed.
     fn takes(&self, answer: &Answer, oauth: &Oauth) -> Result<bool> {
-        let Some(on_disk) = oauth.refresh.as_ref().map(Secret::fingerprint) else { return Ok(false) };
+        let Some(on_disk) = oauth.refresh.as_ref().map(Secret::fingerprint) else {
+            return Ok(false);
+        };
         if on_disk == answer.sent {
             return Ok(true);
         }
         if on_disk == answer.generation || oauth.has_oauth_ref {
             return Ok(false);
         }
-        let older = self.generations.find(on_disk)?.is_some_and(|known| {
-            known.family == answer.family && known.superseded_by.is_some()
-        });
+        let older = self
+            .generations
+            .find(on_disk)?
+            .is_some_and(|known| known.family == answer.family && known.superseded_by.is_some());
         Ok(older && self.same_person(answer, oauth))
     }
 
@@ -173,33 +180,41 @@ pub fn replay(refresher: &Refresher) -> Result<Vec<PathBuf>> {
     let fleet = inner.fleet()?;
     let mut done = Vec::new();
     for installation in &fleet.installations {
-        let journal = Journal::open(&installation_dir(&inner.data_dir, installation.state_dir()));
+        let journal = Journal::open(&installation_dir(
+            &inner.data_dir,
+            &installation.state_dir.canonical(),
+        ));
         for entry in journal.entries()?.entries {
             let providers = Providers::load(&inner.environment)?;
-            let Some(provider) = entry.holders.first().and_then(|holder| providers.get(&holder.provider)) else {
+            let Some(provider) = entry
+                .holders
+                .first()
+                .and_then(|holder| providers.get(&holder.provider))
+            else {
                 continue;
             };
-            let tokens = TokenAnswer::received(
-                entry.received.access_token.clone(),
-                entry.received.refresh_token.clone(),
-                entry.received.id_token.clone(),
-                entry.received.expires_in,
-            );
+            let tokens = TokenAnswer {
+                access: entry.received.access_token.clone(),
+                refresh: entry.received.refresh_token.clone(),
+                id_token: entry.received.id_token.clone(),
+                expires_in: entry.received.expires_in,
+                token_type: None,
+                skew_ms: None,
+            };
             let family = inner.generations.family_of(entry.sent)?;
             let answer = Answer::new(provider, entry.sent, family, &tokens, entry.at);
-            inner.generations.record_rotation(entry.sent, answer.generation, entry.at, answer.lifetime_ms)?;
+            inner
+                .generations
+                .record_rotation(entry.sent, answer.generation, entry.at, answer.lifetime_ms)?;
             let holders: Vec<Holder> = entry
                 .holders
                 .iter()
                 .filter_map(|holder| {
-                    let owner = fleet.installations.iter().find_map(|installation| {
-                        let agent = installation.agents().iter().find(|agent| agent.agent_dir == holder.agent_dir)?;
-                        Some((installation.state_dir().to_path_buf(), agent.id.clone()))
-                    })?;
+                    let owner = fleet.store_of(&holder.agent_dir)?;
                     Some(Holder {
                         agent_dir: holder.agent_dir.clone(),
-                        state_dir: owner.0,
-                        agent: owner.1,
+                        state_dir: owner.state_dir.clone(),
+                        agent: owner.agent.clone(),
                         provider: holder.provider.as_str().to_owned(),
                         profile_id: holder.profile_id.clone(),
                     })

@@ -11,8 +11,7 @@ use crate::environment::Environment;
 use crate::error::{Error, ErrorCode, Result};
 use crate::history::{Generations, SignIn};
 use crate::ids::{AgentId, ProfileId, ProviderId};
-use crate::oauth::classify::{self, Class};
-use crate::oauth::{Claims, Outcome, Provider, Providers, RefreshAnswer, TokenAnswer, TokenEndpoint};
+use crate::oauth::{Claims, Class, Outcome, Provider, Providers, RefreshAnswer, TokenAnswer, TokenEndpoint};
 use crate::secret::{Fingerprint, Secret};
 use crate::settings::Settings;
 use crate::store::agent_store::AgentStore;
@@ -77,23 +76,71 @@ pub struct Attempt {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Done {
     /// Rotated and in every holder.
-    Refreshed { generation: Fingerprint, holders: Vec<Holder> },
+    Refreshed {
+        generation: Fingerprint,
+        holders: Vec<Holder>,
+    },
     /// Another program had rotated it: nothing was sent.
     Adopted,
     /// Not due any more: nothing was sent.
     Fresh,
 }
 
-/// A failed renewal: what to tell, and what the schedule must know.
+/// How a renewal failed: what the schedule must know.
 #[derive(Debug)]
-pub struct Failed {
-    pub error: Error,
-    pub outcome: Option<Outcome>,
+pub enum Failed {
+    /// Before anything was sent, for a reason of this machine.
+    Before(Error),
+    /// The provider could not be reached.
+    NotSent(Error),
+    /// Sent, and no answer came.
+    Unknown,
+    /// Answered without tokens.
+    Refused {
+        outcome: Outcome,
+        after_lost_answer: bool,
+        clock_is_off: bool,
+    },
+}
+
+impl Failed {
+    /// What to tell.
+    pub fn to_error(&self) -> Error {
+        match self {
+            Self::Before(error) | Self::NotSent(error) => {
+                Error::new(error.code(), error.message()).with_hint(error.hint())
+            }
+            Self::Unknown => answer_lost(),
+            Self::Refused {
+                clock_is_off: true,
+                outcome,
+                ..
+            } if outcome.class != Class::Permanent => Error::new(
+                ErrorCode::ClockSkew,
+                format!(
+                    "{}, and this machine's clock differs from the provider's",
+                    outcome.text
+                ),
+            ),
+            Self::Refused {
+                outcome,
+                after_lost_answer,
+                ..
+            } => {
+                let code = match outcome.class {
+                    Class::Permanent => ErrorCode::RefreshSignedOut,
+                    _ => outcome.error,
+                };
+                let sentence = outcome.sentence(*after_lost_answer);
+                Error::new(code, sentence.trim_end_matches('.'))
+            }
+        }
+    }
 }
 
 impl From<Error> for Failed {
     fn from(error: Error) -> Self {
-        Self { error, outcome: None }
+        Self::Before(error)
     }
 }
 
@@ -101,6 +148,8 @@ impl From<Error> for Failed {
 struct Ticket {
     provider: Provider,
     refresh_token: Secret,
+    access: Secret,
+    expires: Option<Timestamp>,
     client_id: Option<String>,
     holders: Vec<Holder>,
     refresh_locks: Vec<RefreshLock>,
@@ -128,7 +177,16 @@ impl Refresher {
         generations: Generations,
     ) -> Self {
         let data_dir = environment.data_dir();
-        Self { inner: Arc::new(Inner { environment, state_dir, clock, locks, data_dir, generations }) }
+        Self {
+            inner: Arc::new(Inner {
+                environment,
+                state_dir,
+                clock,
+                locks,
+                data_dir,
+                generations,
+            }),
+        }
     }
 
     /// The record of generations.
@@ -155,9 +213,11 @@ impl Refresher {
         loop {
             let this = self.clone();
             let wanted = attempt.clone();
-            let prepared = spawn_blocking(move || this.inner.prepare(&wanted)).await.map_err(|error| {
-                Error::new(ErrorCode::Internal, "the refresh stopped").with_source(error)
-            })??;
+            let prepared = spawn_blocking(move || this.inner.prepare(&wanted))
+                .await
+                .map_err(|error| {
+                    Error::new(ErrorCode::Internal, "the refresh stopped").with_source(error)
+                })??;
             match prepared {
                 Prepared::Done(done) => return Ok(done),
                 Prepared::Busy(error) if started.elapsed() + pause > ALL_LOCKS => return Err(error.into()),
@@ -178,45 +238,63 @@ impl Refresher {
     async fn send(&self, mut ticket: Ticket, attempt: &Attempt) -> Option<Result<Done, Failed>> {
         let inner = &self.inner;
         let now = inner.clock.now();
-        let old = ticket.refresh_locks.iter().any(|lock| lock.held_for(now) >= OLDEST_REFRESH_LOCK);
+        let old = ticket
+            .refresh_locks
+            .iter()
+            .any(|lock| lock.held_for(now) >= OLDEST_REFRESH_LOCK);
         if old || !ticket.refresh_locks.iter().all(RefreshLock::verify) {
             return None;
         }
         let recorded = if ticket.retry {
-            inner.generations.record_retry(attempt.seen, now).and_then(|first| {
-                if first { Ok(()) } else { Err(answer_lost()) }
-            })
+            inner
+                .generations
+                .record_retry(attempt.seen, now)
+                .and_then(|first| if first { Ok(()) } else { Err(answer_lost()) })
         } else {
             inner.generations.record_unknown(attempt.seen, now)
         };
         if let Err(error) = recorded {
             return Some(Err(error.into()));
         }
-        let endpoint = match TokenEndpoint::new(&inner.environment) {
+        let endpoint = match TokenEndpoint::new(&inner.environment, Arc::clone(&inner.clock)) {
             Ok(endpoint) => endpoint,
             Err(error) => {
-                return Some(Err(inner.generations.clear_unknown(attempt.seen).err().unwrap_or(error).into()));
+                return Some(Err(inner
+                    .generations
+                    .clear_unknown(attempt.seen)
+                    .err()
+                    .unwrap_or(error)
+                    .into()));
             }
         };
-        let call = endpoint.refresh(&ticket.provider, &ticket.refresh_token, ticket.client_id.as_deref(), ANSWER);
-        tokio::pin!(call);
-        let answer = if ticket.keeps_store_locks {
-            let left = STORE_LOCK_DURING_CALL.saturating_sub(ticket.store_locked_at.elapsed());
-            match tokio::time::timeout(left, &mut call).await {
-                Ok(answer) => answer,
-                Err(_) => {
-                    ticket.store_locks.clear();
-                    call.await
+        let answer = {
+            let call = endpoint.refresh(
+                &ticket.provider,
+                &ticket.refresh_token,
+                ticket.client_id.as_deref(),
+                ANSWER,
+            );
+            tokio::pin!(call);
+            if ticket.keeps_store_locks {
+                let left = STORE_LOCK_DURING_CALL.saturating_sub(ticket.store_locked_at.elapsed());
+                match tokio::time::timeout(left, &mut call).await {
+                    Ok(answer) => answer,
+                    Err(_) => {
+                        ticket.store_locks.clear();
+                        call.await
+                    }
                 }
+            } else {
+                call.await
             }
-        } else {
-            call.await
         };
         let this = self.clone();
         let attempt = attempt.clone();
         let settled = spawn_blocking(move || this.inner.settle(ticket, &attempt, answer)).await;
         Some(settled.unwrap_or_else(|error| {
-            Err(Error::new(ErrorCode::Internal, "the refresh stopped").with_source(error).into())
+            Err(Error::new(ErrorCode::Internal, "the refresh stopped")
+                .with_source(error)
+                .into())
         }))
     }
 }
@@ -238,12 +316,26 @@ impl Inner {
         let retry = self.check_record(attempt)?;
         let provider = self.provider_of(&found, attempt.seen)?;
 
-        let started = Instant::now();
         let mut refresh_locks = Vec::new();
-        let mut wanted: Vec<&Holder> =
-            found.stores.iter().filter(|holder| uses_refresh_lock(&fleet, holder)).collect();
-        wanted.sort_by_key(|holder| (holder.state_dir.clone(), holder.provider.clone(), holder.profile_id.clone()));
-        wanted.dedup_by_key(|holder| (holder.state_dir.clone(), holder.provider.clone(), holder.profile_id.clone()));
+        let mut wanted: Vec<&Holder> = found
+            .stores
+            .iter()
+            .filter(|holder| uses_refresh_lock(&fleet, holder))
+            .collect();
+        wanted.sort_by_key(|holder| {
+            (
+                holder.state_dir.clone(),
+                holder.provider.clone(),
+                holder.profile_id.clone(),
+            )
+        });
+        wanted.dedup_by_key(|holder| {
+            (
+                holder.state_dir.clone(),
+                holder.provider.clone(),
+                holder.profile_id.clone(),
+            )
+        });
         for holder in wanted {
             self.ensure_writable(&fleet, &holder.state_dir)?;
             let lock = RefreshLock::acquire(
@@ -280,7 +372,9 @@ impl Inner {
             let error = Error::new(ErrorCode::StoreChanged, "the holders of this login changed");
             return Ok(Prepared::Busy(error));
         }
-        let Some(first) = held.stores.first() else { return Ok(Prepared::Done(Done::Adopted)) };
+        let Some(first) = held.stores.first() else {
+            return Ok(Prepared::Done(Done::Adopted));
+        };
         if attempt.wanted == Wanted::IfDue && !self.is_due(first, &provider, attempt.seen)? {
             return Ok(Prepared::Done(Done::Fresh));
         }
@@ -296,15 +390,18 @@ impl Inner {
             self.ensure_writable(&fleet, &holder.state_dir)?;
         }
         let keeps_store_locks = held.stores.iter().any(|holder| {
-            fleet.installation(&holder.state_dir).is_none_or(|installation| installation.rules().store_lock_during_call)
+            fleet
+                .installation(&holder.state_dir)
+                .is_none_or(|installation| installation.rules().store_lock_during_call)
         });
         if !keeps_store_locks {
             store_locks.clear();
         }
-        debug_assert!(started.elapsed() < ALL_LOCKS * 2);
         Ok(Prepared::Send(Box::new(Ticket {
             provider,
             refresh_token,
+            access: oauth.access.clone().unwrap_or_else(|| Secret::new("")),
+            expires: oauth.expires.at(),
             client_id: oauth.client_id.clone(),
             holders: held.stores,
             refresh_locks,
@@ -324,7 +421,9 @@ impl Inner {
 
     /// What the record says of the generation; `true` when this is the one retry.
     fn check_record(&self, attempt: &Attempt) -> Result<bool> {
-        let Some(known) = self.generations.find(attempt.seen)? else { return Ok(false) };
+        let Some(known) = self.generations.find(attempt.seen)? else {
+            return Ok(false);
+        };
         if let Some(refusal) = known.refusal {
             return Err(Error::new(
                 ErrorCode::RefreshSignedOut,
@@ -334,7 +433,10 @@ impl Inner {
         if known.superseded_by.is_some() {
             return Err(Error::new(
                 ErrorCode::RefreshSuperseded,
-                format!("{} went back to an older login than the newest one known", attempt.profile_id),
+                format!(
+                    "{} went back to an older login than the newest one known",
+                    attempt.profile_id
+                ),
             ));
         }
         match known.unknown_since {
@@ -348,7 +450,10 @@ impl Inner {
     /// The provider with the token endpoint under which the login was made, else its manifest's.
     fn provider_of(&self, found: &Holders, generation: Fingerprint) -> Result<Provider> {
         let Some(holder) = found.stores.first() else {
-            return Err(Error::new(ErrorCode::ProfileUnknown, "no store holds this login any more"));
+            return Err(Error::new(
+                ErrorCode::ProfileUnknown,
+                "no store holds this login any more",
+            ));
         };
         let providers = Providers::load(&self.environment)?;
         let id = ProviderId::parse(&holder.provider)
@@ -357,9 +462,15 @@ impl Inner {
             .get(&id)
             .filter(|provider| provider.token_route().is_some())
             .ok_or_else(|| {
-                Error::new(ErrorCode::ProfileNotRefreshable, format!("Kalit does not know how to renew {id}"))
+                Error::new(
+                    ErrorCode::ProfileNotRefreshable,
+                    format!("Kalit does not know how to renew {id}"),
+                )
             })?;
-        match self.generations.sign_in_of(self.generations.family_of(generation)?)? {
+        match self
+            .generations
+            .sign_in_of(self.generations.family_of(generation)?)?
+        {
             Some(SignIn { token_url, .. }) => provider.at_token_url(&token_url),
             None => Ok(provider.clone()),
         }
@@ -367,7 +478,9 @@ impl Inner {
 
     fn is_due(&self, holder: &Holder, provider: &Provider, generation: Fingerprint) -> Result<bool> {
         let content = AgentStore::new(&holder.agent_dir).read()?;
-        let Some(credential) = content.document.credential(&holder.profile_id) else { return Ok(false) };
+        let Some(credential) = content.document.credential(&holder.profile_id) else {
+            return Ok(false);
+        };
         let item = due_item(&self.generations, &credential, Some(provider), generation)?;
         let now = self.clock.now();
         Ok(item.is_some_and(|item| schedule::next_attempt(&item, now).is_some_and(|at| at <= now)))
@@ -384,24 +497,34 @@ impl Inner {
         let now = self.clock.now();
         match answer {
             RefreshAnswer::Rotated(tokens) => Ok(self.keep(ticket, attempt, &tokens, now)?),
-            RefreshAnswer::NotSent(outcome) => {
-                self.generations.clear_unknown(attempt.seen)?;
-                Err(Failed { error: outcome.to_error(), outcome: Some(outcome) })
+            RefreshAnswer::OnlyRefresh { refresh, skew_ms } => {
+                // The old access token goes on with the new refresh token.
+                let left = ticket.expires.map_or(0, |at| at.millis_since(now)) / 1000;
+                let tokens = TokenAnswer {
+                    access: ticket.access.clone(),
+                    refresh: Some(refresh),
+                    id_token: None,
+                    expires_in: Some(left.max(1)),
+                    token_type: None,
+                    skew_ms,
+                };
+                Ok(self.keep(ticket, attempt, &tokens, now)?)
             }
-            RefreshAnswer::Unknown(outcome) => Err(Failed { error: answer_lost(), outcome: Some(outcome) }),
+            RefreshAnswer::NotSent(error) => {
+                self.generations.clear_unknown(attempt.seen)?;
+                Err(Failed::NotSent(error))
+            }
+            RefreshAnswer::Unknown => Err(Failed::Unknown),
             RefreshAnswer::Refused(refusal) => {
-                let outcome = refusal.outcome;
                 if !self.still_seen(attempt)? {
                     return Ok(Done::Adopted);
                 }
+                let outcome = refusal.outcome;
                 match outcome.class {
                     Class::Permanent => {
                         self.generations.record_refusal(attempt.seen, outcome.code, now)?;
-                        let text = classify::text_for(ticket.provider.id(), outcome.code, ticket.retry);
-                        let error = Error::new(ErrorCode::RefreshSignedOut, text);
-                        Err(Failed { error, outcome: Some(outcome) })
                     }
-                    Class::Unknown => Err(Failed { error: answer_lost(), outcome: Some(outcome) }),
+                    Class::Unknown => return Err(Failed::Unknown),
                     Class::ClientFault
                     | Class::RequestFault
                     | Class::Transient { .. }
@@ -410,9 +533,13 @@ impl Inner {
                         if !outcome.may_have_rotated {
                             self.generations.clear_unknown(attempt.seen)?;
                         }
-                        Err(Failed { error: outcome.to_error(), outcome: Some(outcome) })
                     }
                 }
+                Err(Failed::Refused {
+                    outcome,
+                    after_lost_answer: ticket.retry,
+                    clock_is_off: refusal.clock_is_off(),
+                })
             }
         }
     }
@@ -437,10 +564,15 @@ impl Inner {
                 })
             })
             .collect();
-        let state_dir = ticket.holders.first().map(|holder| holder.state_dir.clone()).unwrap_or_default();
-        let journal = Journal::open(&installation_dir(&self.data_dir, &state_dir));
+        let state_dir = ticket
+            .holders
+            .first()
+            .map(|holder| holder.state_dir.clone())
+            .unwrap_or_default();
+        let canonical = state_dir.canonicalize().unwrap_or_else(|_| state_dir.clone());
+        let journal = Journal::open(&installation_dir(&self.data_dir, &canonical));
         let entry = journal.record(
-            &state_dir.display().to_string(),
+            &canonical.display().to_string(),
             family,
             holders,
             attempt.seen,
@@ -449,7 +581,8 @@ impl Inner {
         );
         let answer = Answer::new(&ticket.provider, attempt.seen, family, tokens, now);
         let recorded =
-            self.generations.record_rotation(attempt.seen, answer.generation, now, answer.lifetime_ms);
+            self.generations
+                .record_rotation(attempt.seen, answer.generation, now, answer.lifetime_ms);
         let merged = merge::into_all(self, &answer, &ticket.holders, ticket.store_locks);
         drop(ticket.refresh_locks);
         match (entry, merged) {
@@ -460,7 +593,10 @@ impl Inner {
             (Err(journal_error), Err(_)) => return Err(journal_error),
         }
         recorded?;
-        Ok(Done::Refreshed { generation: answer.generation, holders: ticket.holders })
+        Ok(Done::Refreshed {
+            generation: answer.generation,
+            holders: ticket.holders,
+        })
     }
 }
 
@@ -471,22 +607,33 @@ pub fn due_item(
     provider: Option<&Provider>,
     generation: Fingerprint,
 ) -> Result<Option<schedule::Item>> {
-    let Some(oauth) = credential.as_oauth() else { return Ok(None) };
-    let (Some(expires), Some(access)) = (credential.expiry().at(), &oauth.access) else { return Ok(None) };
-    let claims = provider.map(|provider| Claims::of_tokens(provider.claims(), access, None)).unwrap_or_default();
+    let Some(oauth) = credential.as_oauth() else {
+        return Ok(None);
+    };
+    let (Some(expires), Some(access)) = (credential.expiry().at(), &oauth.access) else {
+        return Ok(None);
+    };
+    let claims = provider
+        .map(|provider| Claims::of_tokens(provider.claims(), access, None))
+        .unwrap_or_default();
     let family = generations.family_of(generation)?;
     let known = generations.find(generation)?;
-    let setback = known.as_ref().and_then(|known| match (&known.refusal, known.unknown_since) {
-        (Some(_), _) => Some(schedule::Setback::Refused),
-        (None, Some(at)) => {
-            Some(schedule::Setback::Unknown { at, retried: known.retried_at.is_some() })
-        }
-        (None, None) => None,
-    });
+    let setback = known
+        .as_ref()
+        .and_then(|known| match (&known.refusal, known.unknown_since) {
+            (Some(_), _) => Some(schedule::Setback::Refused),
+            (None, Some(at)) => Some(schedule::Setback::Unknown {
+                at,
+                retried: known.retried_at.is_some(),
+            }),
+            (None, None) => None,
+        });
     Ok(Some(schedule::Item {
         expires,
         issued_at: claims.issued_at,
-        lifetime_ms: claims.lifetime_ms().or_else(|| known.and_then(|known| known.lifetime_ms)),
+        lifetime_ms: claims
+            .lifetime_ms()
+            .or_else(|| known.and_then(|known| known.lifetime_ms)),
         last_refresh: generations.last_refresh(family)?,
         seed: schedule::seed_of(family.fingerprint()),
         setback,
@@ -504,7 +651,9 @@ fn refuse_shared(found: &Holders) -> Result<()> {
 }
 
 fn uses_refresh_lock(fleet: &Fleet, holder: &Holder) -> bool {
-    fleet.installation(&holder.state_dir).is_none_or(|installation| installation.rules().refresh_lock)
+    fleet
+        .installation(&holder.state_dir)
+        .is_none_or(|installation| installation.rules().refresh_lock)
 }
 
 fn directories(holders: &[Holder]) -> Vec<PathBuf> {
@@ -515,5 +664,8 @@ fn directories(holders: &[Holder]) -> Vec<PathBuf> {
 }
 
 fn answer_lost() -> Error {
-    Error::new(ErrorCode::RefreshUnknown, "a renewal was sent and its answer never came")
+    Error::new(
+        ErrorCode::RefreshUnknown,
+        "a renewal was sent and its answer never came",
+    )
 }

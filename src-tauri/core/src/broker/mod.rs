@@ -1,0 +1,275 @@
+//! The façade that tray, window and command line use: one snapshot, one stream of events, a few
+//! verbs. Every Kalit process has its own broker; they agree through the files on disk.
+
+mod accounts;
+mod board;
+mod doctor;
+mod engine;
+mod renewal;
+mod requests;
+mod sealing;
+mod sentences;
+mod sign_in;
+mod survey;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::broadcast;
+
+pub use engine::{Engine, Watch};
+pub use requests::*;
+pub use sign_in::{LoginHandle, LoginSession};
+
+use crate::clock::{Clock, Timestamp};
+use crate::environment::Environment;
+use crate::error::{Error, ErrorCode, Result};
+use crate::event::{Event, EventKind};
+use crate::history::{Generations, History, Marks};
+use crate::ids::{AgentId, ProfileId, ProviderId};
+use crate::install::{Agent, Installation};
+use crate::oauth::{self, Consent, Flow, Providers};
+use crate::refresh::schedule::Setback;
+use crate::refresh::{Fleet, Refresher};
+use crate::secret::Fingerprint;
+use crate::settings::Settings;
+use crate::store::lock::{LockContext, PidTrust, SandboxMarks, StoreLock};
+use crate::view::{Notice, SCHEMA, Snapshot};
+
+/// How a shell opens the broker.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub environment: Environment,
+    pub clock: Arc<dyn Clock>,
+    /// `--state-dir`.
+    pub state_dir: Option<PathBuf>,
+    /// For messages: `kalit` or `kalit-desktop`.
+    pub program: &'static str,
+}
+
+/// Clones share everything.
+#[derive(Clone, Debug)]
+pub struct Broker {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    environment: Environment,
+    clock: Arc<dyn Clock>,
+    explicit: Option<PathBuf>,
+    program: &'static str,
+    locks: LockContext,
+    refresher: Refresher,
+    marks: Marks,
+    history: History,
+    events: broadcast::Sender<Event>,
+    setbacks: Mutex<HashMap<Fingerprint, Failure>>,
+}
+
+/// The last failed attempt with a generation, in this process.
+#[derive(Clone, Debug)]
+struct Failure {
+    setback: Setback,
+    notice: Notice,
+}
+
+impl Broker {
+    /// Reads nothing of OpenClaw's yet.
+    ///
+    /// # Errors
+    /// `settings.unparsable`, `vault.unreadable`.
+    pub fn open(options: Options) -> Result<Self> {
+        let settings = Settings::load(&options.environment)?;
+        let data_dir = options.environment.data_dir();
+        let trust = PidTrust::detect(&SandboxMarks::default(), settings.trust_pids);
+        let locks = LockContext::new(Arc::clone(&options.clock), trust);
+        let refresher = Refresher::new(
+            options.environment.clone(),
+            options.state_dir.clone(),
+            Arc::clone(&options.clock),
+            locks.clone(),
+            Generations::open(&data_dir)?,
+        );
+        Ok(Self {
+            inner: Arc::new(Inner {
+                clock: options.clock,
+                explicit: options.state_dir,
+                program: options.program,
+                locks,
+                refresher,
+                marks: Marks::open(&data_dir)?,
+                history: History::open(&data_dir)?,
+                events: broadcast::channel(256).0,
+                setbacks: Mutex::default(),
+                environment: options.environment,
+            }),
+        })
+    }
+
+    /// Everything there is to show, read from disk now. Blocks for a few milliseconds. Never
+    /// fails: what is wrong stands in it.
+    pub fn snapshot(&self) -> Snapshot {
+        self.inner.snapshot()
+    }
+
+    /// Switches renewal by Kalit off or on ("watch only"), for all its processes.
+    pub fn set_paused(&self, paused: bool) -> Result<()> {
+        Settings::update(&self.inner.environment, |settings| settings.watch_only = paused).map(|_| ())
+    }
+
+    /// The providers one can sign in to, and manifests that are not in force.
+    pub fn providers(&self) -> Vec<ProviderInfo> {
+        let Ok(providers) = Providers::load(&self.inner.environment) else { return Vec::new() };
+        let usable = providers.iter().map(|provider| ProviderInfo {
+            id: provider.id().clone(),
+            name: provider.name().to_owned(),
+            mark: board::mark(provider.name()),
+            flow: match provider.flow() {
+                Flow::Pkce(_) => "pkce",
+                Flow::Device { .. } => "device",
+                Flow::Token => "token",
+                Flow::ApiKey => "api-key",
+            }
+            .to_owned(),
+            source: provider.origin().to_string(),
+            token_host: provider
+                .token_route()
+                .and_then(|route| Some(route.url.host_str()?.to_owned())),
+            error: None,
+        });
+        let rejected = providers.rejected().iter().filter_map(|rejected| {
+            let name = rejected.path.file_stem()?.to_string_lossy().into_owned();
+            Some(ProviderInfo {
+                id: ProviderId::parse(&name)?,
+                mark: board::mark(&name),
+                name,
+                flow: "none".to_owned(),
+                source: rejected.path.display().to_string(),
+                token_host: None,
+                error: Some(Notice {
+                    code: rejected.code.as_str().to_owned(),
+                    message: rejected.message.clone(),
+                    hint: rejected.code.hint().to_owned(),
+                }),
+            })
+        });
+        usable.chain(rejected).collect()
+    }
+
+    /// What trusting a manifest means; nothing is recorded before [`Broker::trust_provider`].
+    pub fn consent_for(&self, file: &Path) -> Result<Consent> {
+        oauth::trust(&self.inner.environment, file)
+    }
+
+    /// Records the consent.
+    pub fn trust_provider(&self, consent: Consent) -> Result<()> {
+        consent.give()
+    }
+
+    /// Whether this notification is the first of its kind, over restarts and processes.
+    pub fn notified(&self, key: &str) -> bool {
+        self.inner.refresher.generations().mark_notified(key).unwrap_or(true)
+    }
+
+    /// What happens from now on in this process.
+    pub fn subscribe(&self) -> broadcast::Receiver<Event> {
+        self.inner.events.subscribe()
+    }
+
+    /// Whether notifications are wanted.
+    pub fn wants_notifications(&self) -> bool {
+        Settings::load(&self.inner.environment).map_or(true, |settings| settings.notifications)
+    }
+}
+
+impl Inner {
+    fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    fn generations(&self) -> &Generations {
+        self.refresher.generations()
+    }
+
+    fn settings(&self) -> Result<Settings> {
+        let settings = Settings::load(&self.environment)?;
+        self.locks.trust().set_trusted(settings.trust_pids);
+        Ok(settings)
+    }
+
+    fn fleet(&self) -> Result<Fleet> {
+        Fleet::read(&self.environment, &self.settings()?, self.explicit.as_deref())
+    }
+
+    fn installation(&self) -> Result<Installation> {
+        Installation::open(&self.environment, &self.settings()?, self.explicit.as_deref())
+    }
+
+    /// The installation and one of its agents, writable at this moment.
+    fn writable(&self, agent: &AgentId) -> Result<(Installation, Agent)> {
+        let installation = self.installation()?;
+        let agent = installation.agent(agent)?.clone();
+        installation.ensure_json_era()?;
+        Ok((installation, agent))
+    }
+
+    /// The lock of an agent's store, as long as OpenClaw itself would wait for it.
+    fn lock(&self, agent_dir: &Path) -> Result<StoreLock> {
+        StoreLock::acquire(agent_dir, &self.locks, crate::store::lock::STORE_LOCK_LIMIT)
+    }
+
+    /// Keeps an event in the history and tells this process's subscribers.
+    fn emit(&self, kind: EventKind, about: About<'_>, text: impl Into<String>) {
+        let event = Event {
+            schema: SCHEMA,
+            kind,
+            at: self.now(),
+            installation: about.installation.to_owned(),
+            agent: about.agent.cloned(),
+            profile_id: about.profile_id.cloned(),
+            generation: about.generation.map(|generation| generation.short()),
+            cause: about.cause.map(str::to_owned),
+            text: text.into(),
+        };
+        // The history is a convenience: a full disk there must not stop a refresh.
+        let _ = self.history.append(&event);
+        let _ = self.events.send(event);
+    }
+
+    fn setbacks(&self) -> MutexGuard<'_, HashMap<Fingerprint, Failure>> {
+        self.setbacks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn provider_name(&self, providers: Option<&Providers>, id: &ProviderId) -> String {
+        providers
+            .and_then(|providers| providers.get(id))
+            .map_or_else(|| id.as_str().to_owned(), |provider| provider.name().to_owned())
+    }
+}
+
+/// What an event is about.
+#[derive(Clone, Copy, Debug, Default)]
+struct About<'a> {
+    installation: &'a str,
+    agent: Option<&'a AgentId>,
+    profile_id: Option<&'a ProfileId>,
+    generation: Option<Fingerprint>,
+    cause: Option<&'a str>,
+}
+
+fn notice_of(error: &Error) -> Notice {
+    Notice {
+        code: error.code().as_str().to_owned(),
+        message: error.message().to_owned(),
+        hint: error.hint().to_owned(),
+    }
+}
+
+/// Runs blocking work off the async threads.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| Error::new(ErrorCode::Internal, "a task broke off").with_source(error))?
+}

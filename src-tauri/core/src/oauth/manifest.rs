@@ -1,0 +1,811 @@
+//! One provider manifest: JSON in, a checked [`Provider`] out. The built-in providers are written
+//! in the same format as a user's (`docs/providers.md` describes every field).
+//!
+//! Must never accept an endpoint that is neither https nor a literal loopback address, nor a
+//! field it does not know: a misspelt field would silently be a default.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+use serde_json::Value;
+use url::{Host, Url};
+
+use crate::ids::ProviderId;
+use crate::{Error, ErrorCode, Result};
+
+/// A provider: who it is, how one signs in there and where its tokens are renewed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Provider {
+    id: ProviderId,
+    aliases: Vec<ProviderId>,
+    name: String,
+    flow: Flow,
+    token: Option<TokenRoute>,
+    revoke_url: Option<Url>,
+    claims: ClaimNames,
+    origin: Origin,
+}
+
+/// How one signs in. Every provider accepts API keys besides.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Flow {
+    /// Authorization code with PKCE in the system browser (RFC 8252).
+    Pkce(Authorization),
+    /// Device authorization (RFC 8628): described, not offered by this version.
+    Device {
+        /// The device authorization endpoint.
+        authorize_url: Url,
+    },
+    /// A token made elsewhere is pasted.
+    Token,
+    /// An API key is pasted.
+    ApiKey,
+}
+
+/// The authorization request of a [`Flow::Pkce`] provider.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Authorization {
+    /// The authorization endpoint.
+    pub url: Url,
+    /// Scopes, in the order they are asked for.
+    pub scopes: Vec<String>,
+    /// Where the browser comes back to.
+    pub redirect: Redirect,
+    /// Further parameters, in order.
+    pub params: Vec<(String, String)>,
+}
+
+/// The registered loopback redirect URI.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Redirect {
+    /// As it stands in the redirect URI; it is always the loopback interface that is bound.
+    pub host: RedirectHost,
+    /// Tried in this order; empty: any free port (RFC 8252 section 7.3).
+    pub ports: Vec<u16>,
+    /// Absolute path, compared exactly.
+    pub path: String,
+}
+
+/// The spellings of the loopback interface that a redirect URI may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RedirectHost {
+    /// `localhost`
+    Localhost,
+    /// `127.0.0.1`
+    V4,
+    /// `[::1]`
+    V6,
+}
+
+/// Where codes and refresh tokens are sent, and how.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TokenRoute {
+    /// The token endpoint.
+    pub url: Url,
+    /// The public client id; there is no client secret.
+    pub client_id: String,
+    /// Form (RFC 6749 section 4.1.3) or JSON.
+    pub encoding: Encoding,
+}
+
+/// The body of a token request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Encoding {
+    /// `application/x-www-form-urlencoded`
+    Form,
+    /// `application/json`
+    Json,
+}
+
+/// Where the parts of an identity stand in the provider's JWTs; several places are tried in order.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct ClaimNames {
+    /// The workspace or account; none: the provider has no such notion.
+    pub account_id: Vec<ClaimPath>,
+    /// The person.
+    pub subject: Vec<ClaimPath>,
+    /// For people, and for new profile ids.
+    pub email: Vec<ClaimPath>,
+    /// For people, and for new profile ids.
+    pub plan: Vec<ClaimPath>,
+}
+
+/// The way to one claim: names from the top of the payload downwards.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClaimPath(Vec<String>);
+
+/// Where a provider was described.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// In this program.
+    BuiltIn,
+    /// In a file of the user.
+    File(PathBuf),
+    /// Built in, with fields replaced by a file that the user consented to.
+    Override(PathBuf),
+}
+
+impl Provider {
+    /// The id under which profiles of this provider are known.
+    pub fn id(&self) -> &ProviderId {
+        &self.id
+    }
+
+    /// Other ids for the same provider.
+    pub fn aliases(&self) -> &[ProviderId] {
+        &self.aliases
+    }
+
+    /// Whether `id` is this provider's id or one of its aliases.
+    pub fn answers_to(&self, id: &ProviderId) -> bool {
+        self.id == *id || self.aliases.contains(id)
+    }
+
+    /// For people.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// How one signs in.
+    pub fn flow(&self) -> &Flow {
+        &self.flow
+    }
+
+    /// The authorization request, if one signs in with the browser.
+    pub fn authorization(&self) -> Option<&Authorization> {
+        match &self.flow {
+            Flow::Pkce(authorization) => Some(authorization),
+            Flow::Device { .. } | Flow::Token | Flow::ApiKey => None,
+        }
+    }
+
+    /// Where tokens are exchanged and renewed; `None`: this provider's credentials do not renew.
+    pub fn token_route(&self) -> Option<&TokenRoute> {
+        self.token.as_ref()
+    }
+
+    /// The revocation endpoint. Kalit does not call it: with some providers it ends the person's
+    /// other sessions as well.
+    pub fn revoke_url(&self) -> Option<&Url> {
+        self.revoke_url.as_ref()
+    }
+
+    /// Where identity stands in the provider's JWTs.
+    pub fn claims(&self) -> &ClaimNames {
+        &self.claims
+    }
+
+    /// Where this provider was described.
+    pub fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// The same provider with the token endpoint under which a login was made: a credential is
+    /// only ever sent there.
+    pub fn at_token_url(&self, url: &str) -> Result<Provider> {
+        let mut moved = self.clone();
+        let route = moved.token.as_mut().ok_or_else(|| {
+            Error::new(
+                ErrorCode::ProfileNotRefreshable,
+                format!("logins of {} are not renewed", self.id),
+            )
+        })?;
+        route.url = endpoint("tokenUrl", url).map_err(|problem| invalid(&problem))?;
+        Ok(moved)
+    }
+
+    /// The hosts to which this provider sends people and tokens: sign-in first.
+    pub(super) fn endpoints(&self) -> Vec<&Url> {
+        let authorize = match &self.flow {
+            Flow::Pkce(authorization) => Some(&authorization.url),
+            Flow::Device { authorize_url } => Some(authorize_url),
+            Flow::Token | Flow::ApiKey => None,
+        };
+        authorize
+            .into_iter()
+            .chain(self.token.as_ref().map(|route| &route.url))
+            .chain(&self.revoke_url)
+            .collect()
+    }
+}
+
+impl RedirectHost {
+    /// As it stands in a URI: IPv6 in brackets.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            RedirectHost::Localhost => "localhost",
+            RedirectHost::V4 => "127.0.0.1",
+            RedirectHost::V6 => "[::1]",
+        }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        match text {
+            "localhost" => Some(RedirectHost::Localhost),
+            "127.0.0.1" => Some(RedirectHost::V4),
+            "::1" | "[::1]" => Some(RedirectHost::V6),
+            _ => None,
+        }
+    }
+}
+
+impl ClaimPath {
+    /// A JSON Pointer (RFC 6901) when it begins with `/`, else one top-level claim.
+    fn parse(text: &str) -> Option<Self> {
+        let steps: Vec<String> = match text.strip_prefix('/') {
+            Some(pointer) => pointer
+                .split('/')
+                .map(|step| step.replace("~1", "/").replace("~0", "~"))
+                .collect(),
+            None => vec![text.to_owned()],
+        };
+        steps.iter().all(|step| !step.is_empty()).then_some(Self(steps))
+    }
+
+    /// The text at this place, if there is a non-empty one.
+    pub fn find<'a>(&self, payload: &'a Value) -> Option<&'a str> {
+        self.0
+            .iter()
+            .try_fold(payload, |value, step| value.get(step))
+            .and_then(Value::as_str)
+            .filter(|text| !text.is_empty())
+    }
+}
+
+/// A manifest file's fields as written; everything is checked in [`parse`].
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct Raw {
+    manifest: u32,
+    id: String,
+    overrides: Option<String>,
+    aliases: Option<Vec<String>>,
+    name: Option<String>,
+    flow: Option<RawFlow>,
+    authorize_url: Option<String>,
+    token_url: Option<String>,
+    revoke_url: Option<String>,
+    client_id: Option<String>,
+    scopes: Option<Vec<String>>,
+    redirect: Option<RawRedirect>,
+    token_request: Option<Encoding>,
+    authorize_params: Option<serde_json::Map<String, Value>>,
+    claims: Option<RawClaims>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum RawFlow {
+    Pkce,
+    Device,
+    Token,
+    ApiKey,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawRedirect {
+    host: Option<String>,
+    ports: Option<Vec<u16>>,
+    path: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct RawClaims {
+    account_id: Option<OneOrMany>,
+    subject: Option<OneOrMany>,
+    email: Option<OneOrMany>,
+    plan: Option<OneOrMany>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum OneOrMany {
+    One(String),
+    Many(Vec<String>),
+}
+
+/// What a manifest text describes, before it is known whether it may be used.
+#[derive(Debug)]
+pub(super) enum Manifest {
+    /// A provider of its own.
+    New(Provider),
+    /// A built-in provider with fields replaced.
+    Override(Provider),
+}
+
+/// Parses a manifest. `builtin` finds the built-in that an override inherits from.
+pub(super) fn parse<'a>(
+    text: &str,
+    origin: Option<PathBuf>,
+    builtin: impl Fn(&ProviderId) -> Option<&'a Provider>,
+) -> Result<Manifest> {
+    let raw: Raw = serde_json::from_str(text).map_err(|error| invalid(&error.to_string()))?;
+    if raw.manifest != 1 {
+        return Err(invalid("\"manifest\" must be 1"));
+    }
+    let id = parse_id(&raw.id).map_err(|problem| invalid(&problem))?;
+    let base = match &raw.overrides {
+        Some(overridden) if *overridden != raw.id => {
+            return Err(invalid("\"overrides\" must repeat \"id\""));
+        }
+        Some(_) => match builtin(&id) {
+            Some(base) if base.id == id => Some(base),
+            _ => return Err(invalid("\"overrides\" must name a built-in provider")),
+        },
+        None => None,
+    };
+    let origin = match (origin, base) {
+        (None, _) => Origin::BuiltIn,
+        (Some(file), None) => Origin::File(file),
+        (Some(file), Some(_)) => Origin::Override(file),
+    };
+    let provider = build(raw, id, base, origin).map_err(|problem| invalid(&problem))?;
+    Ok(match base {
+        None => Manifest::New(provider),
+        Some(_) => Manifest::Override(provider),
+    })
+}
+
+type Checked<T> = Result<T, String>;
+
+fn build(raw: Raw, id: ProviderId, base: Option<&Provider>, origin: Origin) -> Checked<Provider> {
+    let flow = match (raw.flow, base) {
+        (Some(flow), _) => flow,
+        (None, Some(base)) => kind_of(&base.flow),
+        (None, None) => return Err("\"flow\" is missing".to_owned()),
+    };
+    let given_url = |field, text: &Option<String>| text.as_deref().map(|t| endpoint(field, t)).transpose();
+    let inherited_authorize = base.and_then(|base| match &base.flow {
+        Flow::Pkce(authorization) => Some(authorization.url.clone()),
+        Flow::Device { authorize_url } => Some(authorize_url.clone()),
+        Flow::Token | Flow::ApiKey => None,
+    });
+    let inherited_token = base.and_then(|base| base.token.as_ref());
+    let authorize_url = given_url("authorizeUrl", &raw.authorize_url)?.or(inherited_authorize);
+    let token_url = given_url("tokenUrl", &raw.token_url)?;
+    let revoke_url = match (given_url("revokeUrl", &raw.revoke_url)?, &token_url) {
+        (Some(url), _) => Some(url),
+        // Tokens of another server must never reach the built-in's revocation endpoint.
+        (None, Some(_)) => None,
+        (None, None) => base.and_then(|base| base.revoke_url.clone()),
+    };
+    let token_url = token_url.or_else(|| inherited_token.map(|route| route.url.clone()));
+    let client_id = match raw.client_id {
+        Some(text) if text.is_empty() || !text.chars().all(|c| c.is_ascii_graphic()) => {
+            return Err("\"clientId\" must be printable and without spaces".to_owned());
+        }
+        Some(text) => Some(text),
+        None => inherited_token.map(|route| route.client_id.clone()),
+    };
+    let encoding = raw
+        .token_request
+        .or_else(|| inherited_token.map(|route| route.encoding))
+        .unwrap_or(Encoding::Form);
+    let inherited_authorization = base.and_then(Provider::authorization);
+    let scopes = match raw.scopes {
+        Some(scopes) => check_scopes(scopes)?,
+        None => inherited_authorization
+            .map(|a| a.scopes.clone())
+            .unwrap_or_default(),
+    };
+    let params = match raw.authorize_params {
+        Some(params) => check_params(params)?,
+        None => inherited_authorization
+            .map(|a| a.params.clone())
+            .unwrap_or_default(),
+    };
+    let redirect = check_redirect(raw.redirect, inherited_authorization.map(|a| &a.redirect))?;
+
+    let required = |field: &str| format!("\"{field}\" is missing: this flow needs it");
+    let token_route = || -> Checked<TokenRoute> {
+        Ok(TokenRoute {
+            url: token_url.clone().ok_or_else(|| required("tokenUrl"))?,
+            client_id: client_id.clone().ok_or_else(|| required("clientId"))?,
+            encoding,
+        })
+    };
+    let (flow, token) = match flow {
+        RawFlow::Pkce => {
+            let url = authorize_url.ok_or_else(|| required("authorizeUrl"))?;
+            let authorization = Authorization {
+                url,
+                scopes,
+                redirect,
+                params,
+            };
+            (Flow::Pkce(authorization), Some(token_route()?))
+        }
+        RawFlow::Device => {
+            let authorize_url = authorize_url.ok_or_else(|| required("authorizeUrl"))?;
+            (Flow::Device { authorize_url }, Some(token_route()?))
+        }
+        RawFlow::Token => (Flow::Token, None),
+        RawFlow::ApiKey => (Flow::ApiKey, None),
+    };
+    let aliases = match raw.aliases {
+        Some(aliases) => aliases
+            .iter()
+            .map(|alias| parse_id(alias))
+            .collect::<Checked<Vec<_>>>()?,
+        None => base.map(|base| base.aliases.clone()).unwrap_or_default(),
+    };
+    let name = match raw.name {
+        Some(name) if name.trim().is_empty() || name.chars().any(char::is_control) => {
+            return Err("\"name\" must be a line of text".to_owned());
+        }
+        Some(name) => name.trim().to_owned(),
+        None => base.map_or_else(|| id.to_string(), |base| base.name.clone()),
+    };
+    Ok(Provider {
+        id,
+        aliases,
+        name,
+        flow,
+        token,
+        revoke_url,
+        claims: check_claims(raw.claims, base.map(|base| &base.claims))?,
+        origin,
+    })
+}
+
+fn kind_of(flow: &Flow) -> RawFlow {
+    match flow {
+        Flow::Pkce(_) => RawFlow::Pkce,
+        Flow::Device { .. } => RawFlow::Device,
+        Flow::Token => RawFlow::Token,
+        Flow::ApiKey => RawFlow::ApiKey,
+    }
+}
+
+fn parse_id(text: &str) -> Checked<ProviderId> {
+    ProviderId::parse(text)
+        .filter(|id| id.as_str() == text)
+        .filter(|_| {
+            text.chars()
+                .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+        })
+        .ok_or_else(|| "a provider id consists of lower-case letters, digits, '-', '_' and '.'".to_owned())
+}
+
+/// An endpoint: https, or http to a literal loopback address; no user, no fragment.
+fn endpoint(field: &str, text: &str) -> Checked<Url> {
+    let url = Url::parse(text).map_err(|_| format!("\"{field}\" is not a URL"))?;
+    let safe = url.scheme() == "https" || (url.scheme() == "http" && is_literal_loopback(&url));
+    if !safe || url.host().is_none() {
+        return Err(format!(
+            "\"{field}\" must begin with https:// (http:// is for literal loopback addresses only)"
+        ));
+    }
+    if !url.username().is_empty() || url.password().is_some() || url.fragment().is_some() {
+        return Err(format!("\"{field}\" must not contain a user or a fragment"));
+    }
+    Ok(url)
+}
+
+/// Whether the URL's host is written as an address of the loopback interface (not as a name).
+pub(super) fn is_literal_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(address)) => IpAddr::V4(address).is_loopback(),
+        Some(Host::Ipv6(address)) => IpAddr::V6(address).is_loopback(),
+        Some(Host::Domain(_)) | None => false,
+    }
+}
+
+fn check_scopes(scopes: Vec<String>) -> Checked<Vec<String>> {
+    let fine = |scope: &String| !scope.is_empty() && scope.chars().all(|c| c.is_ascii_graphic());
+    if scopes.iter().all(fine) {
+        Ok(scopes)
+    } else {
+        Err("\"scopes\" must be words without spaces".to_owned())
+    }
+}
+
+/// The parameters that the flow itself sets (RFC 6749 section 4.1.1, RFC 7636 section 4.3).
+const OWN_PARAMS: [&str; 7] = [
+    "response_type",
+    "client_id",
+    "redirect_uri",
+    "code_challenge",
+    "code_challenge_method",
+    "state",
+    "scope",
+];
+
+fn check_params(params: serde_json::Map<String, Value>) -> Checked<Vec<(String, String)>> {
+    params
+        .into_iter()
+        .map(|(name, value)| match value {
+            _ if OWN_PARAMS.contains(&name.as_str()) => {
+                Err(format!("\"authorizeParams\" must not set {name}"))
+            }
+            Value::String(text) => Ok((name, text)),
+            _ => Err("\"authorizeParams\" must be texts".to_owned()),
+        })
+        .collect()
+}
+
+fn check_redirect(raw: Option<RawRedirect>, base: Option<&Redirect>) -> Checked<Redirect> {
+    let mut redirect = base.cloned().unwrap_or(Redirect {
+        host: RedirectHost::Localhost,
+        ports: Vec::new(),
+        path: "/auth/callback".to_owned(),
+    });
+    let Some(raw) = raw else { return Ok(redirect) };
+    if let Some(host) = raw.host {
+        redirect.host = RedirectHost::parse(&host)
+            .ok_or_else(|| "\"redirect.host\" must be localhost, 127.0.0.1 or ::1".to_owned())?;
+    }
+    if let Some(ports) = raw.ports {
+        if ports.contains(&0) || ports.len() > 16 {
+            return Err("\"redirect.ports\" must be at most 16 ports from 1 to 65535".to_owned());
+        }
+        redirect.ports = ports;
+    }
+    if let Some(path) = raw.path {
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '-' | '_' | '.' | '~');
+        if !path.starts_with('/')
+            || !path.chars().all(plain)
+            || path.split('/').any(|s| s == "." || s == "..")
+        {
+            return Err("\"redirect.path\" must begin with / and consist of plain characters".to_owned());
+        }
+        redirect.path = path;
+    }
+    Ok(redirect)
+}
+
+fn check_claims(raw: Option<RawClaims>, base: Option<&ClaimNames>) -> Checked<ClaimNames> {
+    let raw = raw.unwrap_or_default();
+    let fallback = base.cloned().unwrap_or_else(|| ClaimNames {
+        account_id: Vec::new(),
+        subject: vec![ClaimPath(vec!["sub".to_owned()])],
+        email: vec![ClaimPath(vec!["email".to_owned()])],
+        plan: Vec::new(),
+    });
+    let paths = |given: Option<OneOrMany>, inherited: Vec<ClaimPath>| -> Checked<Vec<ClaimPath>> {
+        let texts = match given {
+            None => return Ok(inherited),
+            Some(OneOrMany::One(text)) => vec![text],
+            Some(OneOrMany::Many(texts)) => texts,
+        };
+        texts
+            .iter()
+            .map(|text| ClaimPath::parse(text).ok_or_else(|| "a claim name is empty".to_owned()))
+            .collect()
+    };
+    Ok(ClaimNames {
+        account_id: paths(raw.account_id, fallback.account_id)?,
+        subject: paths(raw.subject, fallback.subject)?,
+        email: paths(raw.email, fallback.email)?,
+        plan: paths(raw.plan, fallback.plan)?,
+    })
+}
+
+fn invalid(problem: &str) -> Error {
+    Error::new(
+        ErrorCode::ProviderManifestInvalid,
+        format!("the manifest cannot be used: {problem}"),
+    )
+}
+
+impl fmt::Display for RedirectHost {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn parse_new(value: Value) -> Result<Provider> {
+        match parse(&value.to_string(), Some("x.json".into()), |_| None)? {
+            Manifest::New(provider) => Ok(provider),
+            Manifest::Override(_) => panic!("an override"),
+        }
+    }
+
+    fn complete() -> Value {
+        json!({
+            "manifest": 1,
+            "id": "acme",
+            "aliases": ["acme-old"],
+            "name": "Acme",
+            "flow": "pkce",
+            "authorizeUrl": "https://id.acme.example/authorize",
+            "tokenUrl": "https://id.acme.example/token",
+            "clientId": "client-1",
+            "scopes": ["openid", "offline_access"],
+            "redirect": {"host": "127.0.0.1", "ports": [4000], "path": "/cb"},
+            "tokenRequest": "json",
+            "authorizeParams": {"b": "2", "a": "1"},
+            "claims": {"accountId": "/org/id", "subject": ["uid", "sub"]},
+        })
+    }
+
+    fn with(field: &str, value: Value) -> Value {
+        let mut manifest = complete();
+        manifest[field] = value;
+        manifest
+    }
+
+    fn without(field: &str) -> Value {
+        let mut manifest = complete();
+        manifest.as_object_mut().unwrap().remove(field);
+        manifest
+    }
+
+    #[test]
+    fn every_field_of_a_manifest_arrives() {
+        let path = |steps: &[&str]| ClaimPath(steps.iter().map(|s| (*s).to_owned()).collect());
+        let expected = Provider {
+            id: ProviderId::parse("acme").unwrap(),
+            aliases: vec![ProviderId::parse("acme-old").unwrap()],
+            name: "Acme".to_owned(),
+            flow: Flow::Pkce(Authorization {
+                url: Url::parse("https://id.acme.example/authorize").unwrap(),
+                scopes: vec!["openid".to_owned(), "offline_access".to_owned()],
+                redirect: Redirect {
+                    host: RedirectHost::V4,
+                    ports: vec![4000],
+                    path: "/cb".to_owned(),
+                },
+                params: vec![("b".to_owned(), "2".to_owned()), ("a".to_owned(), "1".to_owned())],
+            }),
+            token: Some(TokenRoute {
+                url: Url::parse("https://id.acme.example/token").unwrap(),
+                client_id: "client-1".to_owned(),
+                encoding: Encoding::Json,
+            }),
+            revoke_url: None,
+            claims: ClaimNames {
+                account_id: vec![path(&["org", "id"])],
+                subject: vec![path(&["uid"]), path(&["sub"])],
+                email: vec![path(&["email"])],
+                plan: vec![],
+            },
+            origin: Origin::File("x.json".into()),
+        };
+        assert_eq!(parse_new(complete()).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_manifest_with_a_mistake_is_refused_and_says_which() {
+        let cases = [
+            (with("manifest", json!(2)), "\"manifest\" must be 1"),
+            (with("clientSecret", json!("x")), "unknown field `clientSecret`"),
+            (with("id", json!("Acme")), "a provider id consists of"),
+            (with("id", json!("a/b")), "a provider id consists of"),
+            (with("flow", json!("implicit")), "unknown variant `implicit`"),
+            (without("flow"), "\"flow\" is missing"),
+            (without("authorizeUrl"), "\"authorizeUrl\" is missing"),
+            (without("tokenUrl"), "\"tokenUrl\" is missing"),
+            (without("clientId"), "\"clientId\" is missing"),
+            (with("clientId", json!("a b")), "\"clientId\" must be"),
+            (
+                with("tokenUrl", json!("http://id.acme.example/token")),
+                "\"tokenUrl\" must begin with https",
+            ),
+            (
+                with("tokenUrl", json!("http://localhost:9/token")),
+                "\"tokenUrl\" must begin with https",
+            ),
+            (
+                with("tokenUrl", json!("http://127.0.0.1.evil.example/t")),
+                "\"tokenUrl\" must begin with https",
+            ),
+            (
+                with("authorizeUrl", json!("file:///etc/passwd")),
+                "\"authorizeUrl\" must begin with https",
+            ),
+            (
+                with("authorizeUrl", json!("https://u:p@acme.example/")),
+                "must not contain a user",
+            ),
+            (with("revokeUrl", json!("nonsense")), "\"revokeUrl\" is not a URL"),
+            (with("scopes", json!(["a b"])), "\"scopes\" must be"),
+            (
+                with("redirect", json!({"host": "0.0.0.0"})),
+                "\"redirect.host\" must be",
+            ),
+            (
+                with("redirect", json!({"ports": [0]})),
+                "\"redirect.ports\" must be",
+            ),
+            (
+                with("redirect", json!({"path": "cb"})),
+                "\"redirect.path\" must begin",
+            ),
+            (
+                with("redirect", json!({"path": "/a?b"})),
+                "\"redirect.path\" must begin",
+            ),
+            (with("redirect", json!({"bind": "x"})), "unknown field `bind`"),
+            (with("tokenRequest", json!("xml")), "unknown variant `xml`"),
+            (
+                with("authorizeParams", json!({"state": "x"})),
+                "must not set state",
+            ),
+            (
+                with("authorizeParams", json!({"a": 1})),
+                "\"authorizeParams\" must be texts",
+            ),
+            (
+                with("claims", json!({"subject": "/a//b"})),
+                "a claim name is empty",
+            ),
+            (with("claims", json!({"mail": "x"})), "unknown field `mail`"),
+            (
+                with("overrides", json!("openai")),
+                "\"overrides\" must repeat \"id\"",
+            ),
+            (
+                with("overrides", json!("acme")),
+                "\"overrides\" must name a built-in provider",
+            ),
+            (json!([]), "invalid length 0"),
+        ];
+        for (manifest, expected) in cases {
+            let error = parse_new(manifest.clone()).expect_err(expected);
+            assert_eq!(error.code(), ErrorCode::ProviderManifestInvalid);
+            assert!(
+                error.message().contains(expected),
+                "{manifest}: {}",
+                error.message()
+            );
+        }
+    }
+
+    #[test]
+    fn what_a_manifest_leaves_out_has_the_documented_default() {
+        let provider = parse_new(json!({
+            "manifest": 1, "id": "acme", "flow": "pkce", "clientId": "c",
+            "authorizeUrl": "http://127.0.0.1:9/authorize", "tokenUrl": "http://[::1]:9/token",
+        }))
+        .unwrap();
+        assert_eq!(provider.name(), "acme");
+        let authorization = provider.authorization().unwrap();
+        assert_eq!(
+            authorization.redirect,
+            Redirect {
+                host: RedirectHost::Localhost,
+                ports: vec![],
+                path: "/auth/callback".to_owned()
+            }
+        );
+        assert_eq!(provider.token_route().unwrap().encoding, Encoding::Form);
+    }
+
+    #[test]
+    fn claim_paths_follow_rfc_6901() {
+        let payload = json!({"https://x/y": {"a~b": "found"}, "n": 1, "e": ""});
+        let find = |text: &str| ClaimPath::parse(text).unwrap().find(&payload);
+        assert_eq!(find("/https:~1~1x~1y/a~0b"), Some("found"));
+        assert_eq!(find("https://x/y"), None);
+        assert_eq!(find("n"), None);
+        assert_eq!(find("e"), None);
+        assert_eq!(find("/absent/deep"), None);
+    }
+
+    #[test]
+    fn a_recorded_token_endpoint_replaces_the_manifests() {
+        let provider = parse_new(complete()).unwrap();
+        let moved = provider.at_token_url("https://old.acme.example/token").unwrap();
+        assert_eq!(
+            moved.token_route().unwrap().url.as_str(),
+            "https://old.acme.example/token"
+        );
+        assert_eq!(moved.token_route().unwrap().client_id, "client-1");
+        let plain = provider.at_token_url("http://old.acme.example/token");
+        assert_eq!(plain.unwrap_err().code(), ErrorCode::ProviderManifestInvalid);
+        let static_only = parse_new(json!({"manifest": 1, "id": "k", "flow": "api-key"})).unwrap();
+        let refused = static_only.at_token_url("https://a.example/");
+        assert_eq!(refused.unwrap_err().code(), ErrorCode::ProfileNotRefreshable);
+    }
+}
