@@ -1,0 +1,483 @@
+//! Switching, orders, removal, import and agents: changes of one store under its lock.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::survey::Survey;
+use super::{
+    About, Activation, Broker, ImportItem, Inner, OrderMore, OrderView, Removal, blocking,
+};
+use crate::error::{Error, ErrorCode, Result};
+use crate::event::EventKind;
+use crate::ids::{AgentId, ProfileId, ProviderId};
+use crate::install::{Agent, Installation, openclaw_cli, sessions};
+use crate::oauth::Providers;
+use crate::radar;
+use crate::routing::{self, Note, Resolution};
+use crate::secret::Fingerprint;
+use crate::store::AgentStore;
+use crate::store::legacy::{LegacyImport, Preview, StaleReason, Verdict};
+use crate::view::SCHEMA;
+
+/// An agent as `agents list` shows it.
+#[derive(Clone, Debug, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct AgentInfo {
+    pub id: AgentId,
+    pub name: Option<String>,
+    pub workspace: String,
+    pub agent_dir: String,
+    /// Which conversations go to this agent.
+    pub bindings: Vec<String>,
+    pub is_default: bool,
+}
+
+/// An agent that was added, and what the person should know.
+#[derive(Clone, Debug, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct AddedAgentInfo {
+    pub id: AgentId,
+    pub agent_dir: String,
+    pub workspace: String,
+    pub notes: Vec<String>,
+}
+
+impl Broker {
+    /// Puts a profile first in its provider's order, those in force behind it, and checks from
+    /// disk that it is used now.
+    ///
+    /// # Errors
+    /// `profile.unknown`, `profile.inherited`, `order.overridden` naming what still wins,
+    /// `lock.busy`, and those of writing a store.
+    pub async fn activate(&self, agent: &AgentId, profile: &ProfileId) -> Result<Activation> {
+        let (inner, agent, profile) = (self.inner.clone(), agent.clone(), profile.clone());
+        blocking(move || inner.activate(&agent, &profile)).await
+    }
+
+    /// The stored order of a provider and what follows from it. Blocks.
+    pub fn order(&self, agent: &AgentId, provider: &ProviderId) -> Result<OrderView> {
+        let fleet = self.inner.fleet()?;
+        let installation = fleet.current();
+        let agent = installation.agent(agent)?;
+        if let Some(Err(error)) = fleet.store_of(&agent.agent_dir).map(|store| &store.content) {
+            return Err(Error::new(error.code(), error.message()).with_hint(error.hint()));
+        }
+        let survey = Survey::of(&fleet, agent);
+        let resolution = self.inner.resolve(&survey, installation, agent, provider);
+        Ok(OrderView {
+            agent_id: agent.id.clone(),
+            agent_dir: agent.agent_dir.display().to_string(),
+            provider: provider.clone(),
+            auth_state_path: installation.store(&agent.agent_dir).order_path().display().to_string(),
+            order: survey.stored_order(installation, provider).map(<[_]>::to_vec),
+            kalit: OrderMore {
+                schema: SCHEMA,
+                source: resolution.source,
+                candidates: resolution.candidates,
+                reason: resolution.reason,
+            },
+        })
+    }
+
+    /// Stores an order.
+    ///
+    /// # Errors
+    /// `order.invalid` for ids that are not this provider's or not this agent's own.
+    pub async fn set_order(&self, agent: &AgentId, provider: &ProviderId, ids: Vec<ProfileId>) -> Result<Activation> {
+        let (inner, agent, provider) = (self.inner.clone(), agent.clone(), provider.clone());
+        blocking(move || inner.store_order(&agent, &provider, Some(ids))).await
+    }
+
+    /// Returns to rotation (or to the order of the config).
+    pub async fn clear_order(&self, agent: &AgentId, provider: &ProviderId) -> Result<Activation> {
+        let (inner, agent, provider) = (self.inner.clone(), agent.clone(), provider.clone());
+        blocking(move || inner.store_order(&agent, &provider, None)).await
+    }
+
+    /// Forgets a profile in one store. The provider is not told.
+    ///
+    /// # Errors
+    /// `profile.unknown`, `profile.inherited`, and those of writing a store.
+    pub async fn remove(&self, agent: &AgentId, profile: &ProfileId) -> Result<Removal> {
+        let (inner, agent, profile) = (self.inner.clone(), agent.clone(), profile.clone());
+        blocking(move || inner.remove(&agent, &profile)).await
+    }
+
+    /// What the legacy files hold and what an import would do with it. Blocks.
+    pub fn import_preview(&self, agent: &AgentId) -> Result<Vec<ImportItem>> {
+        let (_, _, preview) = self.inner.legacy(agent)?;
+        Ok(preview.candidates.iter().filter_map(import_item).collect())
+    }
+
+    /// Imports what the preview shows as importable; answers with the ids.
+    pub async fn import(&self, agent: &AgentId) -> Result<Vec<ProfileId>> {
+        let (inner, agent) = (self.inner.clone(), agent.clone());
+        blocking(move || inner.import(&agent)).await
+    }
+
+    /// The agents of the installation. Blocks.
+    pub fn agents(&self) -> Vec<AgentInfo> {
+        let Ok(installation) = self.inner.installation() else { return Vec::new() };
+        let info = |agent: &Agent| AgentInfo {
+            id: agent.id.clone(),
+            name: agent.name.clone(),
+            workspace: agent.workspace.display().to_string(),
+            agent_dir: agent.agent_dir.display().to_string(),
+            bindings: agent.bindings.clone(),
+            is_default: agent.is_default,
+        };
+        installation.agents.iter().map(info).collect()
+    }
+
+    /// Adds an agent through OpenClaw's own command.
+    ///
+    /// # Errors
+    /// `openclaw.missing` with what to run by hand, `openclaw.failed`, `usage`.
+    pub async fn add_agent(&self, id: &str, workspace: Option<&Path>) -> Result<AddedAgentInfo> {
+        let installation = self.inner.installation()?;
+        let id = AgentId::normalize(id);
+        let workspace = match workspace {
+            Some(dir) => self.inner.environment.working_dir().join(dir),
+            None => installation.state_dir.path.join(format!("workspace-{id}")),
+        };
+        let added = openclaw_cli::add_agent(&installation, &id, &workspace).await?;
+        let mut notes = Vec::new();
+        if added.copies_main_store {
+            notes.push(
+                "This OpenClaw copies main's accounts, tokens included, into every agent at its first use: \
+                 renewed in one place, a copy elsewhere dies. Kalit renews all copies together."
+                    .to_owned(),
+            );
+        }
+        Ok(AddedAgentInfo {
+            id: added.id,
+            agent_dir: added.agent_dir.display().to_string(),
+            workspace: added.workspace.display().to_string(),
+            notes,
+        })
+    }
+}
+
+impl Inner {
+    pub(super) fn resolve(
+        &self,
+        survey: &Survey,
+        installation: &Installation,
+        agent: &Agent,
+        provider: &ProviderId,
+    ) -> Resolution {
+        let providers = Providers::load(&self.environment).ok();
+        let name = self.provider_name(providers.as_ref(), provider);
+        survey.with_input(installation, agent, provider, &name, self.now(), routing::resolve)
+    }
+
+    pub(super) fn activate(&self, agent_id: &AgentId, id: &ProfileId) -> Result<Activation> {
+        let (installation, agent) = self.writable(agent_id)?;
+        let store = installation.store(&agent.agent_dir);
+        let lock = self.lock(&agent.agent_dir)?;
+        let fleet = self.fleet()?;
+        let survey = Survey::of(&fleet, &agent);
+        let provider = self.provider_of_profile(&fleet, &survey, &installation, id, agent_id)?;
+        let plan = survey
+            .with_input(&installation, &agent, &provider, provider.as_str(), self.now(), |input| {
+                routing::plan_activation(input, id)
+            })
+            .map_err(|refusal| match refusal {
+                routing::Refusal::Inherited => inherited(&installation, id, agent_id),
+                other => other.into_error(id),
+            })?;
+        if !plan.unchanged {
+            installation.ensure_json_era()?;
+            store.update(&lock, |_, state| {
+                state.set_order(&provider, &plan.new_order);
+                Ok(())
+            })?;
+        }
+        drop(lock);
+        let mut notes: Vec<String> = plan.notes.iter().copied().map(Note::text).map(str::to_owned).collect();
+        let activation = self.settled(&agent, &provider, &mut notes)?;
+        if activation.effective.as_ref() != Some(id) {
+            let fleet = self.fleet()?;
+            let survey = Survey::of(&fleet, &agent);
+            let resolution = self.resolve(&survey, &installation, &agent, &provider);
+            let text = routing::overridden_by(&resolution, id)
+                .map_or_else(|| "another account is used".to_owned(), |over| {
+                    over.text(id, self.now(), survey.time_zone())
+                });
+            return Err(Error::new(ErrorCode::OrderOverridden, text));
+        }
+        self.emit(
+            EventKind::Switched,
+            About {
+                installation: &installation.state_dir.canonical().display().to_string(),
+                agent: Some(agent_id),
+                profile_id: Some(id),
+                cause: Some(self.program),
+                ..About::default()
+            },
+            format!("{} is used first in {agent_id}", id.account_name()),
+        );
+        Ok(activation)
+    }
+
+    fn store_order(
+        &self,
+        agent_id: &AgentId,
+        provider: &ProviderId,
+        ids: Option<Vec<ProfileId>>,
+    ) -> Result<Activation> {
+        let (installation, agent) = self.writable(agent_id)?;
+        let store = installation.store(&agent.agent_dir);
+        let lock = self.lock(&agent.agent_dir)?;
+        let fleet = self.fleet()?;
+        let survey = Survey::of(&fleet, &agent);
+        for id in ids.iter().flatten() {
+            let owner = self.provider_of_profile(&fleet, &survey, &installation, id, agent_id)?;
+            let seen = survey.seen.iter().find(|seen| seen.id == *id);
+            if seen.is_some_and(|seen| seen.inherited) {
+                return Err(inherited(&installation, id, agent_id));
+            }
+            let rules = installation.rules().order_rules;
+            if Some(&owner) != routing::normalize_provider(rules, provider.as_str()).as_ref() {
+                return Err(Error::new(ErrorCode::OrderInvalid, format!("{id} belongs to {owner}")));
+            }
+        }
+        installation.ensure_json_era()?;
+        store.update(&lock, |_, state| {
+            match &ids {
+                Some(ids) => state.set_order(provider, ids),
+                None => state.clear_order(provider),
+            }
+            Ok(())
+        })?;
+        drop(lock);
+        self.emit(
+            EventKind::OrderChanged,
+            About {
+                installation: &installation.state_dir.canonical().display().to_string(),
+                agent: Some(agent_id),
+                cause: Some(self.program),
+                ..About::default()
+            },
+            match &ids {
+                Some(_) => format!("The order of {provider} in {agent_id} was set"),
+                None => format!("The order of {provider} in {agent_id} was cleared"),
+            },
+        );
+        let mut notes = Vec::new();
+        self.settled(&agent, provider, &mut notes)
+    }
+
+    /// Resolves again from disk. A pin concerns one session: it does not make a switch fail, it is
+    /// told.
+    fn settled(&self, agent: &Agent, provider: &ProviderId, notes: &mut Vec<String>) -> Result<Activation> {
+        let fleet = self.fleet()?;
+        let installation = fleet.current();
+        let survey = Survey::of(&fleet, agent);
+        let resolution = self.resolve(&survey, installation, agent, provider);
+        for pin in sessions::pins(installation, &agent.id) {
+            let same = survey.seen.iter().any(|seen| {
+                seen.id == pin.profile_id && seen.credential.provider().is_some_and(|owner| owner == provider)
+            });
+            if same && resolution.effective.as_ref() != Some(&pin.profile_id) {
+                notes.push(format!("Session {} stays pinned to {}.", pin.session, pin.profile_id));
+            }
+        }
+        Ok(Activation {
+            agent: agent.id.clone(),
+            provider: provider.clone(),
+            effective: resolution.effective,
+            reason: resolution.reason,
+            order: survey.stored_order(installation, provider).map(<[_]>::to_vec),
+            notes: std::mem::take(notes),
+        })
+    }
+
+    /// The provider of a profile that the agent sees.
+    fn provider_of_profile(
+        &self,
+        fleet: &crate::refresh::Fleet,
+        survey: &Survey,
+        installation: &Installation,
+        id: &ProfileId,
+        agent: &AgentId,
+    ) -> Result<ProviderId> {
+        if let Some(Err(error)) = fleet
+            .store_of(&installation.agent(agent)?.agent_dir)
+            .map(|store| &store.content)
+        {
+            return Err(Error::new(error.code(), error.message()).with_hint(error.hint()));
+        }
+        let seen = survey.seen.iter().find(|seen| seen.id == *id).ok_or_else(|| {
+            Error::new(ErrorCode::ProfileUnknown, format!("agent {agent} has no profile {id}"))
+        })?;
+        let rules = installation.rules().order_rules;
+        seen.credential
+            .common()
+            .and_then(|common| routing::normalize_provider(rules, &common.provider_text))
+            .or_else(|| seen.credential.provider().cloned())
+            .ok_or_else(|| Error::new(ErrorCode::OrderInvalid, format!("{id} names no provider")))
+    }
+
+    fn remove(&self, agent_id: &AgentId, id: &ProfileId) -> Result<Removal> {
+        let (installation, agent) = self.writable(agent_id)?;
+        let store = installation.store(&agent.agent_dir);
+        self.seal("before-removal");
+        let lock = self.lock(&agent.agent_dir)?;
+        let fleet = self.fleet()?;
+        let survey = Survey::of(&fleet, &agent);
+        self.provider_of_profile(&fleet, &survey, &installation, id, agent_id)?;
+        let seen = survey.seen.iter().find(|seen| seen.id == *id);
+        if seen.is_some_and(|seen| seen.inherited) {
+            return Err(inherited(&installation, id, agent_id).with_hint("Remove it in the main agent."));
+        }
+        let generation = seen.and_then(|seen| seen.credential.generation());
+        installation.ensure_json_era()?;
+        self.marks.expect_removal(&agent.agent_dir, id)?;
+        let removed = store.update(&lock, |document, _| document.remove(id));
+        if let Err(error) = removed {
+            let _ = self.marks.clear_gone(&agent.agent_dir, id);
+            return Err(error);
+        }
+        drop(lock);
+        let also_in = generation.map(|generation| self.elsewhere(&installation, generation)).unwrap_or_default();
+        self.emit(
+            EventKind::Removed,
+            About {
+                installation: &installation.state_dir.canonical().display().to_string(),
+                agent: Some(agent_id),
+                profile_id: Some(id),
+                generation,
+                cause: Some(self.program),
+            },
+            format!("{} was removed from {agent_id}", id.account_name()),
+        );
+        let notes = also_in.iter().map(|place| format!("The same login is still in {place}.")).collect();
+        Ok(Removal { agent: agent_id.clone(), profile_id: id.clone(), also_in, notes })
+    }
+
+    /// Every other place with this generation, leftovers included.
+    fn elsewhere(&self, installation: &Installation, generation: Fingerprint) -> Vec<String> {
+        let Ok(fleet) = self.fleet() else { return Vec::new() };
+        let holders = fleet.holders(generation);
+        let mut places: Vec<String> =
+            holders.stores.iter().map(|holder| holder.agent_dir.display().to_string()).collect();
+        places.extend(holders.foreign);
+        let leftovers = radar::leftovers(
+            &installation.state_dir.path,
+            &installation.state_dir.oauth_dir(),
+            &installation.store_dirs(),
+        );
+        places.extend(
+            leftovers
+                .holders
+                .iter()
+                .filter(|holder| holder.generation == generation)
+                .map(|holder| holder.path.display().to_string()),
+        );
+        places
+    }
+
+    fn legacy(&self, agent_id: &AgentId) -> Result<(LegacyImport, AgentStore, Preview)> {
+        let (installation, agent) = self.writable(agent_id)?;
+        let fleet = self.fleet()?;
+        let mut superseded = BTreeSet::new();
+        let mut held_elsewhere = BTreeSet::new();
+        for store in &fleet.stores {
+            for (_, credential) in store.content.iter().flat_map(|content| content.document.profiles()) {
+                if let Some(generation) = credential.generation()
+                    && store.agent_dir != agent.agent_dir
+                {
+                    held_elsewhere.insert(generation);
+                }
+            }
+        }
+        let sources = radar::leftovers(
+            &installation.state_dir.path,
+            &installation.state_dir.oauth_dir(),
+            &installation.store_dirs(),
+        );
+        for holder in &sources.holders {
+            let known = self.generations().find(holder.generation)?;
+            if known.is_some_and(|known| known.superseded_by.is_some() || known.refusal.is_some()) {
+                superseded.insert(holder.generation);
+            }
+        }
+        let import = LegacyImport {
+            oauth_dir: installation.state_dir.oauth_dir(),
+            legacy_agent_dir: Some(installation.state_dir.legacy_agent_dir()).filter(|dir| dir.is_dir()),
+            superseded,
+            held_elsewhere,
+        };
+        let store = installation.store(&agent.agent_dir);
+        let preview = import.preview(&store)?;
+        Ok((import, store, preview))
+    }
+
+    fn import(&self, agent_id: &AgentId) -> Result<Vec<ProfileId>> {
+        let (import, store, preview) = self.legacy(agent_id)?;
+        let (installation, _) = self.writable(agent_id)?;
+        let lock = self.lock(store.agent_dir())?;
+        installation.ensure_json_era()?;
+        let (ids, _) = import.apply(&preview, &store, &lock)?;
+        drop(lock);
+        for id in &ids {
+            self.emit(
+                EventKind::Imported,
+                About {
+                    installation: &installation.state_dir.canonical().display().to_string(),
+                    agent: Some(agent_id),
+                    profile_id: Some(id),
+                    cause: Some(self.program),
+                    ..About::default()
+                },
+                format!("{} was imported into {agent_id}", id.account_name()),
+            );
+        }
+        self.seal("imported");
+        Ok(ids)
+    }
+}
+
+fn inherited(installation: &Installation, id: &ProfileId, agent: &AgentId) -> Error {
+    let affected: Vec<String> = installation
+        .agents
+        .iter()
+        .filter(|other| !other.id.is_main())
+        .map(|other| other.id.to_string())
+        .collect();
+    Error::new(
+        ErrorCode::ProfileInherited,
+        format!("{id} lies in main's store; agent {agent} only reads it"),
+    )
+    .with_hint(format!(
+        "Switch in main (--agent main): that affects {}. Or sign in separately for {agent}.",
+        affected.join(", ")
+    ))
+}
+
+fn import_item(candidate: &crate::store::legacy::Candidate) -> Option<ImportItem> {
+    let (verdict, text) = match &candidate.verdict {
+        Verdict::Importable => ("importable", "will be imported".to_owned()),
+        Verdict::AlreadyPresent => ("already-present", "already in the store".to_owned()),
+        Verdict::Stale(StaleReason::Superseded) => {
+            ("stale", "a newer login is known: importing it would end that one".to_owned())
+        }
+        Verdict::Stale(StaleReason::OlderThan(id)) => ("stale", format!("older than {id}")),
+        Verdict::Stale(StaleReason::Cache) => {
+            ("stale", "OpenClaw's cache beside a store in use: its tokens are spent".to_owned())
+        }
+        Verdict::Unusable => ("stale", "no usable secret".to_owned()),
+    };
+    Some(ImportItem {
+        source: candidate.source.display().to_string(),
+        provider: candidate.provider.clone()?,
+        profile_id: candidate.profile_id.clone(),
+        kind: format!("{:?}", candidate.kind).to_lowercase(),
+        expires_at: candidate.expires,
+        verdict: verdict.to_owned(),
+        text,
+    })
+}

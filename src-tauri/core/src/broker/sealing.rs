@@ -1,0 +1,77 @@
+//! A sealed copy of the stores whenever credentials changed.
+
+use zeroize::Zeroizing;
+
+use super::Inner;
+use crate::error::Result;
+use crate::install::Era;
+use crate::refresh::Fleet;
+use crate::secret::{Fingerprint, Secret};
+use crate::store::credential::Credential;
+use crate::vault::snapshots::Content;
+use crate::vault::{Sealer, Snapshots, installation_dir};
+
+impl Inner {
+    /// Seals what is on disk now. A failure must not stop what the person asked for: it is told by
+    /// `doctor`.
+    pub(super) fn seal(&self, reason: &str) {
+        if let Ok(fleet) = self.fleet() {
+            let _ = self.seal_fleet(&fleet, reason);
+        }
+    }
+
+    /// Seals the stores of the current installation, unless the newest copy holds the same
+    /// credentials.
+    pub(super) fn seal_fleet(&self, fleet: &Fleet, reason: &str) -> Result<()> {
+        let installation = fleet.current();
+        if !matches!(installation.era, Era::Json) {
+            return Ok(());
+        }
+        let state_dir = installation.state_dir.canonical();
+        let mut files = Vec::new();
+        let mut generations = Vec::new();
+        let mut digest = Zeroizing::new(String::new());
+        for store in fleet.stores.iter().filter(|store| store.state_dir == installation.state_dir.path) {
+            let Ok(content) = &store.content else { continue };
+            for (id, credential) in content.document.profiles() {
+                let generation = credential.generation();
+                generations.extend(generation);
+                digest.push_str(&format!(
+                    "{}\n{id}\n{}\n{}\n",
+                    store.agent_dir.display(),
+                    generation.map(|generation| generation.to_string()).unwrap_or_default(),
+                    access_of(&credential).map(|access| access.to_string()).unwrap_or_default(),
+                ));
+            }
+            let agent_store = installation.store(&store.agent_dir);
+            for path in [agent_store.profiles_path(), agent_store.state_path()] {
+                if let Ok(bytes) = std::fs::read(&path) {
+                    let name = path.strip_prefix(&state_dir).unwrap_or(&path);
+                    files.push((name.display().to_string(), Zeroizing::new(bytes)));
+                }
+            }
+        }
+        if generations.is_empty() {
+            return Ok(());
+        }
+        generations.sort();
+        generations.dedup();
+        let data_dir = self.environment.data_dir();
+        Snapshots::open(&installation_dir(&data_dir, &state_dir)).seal(
+            &Sealer::open(&data_dir)?,
+            self.generations(),
+            &Content {
+                at: self.now(),
+                reason,
+                credentials: Secret::new(digest.as_str()).fingerprint(),
+                generations: &generations,
+                files: &files,
+            },
+        )?;
+        Ok(())
+    }
+}
+
+fn access_of(credential: &Credential) -> Option<Fingerprint> {
+    credential.as_oauth()?.access.as_ref().map(Secret::fingerprint)
+}
