@@ -318,7 +318,7 @@ fn generations_in_database(path: &Path, table: &Table) -> Result<Vec<Fingerprint
     let mut rows = statement.query([]).map_err(failed)?;
     let mut generations = Vec::new();
     while let Some(row) = rows.next().map_err(failed)? {
-        let cell = row.get_ref(0).map_err(|error| failed(error.into()))?;
+        let cell = row.get_ref(0).map_err(failed)?;
         let Ok(text) = cell.as_str() else {
             return Err("a store cell is not text".to_owned());
         };
