@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use crate::clock::Timestamp;
+use crate::history::Generation;
 use crate::secret::Fingerprint;
 
 const SECOND: i64 = 1_000;
@@ -65,7 +66,7 @@ pub enum Setback {
     Suspect { attempts: u32, at: Timestamp },
     /// Sent at this time and never answered.
     Unknown { at: Timestamp, retried: bool },
-    /// Over for this generation: never sent again.
+    /// Over for this generation, refused or superseded: never sent again.
     Refused,
 }
 
@@ -76,6 +77,20 @@ pub struct Plan {
     pub due: Vec<usize>,
     /// When the next item becomes due; `None` when none ever does by itself.
     pub wake: Option<Timestamp>,
+}
+
+impl Setback {
+    /// What Kalit's record says of a generation; `None` when nothing stands in the way. A request
+    /// that is on its way right now looks like one that was never answered.
+    pub fn recorded(known: &Generation) -> Option<Self> {
+        if known.refusal.is_some() || known.superseded_by.is_some() {
+            return Some(Self::Refused);
+        }
+        known.unknown_since.map(|since| Self::Unknown {
+            at: since,
+            retried: known.retried_at.is_some(),
+        })
+    }
 }
 
 /// When to renew, setbacks aside: `lead` before the expiry, and a little earlier by the jitter. A
@@ -200,6 +215,7 @@ fn step(steps: &[i64; 4], attempts: u32) -> i64 {
 mod tests {
     use super::*;
     use crate::clock::{Clock, ManualClock};
+    use crate::history::Generations;
     use crate::secret::Secret;
 
     const DAY: i64 = 24 * HOUR;
@@ -478,6 +494,26 @@ mod tests {
         item.expires = NOON.plus_millis(-DAY);
         item.setback = Some(Setback::Refused);
         assert_eq!(plan(&[item], NOON), Plan::default());
+    }
+
+    #[test]
+    fn the_record_of_a_generation_says_what_stands_in_the_way() {
+        let data = tempfile::tempdir().unwrap();
+        let record = Generations::open(data.path()).unwrap();
+        let [first, second] = ["REF0", "REF1"].map(|token| Secret::new(token).fingerprint());
+        let setback = |generation| Setback::recorded(&record.find(generation).unwrap().unwrap());
+        record.record_unknown(first, NOON).unwrap();
+        let unknown = |retried| Some(Setback::Unknown { at: NOON, retried });
+        assert_eq!(setback(first), unknown(false));
+        record.record_retry(first, NOON.plus_millis(MINUTE)).unwrap();
+        assert_eq!(setback(first), unknown(true));
+        record.record_rotation(first, second, NOON, None).unwrap();
+        assert_eq!(setback(first), Some(Setback::Refused));
+        assert_eq!(setback(second), None);
+        record
+            .record_refusal(second, "refresh_token_expired", NOON)
+            .unwrap();
+        assert_eq!(setback(second), Some(Setback::Refused));
     }
 
     #[test]
