@@ -7,11 +7,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use keyring::Entry;
-use sha2::{Digest, Sha256};
 use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
 use super::seal::{self, KeyLocation, SealKey};
+use super::short_digest;
 use crate::error::{Error, ErrorCode, Result};
 
 const SERVICE: &str = "kalit";
@@ -85,9 +85,7 @@ async fn read_with(
 
 /// One item per key, so that two data directories of one person never overwrite each other's.
 fn account(public_key: &str) -> String {
-    let digest = Sha256::digest(public_key.as_bytes());
-    let hex: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    format!("seal-{hex}")
+    format!("seal-{}", short_digest(public_key.as_bytes()))
 }
 
 /// Runs on a thread of its own instead of the runtime's blocking pool: that pool is waited for at

@@ -28,8 +28,7 @@ pub const TEMP_SUFFIX: &str = ".kalit.tmp";
 /// Names an installation in file names: the first 16 hexadecimal digits of SHA-256 of its
 /// canonical state directory.
 pub fn installation_id(canonical_state_dir: &Path) -> String {
-    let digest = Sha256::digest(canonical_state_dir.as_os_str().as_encoded_bytes());
-    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    short_digest(canonical_state_dir.as_os_str().as_encoded_bytes())
 }
 
 /// Where Kalit keeps what belongs to one installation; `data_dir` is
@@ -38,6 +37,15 @@ pub fn installation_dir(data_dir: &Path, canonical_state_dir: &Path) -> PathBuf 
     data_dir
         .join("installations")
         .join(installation_id(canonical_state_dir))
+}
+
+/// The first 16 hexadecimal digits of SHA-256.
+fn short_digest(bytes: &[u8]) -> String {
+    Sha256::digest(bytes)
+        .iter()
+        .take(8)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 #[cfg(test)]

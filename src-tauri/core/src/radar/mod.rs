@@ -5,29 +5,27 @@
 //!
 //! All functions block on the disk: async callers use `spawn_blocking`.
 
+mod database;
+mod json;
+
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension};
-use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use zeroize::Zeroizing;
 
+use self::database::{PER_AGENT, SHARED, Table, generations_in_database};
+use self::json::generations_in_json;
 use crate::environment::Environment;
-use crate::secret::{Fingerprint, Secret};
+use crate::secret::Fingerprint;
 
 /// Larger files are not read: no credential file comes near this.
 const SIZE_LIMIT: u64 = 16 * 1024 * 1024;
 /// Some writers truncate in place (OpenClaw 2026.2.17, older Codex): a half-written file is read
 /// once more after this time.
 const HALF_WRITTEN: Duration = Duration::from_millis(50);
-const SQLITE_BUSY: Duration = Duration::from_secs(5);
-/// What OpenClaw 2026.9.6 puts in place of a token while it refreshes: a digest, not a token.
-const FENCE: &str = "openclaw-oauth-refresh-fence:";
-/// The keys under which a refresh token stands: Codex, Gemini, Qwen and MiniMax; Claude; OpenClaw.
-const REFRESH_KEYS: [&str; 3] = ["refresh_token", "refreshToken", "refresh"];
 const SQLITE_OPENCLAW: &str = "OpenClaw 2026.6.5 or later";
 
 /// A place outside OpenClaw's JSON stores with a copy of a generation.
@@ -256,166 +254,10 @@ fn is_absent(error: &io::Error) -> bool {
     )
 }
 
-/// One place in a database where credentials stand.
-struct Table {
-    name: &'static str,
-    query: &'static str,
-    /// Schemas above this one may keep credentials elsewhere (2026.9.6: 18 and 23).
-    newest_known: i64,
-}
-
-const SHARED: Table = Table {
-    name: "config_machine_state",
-    query: "SELECT value_json FROM config_machine_state WHERE state_key = 'authProfiles.store'",
-    newest_known: 18,
-};
-
-const PER_AGENT: Table = Table {
-    name: "auth_profile_store",
-    query: "SELECT store_json FROM auth_profile_store",
-    newest_known: 23,
-};
-
-/// Never opened as immutable: the newest tokens may stand in the write-ahead log.
-fn generations_in_database(path: &Path, table: &Table) -> Result<Vec<Fingerprint>, String> {
-    match fs::metadata(path) {
-        Ok(_) => {}
-        Err(error) if is_absent(&error) => return Ok(Vec::new()),
-        Err(error) => return Err(error.kind().to_string()),
-    }
-    // SQLite's own messages can quote SQL but never a value; only the code's name is told.
-    let failed = |error: rusqlite::Error| match error.sqlite_error_code() {
-        Some(code) => format!("SQLite says {code:?}"),
-        None => "not a database of OpenClaw".to_owned(),
-    };
-    let mut connection = Connection::open_with_flags(
-        path,
-        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
-    )
-    .map_err(failed)?;
-    connection.busy_timeout(SQLITE_BUSY).map_err(failed)?;
-    let transaction = connection.transaction().map_err(failed)?;
-    let there = transaction
-        .query_row(
-            "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?1",
-            [table.name],
-            |_| Ok(()),
-        )
-        .optional()
-        .map_err(failed)?
-        .is_some();
-    if !there {
-        let version: i64 = transaction
-            .pragma_query_value(None, "user_version", |row| row.get(0))
-            .map_err(failed)?;
-        return if version > table.newest_known {
-            Err(format!("schema {version} is newer than Kalit knows"))
-        } else {
-            Ok(Vec::new())
-        };
-    }
-    let mut statement = transaction.prepare(table.query).map_err(failed)?;
-    let mut rows = statement.query([]).map_err(failed)?;
-    let mut generations = Vec::new();
-    while let Some(row) = rows.next().map_err(failed)? {
-        let cell = row.get_ref(0).map_err(failed)?;
-        let Ok(text) = cell.as_str() else {
-            return Err("a store cell is not text".to_owned());
-        };
-        generations.extend(generations_in_json(text.as_bytes()).ok_or("a store cell is not JSON")?);
-    }
-    Ok(generations)
-}
-
-/// The fingerprints of all refresh tokens anywhere in a JSON document; `None` when it is not JSON.
-/// Programs move their tokens about between releases, so the key counts and not the place.
-fn generations_in_json(bytes: &[u8]) -> Option<Vec<Fingerprint>> {
-    let mut found = Vec::new();
-    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    Walk {
-        under_refresh_key: false,
-        found: &mut found,
-    }
-    .deserialize(&mut deserializer)
-    .ok()?;
-    deserializer.end().ok()?;
-    Some(found)
-}
-
-/// Walks a document without building it, so that no copy of a token is left in memory.
-struct Walk<'a> {
-    under_refresh_key: bool,
-    found: &'a mut Vec<Fingerprint>,
-}
-
-impl Walk<'_> {
-    fn deeper(&mut self, under_refresh_key: bool) -> Walk<'_> {
-        Walk {
-            under_refresh_key,
-            found: self.found,
-        }
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for Walk<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Walk<'_> {
-    type Value = ();
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("JSON")
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<(), E> {
-        if self.under_refresh_key && !text.is_empty() && !text.starts_with(FENCE) {
-            self.found.push(Secret::new(text).fingerprint());
-        }
-        Ok(())
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(mut self, mut items: A) -> Result<(), A::Error> {
-        while items.next_element_seed(self.deeper(false))?.is_some() {}
-        Ok(())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(mut self, mut entries: A) -> Result<(), A::Error> {
-        while let Some(key) = entries.next_key::<String>()? {
-            let refresh = REFRESH_KEYS.contains(&key.as_str());
-            entries.next_value_seed(self.deeper(refresh))?;
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::secret::Secret;
 
     fn generation(name: &str) -> Fingerprint {
         Secret::new(name).fingerprint()
@@ -524,41 +366,6 @@ mod tests {
     }
 
     #[test]
-    fn a_login_with_an_api_key_or_without_a_refresh_token_holds_nothing() {
-        for text in [
-            r#"{"OPENAI_API_KEY":"sk-x","tokens":null}"#,
-            r#"{"tokens":{"refresh_token":""}}"#,
-            r#"{"tokens":{"refresh_token":null}}"#,
-            r#"{"tokens":{"refresh_token":["REF"]}}"#,
-            "{}",
-            "[]",
-            "null",
-        ] {
-            assert_eq!(generations_in_json(text.as_bytes()), Some(vec![]), "{text}");
-        }
-    }
-
-    #[test]
-    fn tokens_are_found_wherever_they_stand_and_however_they_are_spelled() {
-        assert_eq!(
-            generations_in_json(
-                br#"{"a":[{"refreshToken":"R1"},1,-2.5e3,true,null],"b":{"refresh":"R\u0032"},"refresh_token":"R3"}"#
-            ),
-            Some(vec![generation("R1"), generation("R2"), generation("R3")])
-        );
-    }
-
-    #[test]
-    fn a_fence_is_not_a_token() {
-        let fence = format!(
-            "{FENCE}v1:00000000000000000000000000000000:refresh:{}",
-            "0".repeat(64)
-        );
-        let text = format!(r#"{{"profiles":{{"openai:default":{{"refresh":"{fence}"}}}}}}"#);
-        assert_eq!(generations_in_json(text.as_bytes()), Some(vec![]));
-    }
-
-    #[test]
     fn files_that_say_nothing_are_reported_without_content() {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join(".codex/auth.json");
@@ -614,107 +421,6 @@ mod tests {
         let found = read_external(&environment(home.path()));
         finish.join().unwrap();
         assert_eq!(found.holders[0].generation, generation("REF-codex"));
-    }
-
-    const STORE: &str = r#"{"version":1,"profiles":{
-        "openai:me":{"type":"oauth","provider":"openai","access":"A","refresh":"REF-one","expires":1},
-        "openai:two":{"type":"oauth","provider":"openai","access":"A","refresh":"REF-two","expires":1}}}"#;
-
-    #[test]
-    fn databases_of_the_sqlite_era_are_read_with_their_write_ahead_log() {
-        let state = tempfile::tempdir().unwrap();
-        let agent = state.path().join("agents/main/agent");
-        fs::create_dir_all(&agent).unwrap();
-        fs::create_dir_all(state.path().join("state")).unwrap();
-        let agent_path = agent.join("openclaw-agent.sqlite");
-        let agent_db = Connection::open(&agent_path).unwrap();
-        agent_db.pragma_update(None, "journal_mode", "WAL").unwrap();
-        agent_db
-            .execute_batch(
-                "CREATE TABLE auth_profile_store (store_key TEXT PRIMARY KEY, store_json TEXT NOT NULL,
-                 updated_at INTEGER NOT NULL) STRICT; PRAGMA user_version = 23;",
-            )
-            .unwrap();
-        agent_db
-            .execute(
-                "INSERT INTO auth_profile_store VALUES ('primary', ?1, 1)",
-                [STORE],
-            )
-            .unwrap();
-        let shared_path = state.path().join("state/openclaw.sqlite");
-        let shared_db = Connection::open(&shared_path).unwrap();
-        shared_db
-            .execute_batch(
-                r#"CREATE TABLE config_machine_state (state_key TEXT PRIMARY KEY, value_json TEXT NOT NULL,
-                   updated_at_ms INTEGER NOT NULL) STRICT;
-                   INSERT INTO config_machine_state VALUES ('auth.sharedStore', '{"location":"state-db"}', 1);
-                   INSERT INTO config_machine_state VALUES
-                     ('authProfiles.store', '{"profiles":{"a:b":{"refresh":"REF-shared"}}}', 1);"#,
-            )
-            .unwrap();
-        // The writers are still open: the agent's row stands in the log only.
-        let found = read_sqlite(state.path(), &[agent, state.path().join("agents/none/agent")]);
-        let mut expected = vec![
-            (SQLITE_OPENCLAW, agent_path.as_path(), generation("REF-one")),
-            (SQLITE_OPENCLAW, agent_path.as_path(), generation("REF-two")),
-        ];
-        expected.sort_by_key(|(_, _, generation)| *generation);
-        expected.insert(0, (SQLITE_OPENCLAW, &shared_path, generation("REF-shared")));
-        assert_eq!(names(&found), expected);
-        assert_eq!(found.unreadable, []);
-        assert!(
-            found
-                .holders
-                .iter()
-                .all(|holder| holder.kind == HolderKind::SqliteInstallation)
-        );
-    }
-
-    #[test]
-    fn a_database_without_credentials_is_no_holder() {
-        // OpenClaw 2026.6.1 has the shared file already, for other purposes.
-        let state = tempfile::tempdir().unwrap();
-        fs::create_dir_all(state.path().join("state")).unwrap();
-        Connection::open(state.path().join("state/openclaw.sqlite"))
-            .unwrap()
-            .execute_batch("CREATE TABLE tasks (id INTEGER) STRICT; PRAGMA user_version = 3;")
-            .unwrap();
-        assert_eq!(read_sqlite(state.path(), &[]), Found::default());
-    }
-
-    #[test]
-    fn databases_that_cannot_be_understood_are_reported() {
-        let state = tempfile::tempdir().unwrap();
-        let agent = state.path().join("agent");
-        fs::create_dir_all(&agent).unwrap();
-        let path = agent.join("openclaw-agent.sqlite");
-        let reason = || {
-            let found = read_sqlite(state.path(), std::slice::from_ref(&agent));
-            assert_eq!(found.holders, []);
-            let [unreadable] = &found.unreadable[..] else {
-                panic!("{found:?}")
-            };
-            assert_eq!(unreadable.kind, HolderKind::SqliteInstallation);
-            unreadable.reason.clone()
-        };
-        fs::write(&path, "garbage ".repeat(200)).unwrap();
-        assert_eq!(reason(), "SQLite says NotADatabase");
-        fs::remove_file(&path).unwrap();
-        let database = Connection::open(&path).unwrap();
-        database
-            .execute_batch("CREATE TABLE moved (id INTEGER); PRAGMA user_version = 24;")
-            .unwrap();
-        assert_eq!(reason(), "schema 24 is newer than Kalit knows");
-        database
-            .execute_batch(
-                "CREATE TABLE auth_profile_store (store_json); INSERT INTO auth_profile_store VALUES ('{\"refresh\":\"REF')",
-            )
-            .unwrap();
-        assert_eq!(reason(), "a store cell is not JSON");
-        database
-            .execute_batch("UPDATE auth_profile_store SET store_json = 7")
-            .unwrap();
-        assert_eq!(reason(), "a store cell is not text");
     }
 
     #[test]

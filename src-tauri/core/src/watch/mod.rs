@@ -3,9 +3,10 @@
 //! operating system's events are used where there are any; a slow poll finds what they miss
 //! (network file systems, a link that points elsewhere), and a quick poll replaces them.
 
+mod signature;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::{OsStr, OsString};
-use std::fs::{self, Metadata};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc as thread_channel;
 use std::thread::{self, JoinHandle};
@@ -15,6 +16,7 @@ use notify::event::ModifyKind;
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::mpsc;
 
+use self::signature::{Identity, Signatures, directory_identity, link_target, signatures};
 use crate::error::{Error, ErrorCode, Result};
 
 /// Quiet for this long, a burst of changes is told as one.
@@ -376,89 +378,9 @@ impl Burst {
     }
 }
 
-/// What can be seen of a file without opening it; `None` when there is none.
-type Signatures = BTreeMap<PathBuf, Option<Signature>>;
-
-#[derive(Debug, PartialEq, Eq)]
-struct Signature {
-    identity: Identity,
-    length: u64,
-    /// Since the Unix epoch.
-    modified: Option<Duration>,
-}
-
-fn signatures(dirs: &[WatchedDir]) -> Signatures {
-    let mut all = BTreeMap::new();
-    for dir in dirs {
-        if dir.names.is_empty() {
-            // A directory's own time changes with its entries.
-            all.insert(dir.path.clone(), signature(&dir.path));
-        }
-        for name in &dir.names {
-            let path = dir.path.join(name);
-            let signature = signature(&path);
-            all.insert(path, signature);
-        }
-    }
-    all
-}
-
-fn signature(path: &Path) -> Option<Signature> {
-    let metadata = fs::metadata(path).ok()?;
-    Some(Signature {
-        identity: identity(&metadata),
-        length: metadata.len(),
-        modified: metadata
-            .modified()
-            .ok()
-            .and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok()),
-    })
-}
-
-/// Tells two files of the same name apart.
-type Identity = (u64, u64);
-
-fn directory_identity(path: &Path) -> Option<Identity> {
-    // The empty ancestor of a relative path.
-    let path = if path.as_os_str().is_empty() {
-        Path::new(".")
-    } else {
-        path
-    };
-    fs::metadata(path)
-        .ok()
-        .filter(Metadata::is_dir)
-        .map(|metadata| identity(&metadata))
-}
-
-#[cfg(unix)]
-fn identity(metadata: &Metadata) -> Identity {
-    use std::os::unix::fs::MetadataExt;
-    (metadata.dev(), metadata.ino())
-}
-
-#[cfg(not(unix))]
-fn identity(metadata: &Metadata) -> Identity {
-    let created = metadata
-        .created()
-        .ok()
-        .and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok())
-        .unwrap_or_default();
-    (created.as_secs(), u64::from(created.subsec_nanos()))
-}
-
-/// Where a link leads, as directory and name; `None` for what is not a link.
-fn link_target(path: &Path) -> Option<(PathBuf, OsString)> {
-    fs::symlink_metadata(path)
-        .ok()
-        .filter(|metadata| metadata.file_type().is_symlink())?;
-    let target = path.canonicalize().ok()?;
-    let name: &OsStr = target.file_name()?;
-    Some((target.parent()?.to_owned(), name.to_owned()))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::io::Write;
 
     use super::*;
