@@ -13,6 +13,7 @@ pub mod document;
 #[cfg(test)]
 mod generated;
 pub mod json;
+pub mod legacy;
 pub mod lock;
 pub mod state;
 
