@@ -29,9 +29,10 @@ const TWO_LOGINS: &str = r#"{
 
 /// An agent directory, its store and its lock.
 struct Agent {
-    directory: tempfile::TempDir,
     store: AgentStore,
     lock: StoreLock,
+    /// Last, so that the lock is released while it is still there.
+    directory: tempfile::TempDir,
 }
 
 impl Agent {
@@ -58,10 +59,12 @@ impl Agent {
         fs::read_to_string(self.directory.path().join(name)).ok()
     }
 
+    /// What lies in the directory, besides the lock.
     fn names(&self) -> Vec<String> {
         let mut names: Vec<String> = fs::read_dir(self.directory.path())
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .filter(|name| !name.ends_with(".lock"))
             .collect();
         names.sort();
         names
@@ -396,20 +399,18 @@ fn when_only_the_second_file_fails_the_error_says_so() {
 fn the_lock_of_another_directory_opens_nothing() {
     let agent = Agent::with(TWO_LOGINS);
     let other = Agent::with(TWO_LOGINS);
-    for lock in [
-        StoreLock::for_test(other.directory.path()),
-        StoreLock::for_test(agent.directory.path().join("none")),
+    for store in [
+        &other.store,
+        &AgentStore::new(agent.directory.path().join("none")),
     ] {
-        let error = agent.store.update(&lock, |_, _| Ok(())).unwrap_err();
+        let error = store.update(&agent.lock, |_, _| Ok(())).unwrap_err();
         assert_eq!(error.code(), ErrorCode::Internal);
-        assert_eq!(
-            agent.store.remove_leftovers(&lock).unwrap_err().code(),
-            ErrorCode::Internal
-        );
+        let error = store.remove_leftovers(&agent.lock).unwrap_err();
+        assert_eq!(error.code(), ErrorCode::Internal);
     }
     // Two spellings of one directory are the same directory.
-    let roundabout = StoreLock::for_test(agent.directory.path().join("."));
-    agent.store.update(&roundabout, |_, _| Ok(())).unwrap();
+    let roundabout = AgentStore::new(agent.directory.path().join("."));
+    roundabout.update(&agent.lock, |_, _| Ok(())).unwrap();
 }
 
 #[test]

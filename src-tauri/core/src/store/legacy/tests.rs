@@ -9,10 +9,11 @@ const OAUTH: &str =
 
 /// A state directory with a main agent whose store is about to be made.
 struct State {
-    directory: tempfile::TempDir,
     store: AgentStore,
     lock: StoreLock,
     import: LegacyImport,
+    /// Last, so that the lock is released while it is still there.
+    directory: tempfile::TempDir,
 }
 
 impl State {
