@@ -289,9 +289,6 @@ fn authorize_url(
             .append_pair("scope", &authorization.scopes.join(" "));
     }
     url.query_pairs_mut().extend_pairs(&authorization.params);
-    if url.query() == Some("") {
-        url.set_query(None);
-    }
     url
 }
 

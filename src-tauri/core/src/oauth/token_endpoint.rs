@@ -450,3 +450,7 @@ fn extra_roots(environment: &Environment) -> Result<Vec<reqwest::Certificate>> {
         .filter_map(|certificate| reqwest::Certificate::from_der(&certificate).ok())
         .collect())
 }
+
+#[cfg(test)]
+#[path = "token_endpoint_tests.rs"]
+mod tests;
