@@ -1,1 +1,3 @@
+//! What the journeys against real parts share.
 
+pub mod openclaw;

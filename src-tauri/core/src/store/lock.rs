@@ -13,7 +13,7 @@ mod owner;
 mod payload;
 mod registry;
 mod sidecar;
-#[cfg(test)]
+#[cfg(all(test, unix))]
 mod tests;
 mod trust;
 
@@ -134,8 +134,8 @@ impl StoreLock {
     }
 
     #[cfg(test)]
-    pub(crate) fn for_test(agent_dir: &Path) -> Self {
-        Self::try_acquire(agent_dir, &LockContext::for_test()).unwrap()
+    pub(crate) fn for_test(agent_dir: impl AsRef<Path>) -> Self {
+        Self::try_acquire(agent_dir.as_ref(), &LockContext::for_test()).unwrap()
     }
 }
 

@@ -1,5 +1,6 @@
 //! Every row of the lock tables of 2026.2.17 and 2026.6.1, from Kalit's side.
 
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::SystemTime;
@@ -11,6 +12,7 @@ use crate::clock::ManualClock;
 use crate::view::LockView;
 
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+/// A deadline that no healthy run comes near.
 const PLENTY: Duration = Duration::from_secs(30);
 
 /// An agent directory, a clock that stands still and a trusting context.
@@ -332,7 +334,6 @@ fn the_lock_belongs_to_the_directory_not_to_the_way_there() {
     let scene = Scene::new();
     let link = tempfile::tempdir().unwrap();
     let link = link.path().join("agent");
-    #[cfg(unix)]
     std::os::unix::fs::symlink(scene.dir.path(), &link).unwrap();
     let lock = StoreLock::try_acquire(&link, &scene.ctx).unwrap();
     assert_eq!(lock.path(), scene.lock_file());
@@ -344,15 +345,7 @@ fn a_missing_directory_is_made_for_the_user_alone() {
     let scene = Scene::new();
     let agent = scene.dir.path().join("agents/work/agent");
     let lock = StoreLock::try_acquire(&agent, &scene.ctx).unwrap();
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        assert_eq!(
-            agent.metadata().unwrap().permissions().mode() & 0o777,
-            0o700,
-            "as OpenClaw makes it"
-        );
-    }
+    assert_eq!(agent.metadata().unwrap().permissions().mode() & 0o777, 0o700);
     assert_eq!(lock.release(), Released::Clean);
 }
 
