@@ -325,6 +325,8 @@ fn clear(path: &Path, dir: &Path, ctx: &LockContext) -> Result<Obstacle> {
     match payload.owner(&seen.bytes) {
         Some(Owner::Lives) => return Ok(Obstacle::Stands),
         Some(Owner::Gone) if payload.is_own_leftover() => {}
+        // It let go and ended while we looked: nothing strange.
+        Some(Owner::Gone) if !seen.is_at(path) => return Ok(Obstacle::Cleared),
         Some(Owner::Gone) => {
             let created_at = payload.created_at.unwrap_or(seen.modified);
             ctx.trust.saw_dead_owner(&seen.bytes, created_at, now);
