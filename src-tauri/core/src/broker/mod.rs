@@ -5,6 +5,7 @@ mod accounts;
 mod board;
 mod doctor;
 mod engine;
+mod observer;
 mod renewal;
 mod requests;
 mod sealing;

@@ -6,6 +6,8 @@ mod order;
 mod plan;
 mod providers;
 mod reason;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 

@@ -1,0 +1,298 @@
+//! What a long-lived process does by itself: watch the files, renew what is due, notice what
+//! others did, and tell. One scheduler for each installation among all Kalit processes; the
+//! others only watch.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fs4::FileExt;
+use tokio::sync::{broadcast, mpsc, watch};
+use tokio::task::{JoinHandle, JoinSet};
+
+use super::observer::Observer;
+use super::{About, Broker, Inner, blocking};
+use crate::error::Result;
+use crate::event::{Event, EventKind};
+use crate::install::Installation;
+use crate::refresh::schedule::{self, Item};
+use crate::refresh::{Attempt, replay};
+use crate::secret::Fingerprint;
+use crate::vault::installation_dir;
+use crate::view::Snapshot;
+use crate::watch::{WatchedDir, Watcher};
+
+/// Watches and publishes snapshots: the window.
+#[derive(Debug)]
+pub struct Watch {
+    changes: watch::Receiver<Arc<Snapshot>>,
+    task: JoinHandle<()>,
+}
+
+/// Watches, renews, repairs and tells: tray and `kalit watch`.
+#[derive(Debug)]
+pub struct Engine {
+    changes: watch::Receiver<Arc<Snapshot>>,
+    events: broadcast::Sender<Event>,
+    stop: mpsc::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+/// What one look at the disk found.
+struct Tick {
+    snapshot: Snapshot,
+    due: Vec<Attempt>,
+    sleep: Duration,
+    dirs: Vec<WatchedDir>,
+}
+
+/// The shortest pause between two looks that nobody asked for.
+const SHORTEST_SLEEP: Duration = Duration::from_millis(200);
+
+impl Broker {
+    /// Starts the engine of a long-lived process. If another Kalit renews this installation
+    /// already, this one watches, and takes over when the other ends.
+    pub async fn engine(&self) -> Result<Engine> {
+        let inner = self.inner.clone();
+        let dirs = blocking(move || Ok(watched(&inner))).await?;
+        let (watcher, woken) = Watcher::start(dirs)?;
+        let first = self.look().await?;
+        let (publish, changes) = watch::channel(Arc::new(first));
+        let (stop, stopped) = mpsc::channel(1);
+        let engine = Running {
+            broker: self.clone(),
+            observer: Observer::default(),
+            scheduler: None,
+            watcher,
+            publish,
+            replayed: false,
+            in_flight: HashSet::new(),
+            renewals: JoinSet::new(),
+        };
+        let task = tokio::spawn(engine.run(woken, stopped));
+        Ok(Engine { changes, events: self.inner.events.clone(), stop, task })
+    }
+
+    /// Watches without renewing anything.
+    pub async fn watch(&self) -> Result<Watch> {
+        let inner = self.inner.clone();
+        let dirs = blocking(move || Ok(watched(&inner))).await?;
+        let (watcher, mut woken) = Watcher::start(dirs)?;
+        let (publish, changes) = watch::channel(Arc::new(self.look().await?));
+        let broker = self.clone();
+        let task = tokio::spawn(async move {
+            loop {
+                let minute = tokio::time::sleep(Duration::from_secs(30));
+                tokio::select! {
+                    woken = woken.recv() => if woken.is_none() { break },
+                    () = minute => {}
+                    () = publish.closed() => break,
+                }
+                let Ok(snapshot) = broker.look().await else { continue };
+                let inner = broker.inner.clone();
+                if let Ok(dirs) = blocking(move || Ok(watched(&inner))).await {
+                    watcher.set_paths(dirs);
+                }
+                offer(&publish, snapshot);
+            }
+        });
+        Ok(Watch { changes, task })
+    }
+
+    async fn look(&self) -> Result<Snapshot> {
+        let inner = self.inner.clone();
+        blocking(move || Ok(inner.snapshot())).await
+    }
+}
+
+impl Watch {
+    /// The newest snapshot, and a wake-up for each change.
+    pub fn changes(&self) -> watch::Receiver<Arc<Snapshot>> {
+        self.changes.clone()
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Engine {
+    /// The newest snapshot, and a wake-up for each change.
+    pub fn changes(&self) -> watch::Receiver<Arc<Snapshot>> {
+        self.changes.clone()
+    }
+
+    /// What happens from now on.
+    pub fn events(&self) -> broadcast::Receiver<Event> {
+        self.events.subscribe()
+    }
+
+    /// Ends the engine; a renewal in flight is waited for.
+    pub async fn stop(self) {
+        let _ = self.stop.send(()).await;
+        let _ = self.task.await;
+    }
+}
+
+struct Running {
+    broker: Broker,
+    observer: Observer,
+    /// Held while this process renews.
+    scheduler: Option<File>,
+    watcher: Watcher,
+    publish: watch::Sender<Arc<Snapshot>>,
+    replayed: bool,
+    /// Logins whose renewal runs.
+    in_flight: HashSet<Fingerprint>,
+    renewals: JoinSet<Fingerprint>,
+}
+
+impl Running {
+    async fn run(mut self, mut woken: mpsc::Receiver<()>, mut stopped: mpsc::Receiver<()>) {
+        let inner = self.broker.inner.clone();
+        let started = inner.installation().map(|installation| installation.state_dir.canonical().display().to_string());
+        let installation = started.unwrap_or_default();
+        inner.emit(
+            EventKind::Started,
+            About { installation: &installation, cause: Some(inner.program), ..About::default() },
+            format!("{} watches {installation}", inner.program),
+        );
+        loop {
+            let sleep = self.tick().await;
+            tokio::select! {
+                woken = woken.recv() => if woken.is_none() { break },
+                () = tokio::time::sleep(sleep) => {}
+                Some(ended) = self.renewals.join_next() => {
+                    if let Ok(generation) = ended { self.in_flight.remove(&generation); }
+                }
+                _ = stopped.recv() => break,
+            }
+        }
+        while self.renewals.join_next().await.is_some() {}
+    }
+
+    /// Looks, publishes, starts what is due; answers with how long to sleep.
+    async fn tick(&mut self) -> Duration {
+        let inner = self.broker.inner.clone();
+        let mut observer = std::mem::take(&mut self.observer);
+        let mut scheduler = self.scheduler.take();
+        let replayed = self.replayed;
+        let refresher = inner.refresher.clone();
+        let looked = tokio::task::spawn_blocking(move || {
+            if scheduler.is_none() {
+                scheduler = take_scheduler(&inner);
+            }
+            let mut replayed = replayed;
+            if scheduler.is_some() && !replayed {
+                // A busy store keeps its entry: tried again at the next look.
+                replayed = replay(&refresher).is_ok();
+            }
+            let tick = inner.tick(&mut observer, scheduler.is_some());
+            (observer, scheduler, replayed, tick)
+        })
+        .await;
+        let Ok((observer, scheduler, replayed, tick)) = looked else { return Duration::from_secs(5) };
+        (self.observer, self.scheduler, self.replayed) = (observer, scheduler, replayed);
+        offer(&self.publish, tick.snapshot);
+        self.watcher.set_paths(tick.dirs);
+        for attempt in tick.due {
+            if !self.in_flight.insert(attempt.seen) {
+                continue;
+            }
+            let (broker, generation) = (self.broker.clone(), attempt.seen);
+            self.renewals.spawn(async move {
+                broker.renew(attempt).await;
+                generation
+            });
+        }
+        tick.sleep.max(SHORTEST_SLEEP)
+    }
+}
+
+impl Inner {
+    /// One look: notice what changed, decide what is due.
+    fn tick(&self, observer: &mut Observer, schedules: bool) -> Tick {
+        let longest = Duration::from_secs(30);
+        let looked = self.settings().and_then(|settings| {
+            let fleet = crate::refresh::Fleet::read(&self.environment, &settings, self.explicit.as_deref())?;
+            Ok((settings, fleet))
+        });
+        let (settings, fleet) = match looked {
+            Ok(looked) => looked,
+            Err(_) => {
+                return Tick { snapshot: self.snapshot(), due: Vec::new(), sleep: longest, dirs: watched(self) };
+            }
+        };
+        let again = observer.observe(self, &fleet, schedules);
+        let fleet = if again.wrote { self.fleet().unwrap_or(fleet) } else { fleet };
+        let (mut due, mut sleep) = (Vec::new(), longest);
+        if schedules && !settings.watch_only && fleet.current().ensure_json_era().is_ok() {
+            let all = self.renewables(&fleet).unwrap_or_default();
+            // A shared login is left alone: looking again finds out when that ends.
+            let all: Vec<_> = all
+                .into_iter()
+                .filter(|login| !fleet.holders(login.attempt.seen).is_shared())
+                .collect();
+            let items: Vec<Item> = all.iter().map(|login| login.item.clone()).collect();
+            let plan = schedule::plan(&items, self.now());
+            sleep = plan.sleep(self.now());
+            due = plan.due.into_iter().filter_map(|place| Some(all.get(place)?.attempt.clone())).collect();
+        }
+        if let Some(soon) = again.look_in {
+            sleep = sleep.min(soon);
+        }
+        Tick {
+            snapshot: self.board(&fleet, settings.watch_only, self.now()),
+            due,
+            sleep,
+            dirs: watched_by(self, fleet.installations.iter()),
+        }
+    }
+}
+
+/// Publishes a snapshot unless nothing but the time of looking differs.
+fn offer(publish: &watch::Sender<Arc<Snapshot>>, snapshot: Snapshot) {
+    publish.send_if_modified(|current| {
+        let same = Snapshot { at: current.at, ..snapshot.clone() } == **current;
+        *current = Arc::new(snapshot);
+        !same
+    });
+}
+
+fn watched(inner: &Inner) -> Vec<WatchedDir> {
+    match inner.fleet() {
+        Ok(fleet) => watched_by(inner, fleet.installations.iter()),
+        Err(_) => vec![WatchedDir::only(inner.environment.config_dir(), ["settings.json"])],
+    }
+}
+
+fn watched_by<'a>(inner: &Inner, installations: impl Iterator<Item = &'a Installation>) -> Vec<WatchedDir> {
+    let mut dirs = vec![WatchedDir::only(inner.environment.config_dir(), ["settings.json"])];
+    for installation in installations {
+        let state_dir = &installation.state_dir.path;
+        dirs.push(WatchedDir::only(state_dir, ["openclaw.json"]));
+        dirs.push(WatchedDir::all(state_dir.join("locks").join("oauth-refresh")));
+        for agent_dir in installation.store_dirs() {
+            dirs.push(WatchedDir::agent(agent_dir));
+        }
+        for agent in &installation.agents {
+            let sessions = state_dir.join("agents").join(agent.id.as_str()).join("sessions");
+            dirs.push(WatchedDir::only(sessions, ["sessions.json"]));
+        }
+    }
+    dirs
+}
+
+/// The lock among Kalit's own processes: whoever holds it renews. Freed by the system when the
+/// process ends.
+fn take_scheduler(inner: &Inner) -> Option<File> {
+    let installation = inner.installation().ok()?;
+    let dir: PathBuf = installation_dir(&inner.environment.data_dir(), &installation.state_dir.canonical());
+    crate::vault::create_private_dir(&dir).ok()?;
+    let file = File::options().create(true).truncate(false).write(true).open(dir.join("scheduler.lock")).ok()?;
+    FileExt::try_lock(&file).is_ok().then_some(file)
+}

@@ -1,0 +1,398 @@
+//! What changed between two looks and what it means: outside rotations, stores that went back to
+//! an older login, vanished profiles, OpenClaw's marks of a refusal. Keeps the newest tokens of
+//! each family in memory, so that a store that a program without locks overwrote can be mended.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::{About, Inner};
+use crate::clock::Timestamp;
+use crate::error::Result;
+use crate::event::EventKind;
+use crate::history::Family;
+use crate::ids::{AgentId, ProfileId, ProviderId};
+use crate::oauth::{Claims, Identity, Providers, Sameness};
+use crate::refresh::{Fleet, FleetStore};
+use crate::secret::{Fingerprint, Secret};
+use crate::store::StoreContent;
+use crate::store::credential::{Credential, NewTokens, Oauth, RefreshedFields};
+
+/// OpenClaw 2026.6.1 removes `lastGood` when its refresh was refused: judged after this time.
+const MARK_DELAY_MS: i64 = 1_000;
+/// ... and only while the access token has ended or ends within this time.
+const MARK_MARGIN_MS: i64 = 5 * 60_000;
+
+/// The memory of one engine.
+#[derive(Debug, Default)]
+pub(super) struct Observer {
+    stores: HashMap<PathBuf, Remembered>,
+    newest: HashMap<Family, Newest>,
+    suspicions: Vec<Suspicion>,
+    credentials: Option<Fingerprint>,
+}
+
+/// One store as it was at the last look.
+#[derive(Debug, Default)]
+struct Remembered {
+    profiles: BTreeMap<ProfileId, Profile>,
+    last_good: BTreeMap<ProviderId, ProfileId>,
+    readable: bool,
+}
+
+#[derive(Clone, Debug)]
+struct Profile {
+    provider: String,
+    generation: Option<Fingerprint>,
+    oauth: Option<Oauth>,
+}
+
+/// The newest tokens of a family.
+#[derive(Debug)]
+struct Newest {
+    generation: Fingerprint,
+    tokens: NewTokens,
+}
+
+/// `lastGood` vanished for a login that OpenClaw could not use.
+#[derive(Debug)]
+struct Suspicion {
+    agent_dir: PathBuf,
+    agent: AgentId,
+    provider: ProviderId,
+    profile_id: ProfileId,
+    generation: Fingerprint,
+    since: Timestamp,
+}
+
+/// What the engine must do after a look.
+#[derive(Debug, Default)]
+pub(super) struct Again {
+    /// A store was written: read again.
+    pub(super) wrote: bool,
+    /// Look again this soon.
+    pub(super) look_in: Option<Duration>,
+}
+
+impl Observer {
+    /// Compares the fleet with the last look. `mends`: this process may write.
+    pub(super) fn observe(&mut self, inner: &Inner, fleet: &Fleet, mends: bool) -> Again {
+        let mut again = Again::default();
+        let installation = fleet.current().state_dir.canonical().display().to_string();
+        let own: Vec<&FleetStore> = fleet
+            .stores
+            .iter()
+            .filter(|store| store.state_dir == fleet.current().state_dir.path)
+            .collect();
+        for store in &own {
+            let scene = Scene { inner, store, installation: &installation };
+            match &store.content {
+                Ok(content) => self.compare(&scene, content),
+                Err(error) => {
+                    let remembered = self.stores.entry(store.agent_dir.clone()).or_default();
+                    if std::mem::replace(&mut remembered.readable, false) {
+                        scene.emit(EventKind::StoreUnreadable, None, None, error.code().as_str(), error.message());
+                    }
+                }
+            }
+        }
+        for store in &own {
+            if let Ok(content) = &store.content {
+                self.learn(inner, content);
+            }
+        }
+        if mends {
+            for store in &own {
+                let scene = Scene { inner, store, installation: &installation };
+                again.wrote |= self.mend(&scene, fleet);
+            }
+        }
+        again.look_in = self.judge(inner, &own, &installation);
+        if again.wrote || self.credentials_changed(&own) {
+            let _ = inner.seal_fleet(fleet, "changed-outside");
+        }
+        again
+    }
+
+    fn compare(&mut self, scene: &Scene<'_>, content: &StoreContent) {
+        let now: BTreeMap<ProfileId, Profile> =
+            content.document.profiles().map(|(id, credential)| (id, profile(&credential))).collect();
+        let first_look = !self.stores.contains_key(&scene.store.agent_dir);
+        let remembered = self.stores.entry(scene.store.agent_dir.clone()).or_default();
+        if !first_look && !remembered.readable {
+            scene.emit(EventKind::StoreReadable, None, None, "readable", "the store can be read again");
+        }
+        remembered.readable = true;
+        for (id, new) in &now {
+            let _ = scene.inner.marks.clear_gone(&scene.store.agent_dir, id);
+            match remembered.profiles.get(id) {
+                None if first_look => {}
+                None => scene.emit(EventKind::Added, Some(id), new.generation, "outside", "an account was added"),
+                Some(old) if old.generation == new.generation => {}
+                Some(old) => scene.replaced(id, old, new),
+            }
+        }
+        let gone: Vec<(ProfileId, Profile)> = remembered
+            .profiles
+            .iter()
+            .filter(|(id, _)| !now.contains_key(*id))
+            .map(|(id, old)| (id.clone(), old.clone()))
+            .collect();
+        for (id, old) in gone {
+            scene.vanished(&id, &old);
+        }
+        let at = scene.inner.now();
+        for (provider, id) in &remembered.last_good {
+            let unusable = now.get(id).and_then(|profile| profile.oauth.as_ref()?.expires.at());
+            let unusable = unusable.is_some_and(|expires| expires.millis_since(at) <= MARK_MARGIN_MS);
+            let generation = now.get(id).and_then(|profile| profile.generation);
+            if let (None, true, Some(generation)) = (content.state.last_good.get(provider), unusable, generation)
+                && !self.suspicions.iter().any(|known| known.generation == generation)
+            {
+                self.suspicions.push(Suspicion {
+                    agent_dir: scene.store.agent_dir.clone(),
+                    agent: scene.store.agent.clone(),
+                    provider: provider.clone(),
+                    profile_id: id.clone(),
+                    generation,
+                    since: at,
+                });
+            }
+        }
+        remembered.profiles = now;
+        remembered.last_good = content.state.last_good.clone();
+    }
+
+    /// Remembers the newest tokens of each family.
+    fn learn(&mut self, inner: &Inner, content: &StoreContent) {
+        for (_, credential) in content.document.profiles() {
+            let (Some(oauth), Some(generation)) = (credential.as_oauth(), credential.generation()) else { continue };
+            let generations = inner.generations();
+            let Ok(family) = generations.family_of(generation) else { continue };
+            let superseded = generations.is_superseded(generation).unwrap_or(true);
+            let (Some(access), Some(expires)) = (&oauth.access, oauth.expires.at()) else { continue };
+            if superseded {
+                continue;
+            }
+            let tokens = NewTokens {
+                access: access.clone(),
+                refresh: oauth.refresh.clone(),
+                expires,
+                id_token: oauth.id_token.clone(),
+                account_id: oauth.account_id.clone(),
+                plan: oauth.chatgpt_plan_type.clone(),
+                email: oauth.common.email.clone(),
+            };
+            self.newest.insert(family, Newest { generation, tokens });
+        }
+    }
+
+    /// Puts the newest tokens back where a store holds a superseded generation of their family.
+    fn mend(&self, scene: &Scene<'_>, fleet: &Fleet) -> bool {
+        let Ok(content) = &scene.store.content else { return false };
+        let mut wrote = false;
+        for (id, credential) in content.document.profiles() {
+            let (Some(_), Some(stale)) = (credential.as_oauth(), credential.generation()) else { continue };
+            let Some(newest) = self.replacement(scene.inner, stale) else { continue };
+            match scene.put_back(fleet, &id, stale, newest) {
+                Ok(true) => {
+                    wrote = true;
+                    scene.emit(
+                        EventKind::Repaired,
+                        Some(&id),
+                        Some(newest.generation),
+                        "went_back",
+                        "the store had gone back to an older login: the newest one was put back",
+                    );
+                }
+                Ok(false) | Err(_) => {}
+            }
+        }
+        wrote
+    }
+
+    fn replacement(&self, inner: &Inner, stale: Fingerprint) -> Option<&Newest> {
+        let generations = inner.generations();
+        if !generations.is_superseded(stale).ok()? {
+            return None;
+        }
+        let family = generations.family_of(stale).ok()?;
+        let newest = self.newest.get(&family)?;
+        let refused = generations.refusal(newest.generation).ok()?.is_some();
+        let superseded = generations.is_superseded(newest.generation).ok()?;
+        (newest.generation != stale && !refused && !superseded).then_some(newest)
+    }
+
+    /// A suspicion that stands for a second is a mark: the same generation is still on disk, and
+    /// no other profile took its place.
+    fn judge(&mut self, inner: &Inner, own: &[&FleetStore], installation: &str) -> Option<Duration> {
+        let now = inner.now();
+        let mut wait = None;
+        self.suspicions.retain(|suspicion| {
+            let content = own
+                .iter()
+                .find(|store| store.agent_dir == suspicion.agent_dir)
+                .and_then(|store| store.content.as_ref().ok());
+            let stands = content.is_some_and(|content| {
+                let held = content.document.credential(&suspicion.profile_id);
+                held.is_some_and(|credential| credential.generation() == Some(suspicion.generation))
+                    && !content.state.last_good.contains_key(&suspicion.provider)
+            });
+            let age = now.millis_since(suspicion.since);
+            if !stands {
+                return false;
+            }
+            if (0..MARK_DELAY_MS).contains(&age) {
+                let left = u64::try_from(MARK_DELAY_MS - age).unwrap_or(0);
+                wait = Some(Duration::from_millis(left));
+                return true;
+            }
+            if inner.marks.record_refused(suspicion.generation, "last_good_removed", now).unwrap_or(false) {
+                inner.emit(
+                    EventKind::OpenclawRefused,
+                    About {
+                        installation,
+                        agent: Some(&suspicion.agent),
+                        profile_id: Some(&suspicion.profile_id),
+                        generation: Some(suspicion.generation),
+                        cause: Some("last_good_removed"),
+                    },
+                    super::sentences::openclaw_refused(None),
+                );
+            }
+            false
+        });
+        wait
+    }
+
+    fn credentials_changed(&mut self, own: &[&FleetStore]) -> bool {
+        let mut text = String::new();
+        for store in own {
+            for (id, credential) in store.content.iter().flat_map(|content| content.document.profiles()) {
+                let generation = credential.generation().map(|generation| generation.to_string());
+                text.push_str(&format!("{}\n{id}\n{}\n", store.agent_dir.display(), generation.unwrap_or_default()));
+            }
+        }
+        let digest = Secret::new(text).fingerprint();
+        self.credentials.replace(digest) != Some(digest)
+    }
+}
+
+/// One store at one look.
+struct Scene<'a> {
+    inner: &'a Inner,
+    store: &'a FleetStore,
+    installation: &'a str,
+}
+
+impl Scene<'_> {
+    /// A profile's generation changed. Recorded as a rotation when the newer tokens are provably
+    /// newer and of the same person; Kalit's own rotations are recorded already.
+    fn replaced(&self, id: &ProfileId, old: &Profile, new: &Profile) {
+        let generations = self.inner.generations();
+        let (Some(before), Some(after)) = (old.generation, new.generation) else {
+            return self.emit(EventKind::Changed, Some(id), new.generation, "outside", "the account was changed");
+        };
+        if generations.find(after).ok().flatten().is_some() {
+            return;
+        }
+        let at = self.inner.now();
+        match self.is_rotation(old, new) {
+            Some(lifetime_ms) if generations.record_rotation(before, after, at, lifetime_ms).is_ok() => {
+                self.emit(EventKind::Adopted, Some(id), Some(after), "outside", "another program renewed it");
+            }
+            Some(_) | None => {
+                self.emit(EventKind::Changed, Some(id), Some(after), "outside", "the account was changed");
+            }
+        }
+    }
+
+    /// `Some(lifetime)` when `new` is the same person's, and its access token is the later one.
+    fn is_rotation(&self, old: &Profile, new: &Profile) -> Option<Option<i64>> {
+        let (old, new) = (old.oauth.as_ref()?, new.oauth.as_ref()?);
+        let providers = Providers::load(&self.inner.environment).ok()?;
+        let provider = providers.get(&new.common.provider)?;
+        let read = |oauth: &Oauth| {
+            let access = oauth.access.clone().unwrap_or_else(|| Secret::new(""));
+            let claims = Claims::of_tokens(provider.claims(), &access, oauth.id_token.as_ref());
+            let identity = Identity::of(provider, &claims).with_stored_account(oauth.account_id.as_deref());
+            (claims, identity)
+        };
+        let ((old_claims, old_person), (new_claims, new_person)) = (read(old), read(new));
+        let same_account = old.account_id.is_some() && old.account_id == new.account_id;
+        let same = match new_person.compare(&old_person) {
+            Sameness::Same => true,
+            Sameness::Unsure => same_account,
+            Sameness::Different => false,
+        };
+        let later = match (old_claims.issued_at, new_claims.issued_at) {
+            (Some(old), Some(new)) => new > old,
+            _ => new.expires.at() > old.expires.at(),
+        };
+        (same && later).then(|| new_claims.lifetime_ms())
+    }
+
+    fn vanished(&self, id: &ProfileId, old: &Profile) {
+        let at = self.inner.now();
+        let dir: &Path = &self.store.agent_dir;
+        if self.inner.marks.record_vanished(dir, id, &old.provider, old.generation, at).unwrap_or(false) {
+            self.emit(
+                EventKind::Vanished,
+                Some(id),
+                old.generation,
+                "outside",
+                &super::sentences::vanished(),
+            );
+        }
+    }
+
+    /// Compare-and-set under the lock: only while the stale generation is still there.
+    fn put_back(&self, fleet: &Fleet, id: &ProfileId, stale: Fingerprint, newest: &Newest) -> Result<bool> {
+        let installation = fleet.current();
+        let lock = self.inner.lock(&self.store.agent_dir)?;
+        installation.ensure_json_era()?;
+        let fields = if installation.rules().writes_whitelist { RefreshedFields::All } else { RefreshedFields::Stored };
+        let (wrote, _) = installation.store(&self.store.agent_dir).update(&lock, |document, _| {
+            let held = document.credential(id).and_then(|credential| credential.generation());
+            if held != Some(stale) {
+                return Ok(false);
+            }
+            document.replace_tokens(id, &newest.tokens, fields)?;
+            Ok(true)
+        })?;
+        Ok(wrote)
+    }
+
+    fn emit(
+        &self,
+        kind: EventKind,
+        id: Option<&ProfileId>,
+        generation: Option<Fingerprint>,
+        cause: &str,
+        text: &str,
+    ) {
+        let text = match id {
+            Some(id) => format!("{}: {text}", id.account_name()),
+            None => text.to_owned(),
+        };
+        self.inner.emit(
+            kind,
+            About {
+                installation: self.installation,
+                agent: Some(&self.store.agent),
+                profile_id: id,
+                generation,
+                cause: Some(cause),
+            },
+            text,
+        );
+    }
+}
+
+fn profile(credential: &Credential) -> Profile {
+    Profile {
+        provider: credential.provider().map_or_else(String::new, |provider| provider.as_str().to_owned()),
+        generation: credential.generation(),
+        oauth: credential.as_oauth().cloned(),
+    }
+}
