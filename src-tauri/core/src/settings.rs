@@ -34,8 +34,6 @@ pub struct Settings {
     pub notifications: bool,
     /// `showNames`: account names may appear in tray, window and notifications (default: yes).
     pub show_names: bool,
-    /// The file's own keys, in its order.
-    document: Map<String, Value>,
 }
 
 impl Default for Settings {
@@ -47,7 +45,6 @@ impl Default for Settings {
             watch_only: false,
             notifications: true,
             show_names: true,
-            document: Map::new(),
         }
     }
 }
@@ -58,15 +55,7 @@ impl Settings {
     /// # Errors
     /// `settings.unparsable` for anything that is not a settings file of version 1.
     pub fn load(environment: &Environment) -> Result<Self> {
-        let path = settings_path(environment);
-        match read_bounded(&path) {
-            Ok(text) => Self::parse(&text, &path),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
-            Err(error) => Err(unparsable(
-                &path,
-                &format!("it cannot be read ({})", error.kind()),
-            )),
-        }
+        Ok(Self::read(&settings_path(environment))?.0)
     }
 
     /// Reads, changes and durably writes the settings, one Kalit process at a time.
@@ -79,17 +68,25 @@ impl Settings {
         let dir = environment.config_dir();
         create_private_dir(&dir).map_err(|error| unwritable(&path, error))?;
         let _lock = lock(&dir.join("settings.lock"))?;
-        let mut settings = Self::load(environment)?;
+        let (mut settings, document) = Self::read(&path)?;
         change(&mut settings);
-        settings.document = settings.to_document();
-        let mut text = serde_json::to_string_pretty(&settings.document)
+        let mut text = serde_json::to_string_pretty(&settings.to_document(document))
             .map_err(|error| unwritable(&path, io::Error::other(error)))?;
         text.push('\n');
         write_atomic(&path, text.as_bytes()).map_err(|error| unwritable(&path, error))?;
         Ok(settings)
     }
 
-    fn parse(text: &str, path: &Path) -> Result<Self> {
+    /// The settings and the file's own keys, in its order.
+    fn read(path: &Path) -> Result<(Self, Map<String, Value>)> {
+        match read_bounded(path) {
+            Ok(text) => Self::parse(&text, path),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok((Self::default(), Map::new())),
+            Err(error) => Err(unparsable(path, &format!("it cannot be read ({})", error.kind()))),
+        }
+    }
+
+    fn parse(text: &str, path: &Path) -> Result<(Self, Map<String, Value>)> {
         let document = match serde_json::from_str(text) {
             Ok(Value::Object(document)) => document,
             Ok(_) => return Err(unparsable(path, "it is not a JSON object")),
@@ -117,18 +114,18 @@ impl Settings {
             Some(Value::Bool(value)) => Ok(*value),
             Some(_) => Err(unparsable(path, &format!("{key} is neither true nor false"))),
         };
-        Ok(Self {
+        let settings = Self {
             state_dir: text_of("stateDir")?,
             openclaw_binary: text_of("openclawBinary")?,
             trust_pids: flag("trustPids", defaults.trust_pids)?,
             watch_only: flag("watchOnly", defaults.watch_only)?,
             notifications: flag("notifications", defaults.notifications)?,
             show_names: flag("showNames", defaults.show_names)?,
-            document,
-        })
+        };
+        Ok((settings, document))
     }
 
-    fn to_document(&self) -> Map<String, Value> {
+    fn to_document(&self, existing: Map<String, Value>) -> Map<String, Value> {
         let defaults = Self::default();
         let path = |path: &Option<PathBuf>| {
             path.as_ref()
@@ -145,9 +142,7 @@ impl Settings {
         ];
         let mut document = Map::new();
         document.insert("version".to_owned(), Value::from(1));
-        for (key, value) in &self.document {
-            document.insert(key.clone(), value.clone());
-        }
+        document.extend(existing);
         for (key, value) in fields {
             match value {
                 Some(value) => {
