@@ -9,6 +9,9 @@ use super::paths::{self, StateDir};
 use super::version::Version;
 use crate::ids::AgentId;
 
+/// First release known to inherit from `<state>/agents/main/agent` whatever variables say.
+const INHERITED_FIXED: Version = Version::new(2026, 6, 1);
+
 /// An isolated user of credentials.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Agent {
@@ -69,11 +72,15 @@ pub(super) fn default_agent(config: &Config) -> AgentId {
         .map_or_else(AgentId::main, |entry| entry.id.clone())
 }
 
-/// The directory whose store other agents copy or read through to: `OPENCLAW_AGENT_DIR`, up to
-/// 2026.5 also `PI_CODING_AGENT_DIR`, else `<state>/agents/main/agent`. `agentDir` of the
-/// configured `main` does not move it.
+/// The directory whose store other agents copy or read through to: `OPENCLAW_AGENT_DIR` or
+/// `PI_CODING_AGENT_DIR`, else `<state>/agents/main/agent`; 2026.6.1 knows only the last
+/// (`models status --agent work`, observed with 2026.2.17, 2026.4.29 and 2026.6.1). `agentDir` of
+/// the configured `main` does not move it.
 pub(super) fn inherited_dir(state_dir: &StateDir, newest: Option<Version>) -> PathBuf {
-    moved_main(state_dir, newest).unwrap_or_else(|| usual_dir(state_dir, &AgentId::main()))
+    let fixed = newest.is_some_and(|version| version >= INHERITED_FIXED);
+    moved_main(state_dir, newest)
+        .filter(|_| !fixed)
+        .unwrap_or_else(|| usual_dir(state_dir, &AgentId::main()))
 }
 
 /// Every directory of this installation that may hold a store, each once: those of the agents,
@@ -115,7 +122,7 @@ fn moved_main(state_dir: &StateDir, newest: Option<Version>) -> Option<PathBuf> 
     let pi = || {
         environment
             .var("PI_CODING_AGENT_DIR")
-            .filter(|_| newest.is_none_or(|version| version < Version::new(2026, 6, 1)))
+            .filter(|_| newest.is_none_or(|version| version < INHERITED_FIXED))
     };
     let dir = environment.var("OPENCLAW_AGENT_DIR").or_else(pi)?;
     Some(state_dir.user_path(dir))

@@ -81,17 +81,27 @@ impl Installation {
     /// # Errors
     /// `state_dir.missing` when not even a home directory is known.
     pub fn open(environment: &Environment, settings: &Settings, explicit: Option<&Path>) -> Result<Self> {
-        let dirs = state_dirs(environment, settings, explicit);
+        let programs = program::installed(environment, settings);
+        let dirs = paths::state_dirs(environment, settings, explicit, newest_of(&programs));
         let current = dirs
             .into_iter()
             .next()
             .ok_or_else(|| Error::new(ErrorCode::StateDirMissing, "no OpenClaw state directory is known"))?;
-        Ok(Self::open_dir(environment, settings, &current))
+        Ok(Self::read(environment, settings, &current, programs))
     }
 
     /// Reads the installation of one of [`state_dirs`].
     pub fn open_dir(environment: &Environment, settings: &Settings, state_dir: &StateDir) -> Self {
-        let mut programs = program::installed(environment, settings);
+        let programs = program::installed(environment, settings);
+        Self::read(environment, settings, state_dir, programs)
+    }
+
+    fn read(
+        environment: &Environment,
+        settings: &Settings,
+        state_dir: &StateDir,
+        mut programs: Vec<Program>,
+    ) -> Self {
         let place = state_dir.canonical();
         let of_gateway = gateway_unit::installed(environment)
             .into_iter()

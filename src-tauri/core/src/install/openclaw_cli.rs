@@ -249,10 +249,15 @@ async fn read_some(stream: Option<impl AsyncRead + Unpin>) -> Vec<u8> {
     kept
 }
 
-/// The last line a person can read; long words, which may be keys, are left out.
+/// The last line a person can read, not a stack trace's; long words, which may be keys, are left
+/// out.
 fn last_line(output: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(output);
-    let line = text.lines().rev().find(|line| !line.trim().is_empty())?;
+    let told = |line: &&str| {
+        let line = line.trim();
+        line.len() > 1 && !line.starts_with("at ") && !line.starts_with("- ")
+    };
+    let line = text.lines().rev().find(told)?;
     let words: Vec<&str> = line
         .split_whitespace()
         .map(|word| {

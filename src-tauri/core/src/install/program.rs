@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 
-use serde_json::Value;
+use serde::Deserialize;
 
 use super::gateway_unit::GatewayUnit;
 use super::paths;
@@ -132,11 +132,18 @@ fn package_above(file: &Path) -> Option<(PathBuf, Option<Version>)> {
 /// Version of the package in `dir`; `None` when no OpenClaw package lies there.
 fn read_package(dir: &Path) -> Option<Option<Version>> {
     let text = read(&dir.join("package.json"), MAX_PACKAGE_BYTES)?;
-    let package: Value = serde_json::from_str(&text).ok()?;
-    let name = package.get("name")?.as_str()?;
+    let package: Package = serde_json::from_str(&text).ok()?;
     PACKAGE_NAMES
-        .contains(&name)
-        .then(|| Version::parse(package.get("version")?.as_str()?))
+        .contains(&package.name.as_str())
+        .then(|| Version::parse(&package.version))
+}
+
+/// The two fields of a package.json that tell something; 2026.6.1's is 107 kB long.
+#[derive(Deserialize)]
+struct Package {
+    name: String,
+    #[serde(default)]
+    version: String,
 }
 
 /// npm's `.cmd` and pnpm's shell scripts name the package relative to themselves

@@ -178,8 +178,11 @@ fn variables_move_mains_directory() {
     let both = with_var(&pi, "OPENCLAW_AGENT_DIR", "~/own");
     for version in [V2_17, V4_29, V6_1, None] {
         assert_eq!(main(&both, version), home.path().join("own"));
+    }
+    for version in [V2_17, V4_29, None] {
         assert_eq!(inherited_dir(&both, version), home.path().join("own"));
     }
+    assert_eq!(inherited_dir(&both, V6_1), dir.path.join("agents/main/agent"));
     let stores = store_dirs(&both, &agents(&both, &config, V6_1), V6_1);
     assert!(
         stores.contains(&dir.path.join("agents/main/agent")),

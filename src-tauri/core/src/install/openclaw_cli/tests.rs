@@ -120,6 +120,10 @@ async fn failures_and_false_claims_are_reported_without_secrets() {
             "echo 'bad key sk-ant-secret given' >&2; exit 3",
             "openclaw: it ended with exit code 3: bad key … given",
         ),
+        (
+            "printf 'Error: no\\n    at f (x.js:1)\\n}\\n' >&2; exit 1",
+            "openclaw: it ended with exit code 1: Error: no",
+        ),
         ("exit 2", "openclaw: it ended with exit code 2"),
         ("echo done", "openclaw: its answer is not JSON"),
         ("echo '{}'", "openclaw: its answer names no agent"),
