@@ -6,7 +6,12 @@ use clap::{Args, Parser, Subcommand};
 
 /// See every OpenClaw login, switch accounts, and never be signed out by surprise.
 #[derive(Debug, Parser)]
-#[command(name = "kalit", version, propagate_version = true, arg_required_else_help = true)]
+#[command(
+    name = "kalit",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true
+)]
 pub struct Arguments {
     /// OpenClaw's state directory [default: $OPENCLAW_STATE_DIR, else ~/.openclaw]
     #[arg(long, global = true, value_name = "DIR")]

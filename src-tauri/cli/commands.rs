@@ -7,7 +7,7 @@ use kalit_core::broker::{
     RefreshTarget, SignedIn,
 };
 use kalit_core::ids::{AgentId, ProfileId, ProviderId};
-use kalit_core::oauth::paste::parse_lifetime;
+use kalit_core::oauth::paste;
 use kalit_core::secret::Secret;
 use kalit_core::view::{AccountState, AccountView, AgentView, AuthStatus, Snapshot};
 use kalit_core::{Error, ErrorCode};
@@ -23,7 +23,13 @@ pub async fn run(broker: &Broker, command: Command, json: bool) -> Result<u8> {
     match command {
         Command::Status { agent, check } => status(broker, &agent, check, json),
         Command::List { agent } => list(broker, &agent, json),
-        Command::Login { provider, agent, profile_id, no_browser, use_now } => {
+        Command::Login {
+            provider,
+            agent,
+            profile_id,
+            no_browser,
+            use_now,
+        } => {
             let request = LoginRequest {
                 provider: provider_id(&provider)?,
                 agent: chosen_agent(broker, &agent)?,
@@ -33,7 +39,7 @@ pub async fn run(broker: &Broker, command: Command, json: bool) -> Result<u8> {
             login(broker, request, no_browser, json).await
         }
         Command::PasteToken { paste, expires_in } => {
-            let expires_in = expires_in.as_deref().map(parse_lifetime).transpose()?;
+            let expires_in = expires_in.as_deref().map(paste::expires_in).transpose()?;
             paste_secret(broker, paste, PasteKind::Token, expires_in, json).await
         }
         Command::PasteApiKey { paste } => paste_secret(broker, paste, PasteKind::ApiKey, None, json).await,
@@ -44,7 +50,11 @@ pub async fn run(broker: &Broker, command: Command, json: bool) -> Result<u8> {
             Ok(0)
         }
         Command::Order { action } => order(broker, action, json).await,
-        Command::Refresh { profile_id, due, agent } => {
+        Command::Refresh {
+            profile_id,
+            due,
+            agent,
+        } => {
             let target = match (profile_id, due) {
                 (Some(id), _) => RefreshTarget::Profile(chosen_agent(broker, &agent)?, parse_profile(&id)?),
                 (None, true) => RefreshTarget::Due,
@@ -52,7 +62,11 @@ pub async fn run(broker: &Broker, command: Command, json: bool) -> Result<u8> {
             };
             Ok(refreshed(&broker.refresh(target).await, json))
         }
-        Command::Remove { profile_id, agent, yes } => remove(broker, &profile_id, &agent, yes, json).await,
+        Command::Remove {
+            profile_id,
+            agent,
+            yes,
+        } => remove(broker, &profile_id, &agent, yes, json).await,
         Command::Import { agent, yes } => import(broker, &agent, yes, json).await,
         Command::Agents { action } => agents(broker, action, json).await,
         Command::Providers { action } => providers(broker, action, json),
@@ -86,14 +100,21 @@ fn status(broker: &Broker, agent: &AgentArgument, check: bool, json: bool) -> Re
 
 /// 1: expired, without a usable secret, or signed out; 2: expires within 24 hours; 1 wins.
 fn checked(agents: &[&AgentView]) -> u8 {
-    let accounts: Vec<&AccountView> =
-        agents.iter().flat_map(|agent| &agent.providers).flat_map(|provider| &provider.accounts).collect();
+    let accounts: Vec<&AccountView> = agents
+        .iter()
+        .flat_map(|agent| &agent.providers)
+        .flat_map(|provider| &provider.accounts)
+        .collect();
     let lost = |account: &&&AccountView| {
-        matches!(account.status, AuthStatus::Expired | AuthStatus::Missing) || account.state == AccountState::SignedOut
+        matches!(account.status, AuthStatus::Expired | AuthStatus::Missing)
+            || account.state == AccountState::SignedOut
     };
     if accounts.iter().any(|account| lost(&account)) {
         1
-    } else if accounts.iter().any(|account| account.status == AuthStatus::Expiring) {
+    } else if accounts
+        .iter()
+        .any(|account| account.status == AuthStatus::Expiring)
+    {
         2
     } else {
         0
@@ -110,7 +131,10 @@ fn list(broker: &Broker, agent: &AgentArgument, json: bool) -> Result<u8> {
     for agent in agents {
         for account in agent.providers.iter().flat_map(|provider| &provider.accounts) {
             let from = if account.inherited { " (from main)" } else { "" };
-            output::line(format!("{}\t{}\t{}{from}", agent.id, account.profile_id, account.provider));
+            output::line(format!(
+                "{}\t{}\t{}{from}",
+                agent.id, account.profile_id, account.provider
+            ));
         }
     }
     Ok(0)
@@ -132,7 +156,12 @@ async fn login(broker: &Broker, request: LoginRequest, no_browser: bool, json: b
         let opened = tokio::task::spawn_blocking(move || open::that(url)).await;
         if !matches!(opened, Ok(Ok(()))) {
             let error = Error::new(ErrorCode::BrowserFailed, "no browser could be opened");
-            output::note(format!("{} [{}]\n{}", error.message(), error.code().as_str(), error.hint()));
+            output::note(format!(
+                "{} [{}]\n{}",
+                error.message(),
+                error.code().as_str(),
+                error.hint()
+            ));
         }
         output::note("Waiting. You can also paste the address of the last page here.");
     }
@@ -149,7 +178,11 @@ async fn login(broker: &Broker, request: LoginRequest, no_browser: bool, json: b
 }
 
 fn show_url(session: &LoginSession, json: bool) {
-    if json { output::note(session.authorize_url()) } else { output::line(session.authorize_url()) }
+    if json {
+        output::note(session.authorize_url())
+    } else {
+        output::line(session.authorize_url())
+    }
 }
 
 /// Reads redirect addresses line by line on a thread of its own, which ends with the process.
@@ -160,9 +193,14 @@ fn paste_from_stdin(session: &LoginSession) {
             if line.trim().is_empty() {
                 continue;
             }
-            match handle.paste(Secret::new(line)) {
+            match handle.paste(&Secret::new(line)) {
                 Ok(()) => break,
-                Err(error) => output::note(format!("{} [{}]\n{}", error.message(), error.code().as_str(), error.hint())),
+                Err(error) => output::note(format!(
+                    "{} [{}]\n{}",
+                    error.message(),
+                    error.code().as_str(),
+                    error.hint()
+                )),
             }
         }
     });
@@ -172,7 +210,10 @@ fn tell_signed_in(signed_in: &SignedIn, json: bool) {
     if json {
         return output::json(signed_in);
     }
-    let who = signed_in.plan.as_ref().map_or_else(String::new, |plan| format!(" · {plan}"));
+    let who = signed_in
+        .plan
+        .as_ref()
+        .map_or_else(String::new, |plan| format!(" · {plan}"));
     output::line(format!("Signed in as {}{who}", signed_in.profile_id));
     output::line(&signed_in.reason.text);
     for note in &signed_in.notes {
@@ -239,10 +280,20 @@ async fn order(broker: &Broker, action: OrderAction, json: bool) -> Result<u8> {
                 output::line(&view.kalit.reason.text);
             }
         }
-        OrderAction::Set { provider, agent, profile_ids } => {
-            let ids = profile_ids.iter().map(|id| parse_profile(id)).collect::<Result<Vec<_>>>()?;
+        OrderAction::Set {
+            provider,
+            agent,
+            profile_ids,
+        } => {
+            let ids = profile_ids
+                .iter()
+                .map(|id| parse_profile(id))
+                .collect::<Result<Vec<_>>>()?;
             let agent = chosen_agent(broker, &agent)?;
-            activation(&broker.set_order(&agent, &provider_id(&provider)?, ids).await?, json);
+            activation(
+                &broker.set_order(&agent, &provider_id(&provider)?, ids).await?,
+                json,
+            );
         }
         OrderAction::Clear { provider, agent } => {
             let agent = chosen_agent(broker, &agent)?;
@@ -270,13 +321,21 @@ fn refreshed(outcomes: &[RefreshOutcome], json: bool) -> u8 {
             output::notice(error);
         }
     }
-    outcomes.iter().map(|outcome| outcome.exit_code).max().unwrap_or(0)
+    outcomes
+        .iter()
+        .map(|outcome| outcome.exit_code)
+        .max()
+        .unwrap_or(0)
 }
 
 async fn remove(broker: &Broker, id: &str, agent: &AgentArgument, yes: bool, json: bool) -> Result<u8> {
     let agent = chosen_agent(broker, agent)?;
     let id = parse_profile(id)?;
-    confirm(yes, json, &format!("Forget {id} in agent {agent}? The login stays valid at the provider."))?;
+    confirm(
+        yes,
+        json,
+        &format!("Forget {id} in agent {agent}? The login stays valid at the provider."),
+    )?;
     let removal = broker.remove(&agent, &id).await?;
     if json {
         output::json(&removal);
@@ -299,9 +358,11 @@ async fn import(broker: &Broker, agent: &AgentArgument, yes: bool, json: bool) -
         if json {
             output::json(&json!({"schema": kalit_core::view::SCHEMA, "preview": items, "imported": []}));
         }
-        return Err(Error::new(ErrorCode::ImportNothing, "nothing here can be imported")).or_else(|error: Error| {
-            if items.is_empty() { Err(error) } else { Ok(0) }
-        });
+        return Err(Error::new(
+            ErrorCode::ImportNothing,
+            "nothing here can be imported",
+        ))
+        .or_else(|error: Error| if items.is_empty() { Err(error) } else { Ok(0) });
     }
     confirm(yes, json, "Import these?")?;
     let imported = broker.import(&agent).await?;
@@ -322,7 +383,12 @@ async fn agents(broker: &Broker, action: AgentsAction, json: bool) -> Result<u8>
             } else {
                 for agent in &agents {
                     let default = if agent.is_default { " (default)" } else { "" };
-                    output::line(format!("{}{default}\t{}\t{}", agent.id, agent.agent_dir, agent.bindings.join(", ")));
+                    output::line(format!(
+                        "{}{default}\t{}\t{}",
+                        agent.id,
+                        agent.agent_dir,
+                        agent.bindings.join(", ")
+                    ));
                 }
             }
         }
@@ -348,7 +414,10 @@ fn providers(broker: &Broker, action: ProvidersAction, json: bool) -> Result<u8>
             } else {
                 for provider in providers {
                     let host = provider.token_host.as_deref().unwrap_or("-");
-                    output::line(format!("{}\t{}\t{host}\t{}", provider.id, provider.flow, provider.source));
+                    output::line(format!(
+                        "{}\t{}\t{host}\t{}",
+                        provider.id, provider.flow, provider.source
+                    ));
                     if let Some(error) = &provider.error {
                         output::notice(error);
                     }
@@ -358,12 +427,13 @@ fn providers(broker: &Broker, action: ProvidersAction, json: bool) -> Result<u8>
         ProvidersAction::Trust { file, yes } => {
             let consent = broker.consent_for(&file)?;
             if !json {
-                output::line(&consent.text);
+                output::line(consent.statement());
             }
             confirm(yes, json, "Trust this manifest?")?;
-            broker.trust_provider(&consent)?;
+            let provider = consent.provider().clone();
+            broker.trust_provider(consent)?;
             if json {
-                output::json(&json!({"trusted": file, "tokenHost": consent.token_host}));
+                output::json(&json!({"trusted": file, "provider": provider}));
             }
         }
     }
@@ -399,8 +469,9 @@ impl Terminate {
     fn new() -> Result<Self> {
         #[cfg(unix)]
         {
-            let signal = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
-                .map_err(|error| Error::new(ErrorCode::Internal, "cannot listen for signals").with_source(error))?;
+            let signal = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).map_err(
+                |error| Error::new(ErrorCode::Internal, "cannot listen for signals").with_source(error),
+            )?;
             Ok(Self { signal })
         }
         #[cfg(not(unix))]
@@ -428,7 +499,14 @@ fn doctor(broker: &Broker, json: bool) {
     let parts: [(&str, Vec<String>); 6] = [
         ("Evidence", diagnosis.evidence),
         ("Rules in force", diagnosis.rules),
-        ("Locks", diagnosis.locks.iter().map(|lock| format!("{} {:?}", lock.path, lock.pid)).collect()),
+        (
+            "Locks",
+            diagnosis
+                .locks
+                .iter()
+                .map(|lock| format!("{} {:?}", lock.path, lock.pid))
+                .collect(),
+        ),
         ("Sealed copies", diagnosis.snapshots),
         ("Rescue journal", diagnosis.journal),
         ("Leftovers with secrets", diagnosis.leftovers),
@@ -449,7 +527,11 @@ fn shown_agents<'a>(snapshot: &'a Snapshot, agent: &AgentArgument) -> Result<Vec
         Some(text) => {
             let id = AgentId::normalize(text);
             let found: Vec<_> = snapshot.agents.iter().filter(|agent| agent.id == id).collect();
-            if found.is_empty() { Err(unknown_agent(&id)) } else { Ok(found) }
+            if found.is_empty() {
+                Err(unknown_agent(&id))
+            } else {
+                Ok(found)
+            }
         }
     }
 }
@@ -459,9 +541,16 @@ fn chosen_agent(broker: &Broker, agent: &AgentArgument) -> Result<AgentId> {
     match &agent.agent {
         Some(text) => {
             let id = AgentId::normalize(text);
-            if agents.iter().any(|agent| agent.id == id) { Ok(id) } else { Err(unknown_agent(&id)) }
+            if agents.iter().any(|agent| agent.id == id) {
+                Ok(id)
+            } else {
+                Err(unknown_agent(&id))
+            }
         }
-        None => Ok(agents.into_iter().find(|agent| agent.is_default).map_or_else(AgentId::main, |agent| agent.id)),
+        None => Ok(agents
+            .into_iter()
+            .find(|agent| agent.is_default)
+            .map_or_else(AgentId::main, |agent| agent.id)),
     }
 }
 
@@ -482,9 +571,16 @@ fn confirm(yes: bool, json: bool, question: &str) -> Result<()> {
         return Ok(());
     }
     if json || !std::io::stdin().is_terminal() {
-        return Err(Error::new(ErrorCode::ConfirmationNeeded, "this needs a confirmation"));
+        return Err(Error::new(
+            ErrorCode::ConfirmationNeeded,
+            "this needs a confirmation",
+        ));
     }
-    if asked(question)? { Ok(()) } else { Err(Error::new(ErrorCode::ConfirmationNeeded, "nothing was changed")) }
+    if asked(question)? {
+        Ok(())
+    } else {
+        Err(Error::new(ErrorCode::ConfirmationNeeded, "nothing was changed"))
+    }
 }
 
 fn asked(question: &str) -> Result<bool> {

@@ -51,7 +51,8 @@ fn run(arguments: Arguments) -> Result<u8, Error> {
 }
 
 fn environment() -> Environment {
-    let vars = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let vars = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     Environment::new(
         vars,
         std::env::home_dir().unwrap_or_default(),
@@ -67,7 +68,12 @@ fn usage(error: &clap::Error, json: bool) -> ExitCode {
         }
         _ if json => {
             let text = error.render().to_string();
-            let line = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+            let line = text
+                .lines()
+                .next()
+                .unwrap_or_default()
+                .trim_start_matches("error: ")
+                .to_owned();
             output::failure(&Error::new(ErrorCode::Usage, line), true);
             ExitCode::from(64)
         }

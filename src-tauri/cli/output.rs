@@ -4,7 +4,9 @@ use std::io::Write;
 
 use kalit_core::Error;
 use kalit_core::clock::Timestamp;
-use kalit_core::view::{AccountState, AccountView, AgentView, AuthStatus, CredentialKind, Notice, ProviderView, Snapshot};
+use kalit_core::view::{
+    AccountState, AccountView, AgentView, AuthStatus, CredentialKind, Notice, ProviderView, Snapshot,
+};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -26,9 +28,16 @@ pub fn json(value: &impl Serialize) {
 /// A failure: one object on stdout with `--json`, else code and hint on stderr.
 pub fn failure(error: &Error, as_json: bool) {
     if as_json {
-        json(&json!({"error": {"code": error.code().as_str(), "message": error.message(), "hint": error.hint()}}));
+        json(
+            &json!({"error": {"code": error.code().as_str(), "message": error.message(), "hint": error.hint()}}),
+        );
     } else {
-        note(format!("kalit: {} [{}]\n{}", error.message(), error.code().as_str(), error.hint()));
+        note(format!(
+            "kalit: {} [{}]\n{}",
+            error.message(),
+            error.code().as_str(),
+            error.hint()
+        ));
     }
 }
 
@@ -39,7 +48,12 @@ pub fn notice(notice: &Notice) {
 
 /// `models status --json` of OpenClaw as far as it concerns credentials, and ours under `kalit`.
 pub fn status(snapshot: &Snapshot, agents: &[&AgentView]) -> Value {
-    let accounts = || agents.iter().flat_map(|agent| &agent.providers).flat_map(|provider| &provider.accounts);
+    let accounts = || {
+        agents
+            .iter()
+            .flat_map(|agent| &agent.providers)
+            .flat_map(|provider| &provider.accounts)
+    };
     let profiles: Vec<Value> = accounts().map(openclaw_profile).collect();
     let first = agents.first();
     json!({
@@ -139,7 +153,11 @@ pub fn board(snapshot: &Snapshot, agents: &[&AgentView]) {
     }
     for agent in agents {
         line(String::new());
-        line(format!("{}{}", agent.id, if agent.is_default { " (default agent)" } else { "" }));
+        line(format!(
+            "{}{}",
+            agent.id,
+            if agent.is_default { " (default agent)" } else { "" }
+        ));
         if let Some(error) = &agent.store_error {
             line(format!("  {} [{}]", error.message, error.code));
             line(format!("  {}", error.hint));
@@ -152,7 +170,10 @@ pub fn board(snapshot: &Snapshot, agents: &[&AgentView]) {
             provider_lines(provider, snapshot.at);
         }
         for pin in &agent.pins {
-            line(format!("  session {} is pinned to {}", pin.session, pin.profile_id));
+            line(format!(
+                "  session {} is pinned to {}",
+                pin.session, pin.profile_id
+            ));
         }
     }
 }
@@ -169,7 +190,11 @@ fn provider_lines(provider: &ProviderView, now: Timestamp) {
         } else {
             "○"
         };
-        line(format!("    {mark} {:<34} {}", account.profile_id.as_str(), state_text(account, now)));
+        line(format!(
+            "    {mark} {:<34} {}",
+            account.profile_id.as_str(),
+            state_text(account, now)
+        ));
         if !account.sentence.is_empty() {
             line(format!("      {}", account.sentence));
         }

@@ -79,30 +79,25 @@ impl AgentId {
         self.0 == "main"
     }
 
-    /// Lower-cases and replaces foreign characters as OpenClaw does; an id with nothing left is
-    /// `main`.
+    /// Lower-cases; in anything that is not an id already, each run of foreign characters becomes
+    /// one `-` and those at the ends go (OpenClaw 2026.6.1). Nothing left means `main`.
     pub fn normalize(text: &str) -> Self {
-        let mut id: String = text
-            .trim()
-            .to_lowercase()
-            .chars()
-            .map(|c| {
-                if c.is_ascii_alphanumeric() || c == '_' || c == '-' {
-                    c
-                } else {
-                    '-'
-                }
-            })
-            .collect();
-        let start = id.find(|c: char| c.is_ascii_alphanumeric()).unwrap_or(id.len());
-        id.drain(..start);
-        id.truncate(64);
-        let id = id.trim_end_matches('-');
-        if id.is_empty() {
-            Self::main()
-        } else {
-            Self(id.to_owned())
+        let lower = text.trim().to_lowercase();
+        let own = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+        let starts_well = lower.starts_with(|c: char| c.is_ascii_alphanumeric());
+        if starts_well && lower.len() <= 64 && lower.chars().all(own) {
+            return Self(lower);
         }
+        let mut id = String::new();
+        for c in lower.chars() {
+            if own(c) {
+                id.push(c);
+            } else if !id.ends_with('-') {
+                id.push('-');
+            }
+        }
+        let id: String = id.trim_matches('-').chars().take(64).collect();
+        if id.is_empty() { Self::main() } else { Self(id) }
     }
 }
 
@@ -114,6 +109,8 @@ mod tests {
     fn agent_ids_are_normalized() {
         assert_eq!(AgentId::normalize(" Work Agent ").as_str(), "work-agent");
         assert_eq!(AgentId::normalize("--a_b").as_str(), "a_b");
+        assert_eq!(AgentId::normalize("Work-").as_str(), "work-");
+        assert_eq!(AgentId::normalize("a  é b").as_str(), "a-b");
         assert_eq!(AgentId::normalize("").as_str(), "main");
     }
 }

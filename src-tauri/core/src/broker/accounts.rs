@@ -6,9 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::survey::Survey;
-use super::{
-    About, Activation, Broker, ImportItem, Inner, OrderMore, OrderView, Removal, blocking,
-};
+use super::{About, Activation, Broker, ImportItem, Inner, OrderMore, OrderView, Removal, blocking};
 use crate::error::{Error, ErrorCode, Result};
 use crate::event::EventKind;
 use crate::ids::{AgentId, ProfileId, ProviderId};
@@ -70,7 +68,11 @@ impl Broker {
             agent_id: agent.id.clone(),
             agent_dir: agent.agent_dir.display().to_string(),
             provider: provider.clone(),
-            auth_state_path: installation.store(&agent.agent_dir).order_path().display().to_string(),
+            auth_state_path: installation
+                .store(&agent.agent_dir)
+                .order_path()
+                .display()
+                .to_string(),
             order: survey.stored_order(installation, provider).map(<[_]>::to_vec),
             kalit: OrderMore {
                 schema: SCHEMA,
@@ -85,7 +87,12 @@ impl Broker {
     ///
     /// # Errors
     /// `order.invalid` for ids that are not this provider's or not this agent's own.
-    pub async fn set_order(&self, agent: &AgentId, provider: &ProviderId, ids: Vec<ProfileId>) -> Result<Activation> {
+    pub async fn set_order(
+        &self,
+        agent: &AgentId,
+        provider: &ProviderId,
+        ids: Vec<ProfileId>,
+    ) -> Result<Activation> {
         let (inner, agent, provider) = (self.inner.clone(), agent.clone(), provider.clone());
         blocking(move || inner.store_order(&agent, &provider, Some(ids))).await
     }
@@ -119,7 +126,9 @@ impl Broker {
 
     /// The agents of the installation. Blocks.
     pub fn agents(&self) -> Vec<AgentInfo> {
-        let Ok(installation) = self.inner.installation() else { return Vec::new() };
+        let Ok(installation) = self.inner.installation() else {
+            return Vec::new();
+        };
         let info = |agent: &Agent| AgentInfo {
             id: agent.id.clone(),
             name: agent.name.clone(),
@@ -181,9 +190,14 @@ impl Inner {
         let survey = Survey::of(&fleet, &agent);
         let provider = self.provider_of_profile(&fleet, &survey, &installation, id, agent_id)?;
         let plan = survey
-            .with_input(&installation, &agent, &provider, provider.as_str(), self.now(), |input| {
-                routing::plan_activation(input, id)
-            })
+            .with_input(
+                &installation,
+                &agent,
+                &provider,
+                provider.as_str(),
+                self.now(),
+                |input| routing::plan_activation(input, id),
+            )
             .map_err(|refusal| match refusal {
                 routing::Refusal::Inherited => inherited(&installation, id, agent_id),
                 other => other.into_error(id),
@@ -196,16 +210,22 @@ impl Inner {
             })?;
         }
         drop(lock);
-        let mut notes: Vec<String> = plan.notes.iter().copied().map(Note::text).map(str::to_owned).collect();
+        let mut notes: Vec<String> = plan
+            .notes
+            .iter()
+            .copied()
+            .map(Note::text)
+            .map(str::to_owned)
+            .collect();
         let activation = self.settled(&agent, &provider, &mut notes)?;
         if activation.effective.as_ref() != Some(id) {
             let fleet = self.fleet()?;
             let survey = Survey::of(&fleet, &agent);
             let resolution = self.resolve(&survey, &installation, &agent, &provider);
-            let text = routing::overridden_by(&resolution, id)
-                .map_or_else(|| "another account is used".to_owned(), |over| {
-                    over.text(id, self.now(), survey.time_zone())
-                });
+            let text = routing::overridden_by(&resolution, id).map_or_else(
+                || "another account is used".to_owned(),
+                |over| over.text(id, self.now(), survey.time_zone()),
+            );
             return Err(Error::new(ErrorCode::OrderOverridden, text));
         }
         self.emit(
@@ -241,7 +261,10 @@ impl Inner {
             }
             let rules = installation.rules().order_rules;
             if Some(&owner) != routing::normalize_provider(rules, provider.as_str()).as_ref() {
-                return Err(Error::new(ErrorCode::OrderInvalid, format!("{id} belongs to {owner}")));
+                return Err(Error::new(
+                    ErrorCode::OrderInvalid,
+                    format!("{id} belongs to {owner}"),
+                ));
             }
         }
         installation.ensure_json_era()?;
@@ -282,7 +305,10 @@ impl Inner {
                 seen.id == pin.profile_id && seen.credential.provider().is_some_and(|owner| owner == provider)
             });
             if same && resolution.effective.as_ref() != Some(&pin.profile_id) {
-                notes.push(format!("Session {} stays pinned to {}.", pin.session, pin.profile_id));
+                notes.push(format!(
+                    "Session {} stays pinned to {}.",
+                    pin.session, pin.profile_id
+                ));
             }
         }
         Ok(Activation {
@@ -311,7 +337,10 @@ impl Inner {
             return Err(Error::new(error.code(), error.message()).with_hint(error.hint()));
         }
         let seen = survey.seen.iter().find(|seen| seen.id == *id).ok_or_else(|| {
-            Error::new(ErrorCode::ProfileUnknown, format!("agent {agent} has no profile {id}"))
+            Error::new(
+                ErrorCode::ProfileUnknown,
+                format!("agent {agent} has no profile {id}"),
+            )
         })?;
         let rules = installation.rules().order_rules;
         seen.credential
@@ -342,7 +371,9 @@ impl Inner {
             return Err(error);
         }
         drop(lock);
-        let also_in = generation.map(|generation| self.elsewhere(&installation, generation)).unwrap_or_default();
+        let also_in = generation
+            .map(|generation| self.elsewhere(&installation, generation))
+            .unwrap_or_default();
         self.emit(
             EventKind::Removed,
             About {
@@ -354,16 +385,29 @@ impl Inner {
             },
             format!("{} was removed from {agent_id}", id.account_name()),
         );
-        let notes = also_in.iter().map(|place| format!("The same login is still in {place}.")).collect();
-        Ok(Removal { agent: agent_id.clone(), profile_id: id.clone(), also_in, notes })
+        let notes = also_in
+            .iter()
+            .map(|place| format!("The same login is still in {place}."))
+            .collect();
+        Ok(Removal {
+            agent: agent_id.clone(),
+            profile_id: id.clone(),
+            also_in,
+            notes,
+        })
     }
 
     /// Every other place with this generation, leftovers included.
     fn elsewhere(&self, installation: &Installation, generation: Fingerprint) -> Vec<String> {
-        let Ok(fleet) = self.fleet() else { return Vec::new() };
+        let Ok(fleet) = self.fleet() else {
+            return Vec::new();
+        };
         let holders = fleet.holders(generation);
-        let mut places: Vec<String> =
-            holders.stores.iter().map(|holder| holder.agent_dir.display().to_string()).collect();
+        let mut places: Vec<String> = holders
+            .stores
+            .iter()
+            .map(|holder| holder.agent_dir.display().to_string())
+            .collect();
         places.extend(holders.foreign);
         let leftovers = radar::leftovers(
             &installation.state_dir.path,
@@ -386,7 +430,11 @@ impl Inner {
         let mut superseded = BTreeSet::new();
         let mut held_elsewhere = BTreeSet::new();
         for store in &fleet.stores {
-            for (_, credential) in store.content.iter().flat_map(|content| content.document.profiles()) {
+            for (_, credential) in store
+                .content
+                .iter()
+                .flat_map(|content| content.document.profiles())
+            {
                 if let Some(generation) = credential.generation()
                     && store.agent_dir != agent.agent_dir
                 {
@@ -462,13 +510,15 @@ fn import_item(candidate: &crate::store::legacy::Candidate) -> Option<ImportItem
     let (verdict, text) = match &candidate.verdict {
         Verdict::Importable => ("importable", "will be imported".to_owned()),
         Verdict::AlreadyPresent => ("already-present", "already in the store".to_owned()),
-        Verdict::Stale(StaleReason::Superseded) => {
-            ("stale", "a newer login is known: importing it would end that one".to_owned())
-        }
+        Verdict::Stale(StaleReason::Superseded) => (
+            "stale",
+            "a newer login is known: importing it would end that one".to_owned(),
+        ),
         Verdict::Stale(StaleReason::OlderThan(id)) => ("stale", format!("older than {id}")),
-        Verdict::Stale(StaleReason::Cache) => {
-            ("stale", "OpenClaw's cache beside a store in use: its tokens are spent".to_owned())
-        }
+        Verdict::Stale(StaleReason::Cache) => (
+            "stale",
+            "OpenClaw's cache beside a store in use: its tokens are spent".to_owned(),
+        ),
         Verdict::Unusable => ("stale", "no usable secret".to_owned()),
     };
     Some(ImportItem {

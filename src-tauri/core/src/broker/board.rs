@@ -10,10 +10,10 @@ use crate::refresh::{Fleet, due_item, schedule};
 use crate::routing::{self, PassedOver, Resolution};
 use crate::store::credential::{Credential, Expiry};
 use crate::store::lock::{inspect_refresh_lock, inspect_store_lock};
-use crate::store::{StoreContent, UsageStats};
+use crate::store::UsageStats;
 use crate::view::{
-    AccountState, AccountView, AgentView, AuthStatus, CooldownView, CredentialKind, EraView, InstallationView,
-    LockView, LostSignal, LostView, Notice, PinView, ProviderView, SCHEMA, Snapshot, Worst,
+    AccountState, AccountView, AgentView, AuthStatus, CooldownView, CredentialKind, EraView,
+    InstallationView, LockView, LostSignal, LostView, Notice, PinView, ProviderView, SCHEMA, Snapshot, Worst,
 };
 
 use super::survey::{Seen, Survey};
@@ -46,20 +46,39 @@ impl Inner {
             .agents
             .iter()
             .map(|agent| {
-                if managed { bare_agent(installation, agent) } else { self.agent(fleet, agent, providers.as_ref(), now) }
+                if managed {
+                    bare_agent(installation, agent)
+                } else {
+                    self.agent(fleet, agent, providers.as_ref(), now)
+                }
             })
             .collect();
         let mut notices = Vec::new();
         match &installation.era {
-            Era::Sqlite { .. } => notices.push(notice(crate::ErrorCode::EraSqlite, "managed by OpenClaw 2026.6.5 or later")),
+            Era::Sqlite { .. } => notices.push(notice(
+                crate::ErrorCode::EraSqlite,
+                "managed by OpenClaw 2026.6.5 or later",
+            )),
             Era::Mixed { why } => notices.push(notice(crate::ErrorCode::EraMixed, why)),
             Era::Json | Era::Empty => {}
         }
-        notices.extend(installation.config_failure.iter().map(|finding| finding.to_notice()));
+        notices.extend(
+            installation
+                .config_failure
+                .iter()
+                .map(|finding| finding.to_notice()),
+        );
         notices.extend(installation.notices.iter().map(|finding| finding.to_notice()));
         let openclaw_found = installation.program.is_some();
-        let accounts = || agents.iter().flat_map(|agent| &agent.providers).flat_map(|provider| &provider.accounts);
-        let needs_you = accounts().filter(|account| !account.inherited && needs_person(account.state)).count()
+        let accounts = || {
+            agents
+                .iter()
+                .flat_map(|agent| &agent.providers)
+                .flat_map(|provider| &provider.accounts)
+        };
+        let needs_you = accounts()
+            .filter(|account| !account.inherited && needs_person(account.state))
+            .count()
             + agents.iter().filter(|agent| agent.store_error.is_some()).count();
         let nothing_there = !openclaw_found && installation.era == Era::Empty;
         let worst = if needs_you > 0 {
@@ -98,7 +117,13 @@ impl Inner {
         }
     }
 
-    fn agent(&self, fleet: &Fleet, agent: &Agent, providers: Option<&Providers>, now: Timestamp) -> AgentView {
+    fn agent(
+        &self,
+        fleet: &Fleet,
+        agent: &Agent,
+        providers: Option<&Providers>,
+        now: Timestamp,
+    ) -> AgentView {
         let installation = fleet.current();
         let survey = Survey::of(fleet, agent);
         let store_error = fleet
@@ -114,7 +139,14 @@ impl Inner {
                 ids.push(id);
             }
         }
-        let context = Context { inner: self, fleet, agent, survey: &survey, providers, now };
+        let context = Context {
+            inner: self,
+            fleet,
+            agent,
+            survey: &survey,
+            providers,
+            now,
+        };
         AgentView {
             providers: ids.iter().map(|id| context.provider(id, &vanished)).collect(),
             pins: sessions::pins(installation, &agent.id)
@@ -126,7 +158,9 @@ impl Inner {
                     model: pin.model,
                 })
                 .collect(),
-            lock: inspect_store_lock(&agent.agent_dir).filter(|holder| holder.alive).map(LockView::from),
+            lock: inspect_store_lock(&agent.agent_dir)
+                .filter(|holder| holder.alive)
+                .map(LockView::from),
             store_error,
             ..bare_agent(installation, agent)
         }
@@ -148,8 +182,9 @@ impl Context<'_> {
         let installation = self.fleet.current();
         let name = self.inner.provider_name(self.providers, id);
         let now = self.now;
-        let (resolution, order) =
-            self.survey.with_input(installation, self.agent, id, &name, now, |input| {
+        let (resolution, order) = self
+            .survey
+            .with_input(installation, self.agent, id, &name, now, |input| {
                 let order = input.stored_order.or(input.config_order).map(<[_]>::to_vec);
                 (routing::resolve(input), order)
             });
@@ -159,15 +194,23 @@ impl Context<'_> {
                 Credential::Unknown(unknown) => return unknown.provider.as_ref() == Some(id),
                 known => known.common().map(|common| common.provider_text.as_str()),
             };
-            text.and_then(|text| routing::normalize_provider(rules, text)).as_ref() == Some(id)
+            text.and_then(|text| routing::normalize_provider(rules, text))
+                .as_ref()
+                == Some(id)
         };
         let place = |seen: &&Seen| {
-            resolution.candidates.iter().position(|candidate| *candidate == seen.id).unwrap_or(usize::MAX)
+            resolution
+                .candidates
+                .iter()
+                .position(|candidate| *candidate == seen.id)
+                .unwrap_or(usize::MAX)
         };
         let mut mine: Vec<&Seen> = self.survey.seen.iter().filter(belongs).collect();
         mine.sort_by_key(place);
-        let mut accounts: Vec<AccountView> =
-            mine.into_iter().map(|seen| self.account(seen, id, &resolution)).collect();
+        let mut accounts: Vec<AccountView> = mine
+            .into_iter()
+            .map(|seen| self.account(seen, id, &resolution))
+            .collect();
         accounts.extend(
             vanished
                 .iter()
@@ -207,9 +250,15 @@ impl Context<'_> {
         let status = status(credential, now);
         let effective = resolution.effective.as_ref() == Some(&seen.id);
         let usage = self.survey.state.usage_stats.get(&seen.id);
-        let holders = generation.filter(|_| oauth.is_some()).map(|generation| self.fleet.holders(generation));
+        let holders = generation
+            .filter(|_| oauth.is_some())
+            .map(|generation| self.fleet.holders(generation));
         let lost = self.lost(seen, provider, usage, known.as_ref(), effective);
-        let passed_over = resolution.passed_over.iter().find(|(id, _)| *id == seen.id).map(|(_, cause)| cause);
+        let passed_over = resolution
+            .passed_over
+            .iter()
+            .find(|(id, _)| *id == seen.id)
+            .map(|(_, cause)| cause);
         let cooldown = resolution.unusable.get(&seen.id).map(|unusable| CooldownView {
             until: unusable.until,
             reason: unusable.reason.clone(),
@@ -220,19 +269,25 @@ impl Context<'_> {
             inspect_refresh_lock(state_dir, &common.provider_text, &seen.id)
         });
         let refreshing = refreshing.filter(|holder| holder.alive).map(LockView::from);
-        let due_at = provider.zip(generation).filter(|(provider, _)| provider.token_route().is_some()).and_then(
-            |(provider, generation)| {
+        let due_at = provider
+            .zip(generation)
+            .filter(|(provider, _)| provider.token_route().is_some())
+            .and_then(|(provider, generation)| {
                 let item = due_item(inner.generations(), credential, Some(provider), generation).ok()??;
                 schedule::next_attempt(&item, now)
-            },
-        );
+            });
         let mut view = AccountView {
             name: seen.id.account_name().to_owned(),
             profile_id: seen.id.clone(),
             provider: provider_id.clone(),
             kind: credential.kind(),
-            email: credential.common().and_then(|common| common.email.clone()).or_else(|| claims.email.clone()),
-            plan: oauth.and_then(|oauth| oauth.chatgpt_plan_type.clone()).or_else(|| claims.plan.clone()),
+            email: credential
+                .common()
+                .and_then(|common| common.email.clone())
+                .or_else(|| claims.email.clone()),
+            plan: oauth
+                .and_then(|oauth| oauth.chatgpt_plan_type.clone())
+                .or_else(|| claims.plan.clone()),
             account_id: oauth
                 .and_then(|oauth| oauth.account_id.clone())
                 .or_else(|| claims.account_id.clone()),
@@ -253,7 +308,10 @@ impl Context<'_> {
             inherited: seen.inherited,
             passed_over: passed_over.map(PassedOver::text),
             cooldown,
-            shared_with: holders.as_ref().map(|holders| holders.with_whom()).unwrap_or_default(),
+            shared_with: holders
+                .as_ref()
+                .map(|holders| holders.with_whom())
+                .unwrap_or_default(),
             copies_in: holders
                 .map(|holders| {
                     let mut agents: Vec<AgentId> = holders
@@ -290,7 +348,13 @@ impl Context<'_> {
         let credential = &seen.credential;
         let generation = credential.generation()?;
         let lost = |signal, cause: &str, text: String, at| {
-            Some(LostView { signal, cause: cause.to_owned(), text, at, generation: Some(generation.short()) })
+            Some(LostView {
+                signal,
+                cause: cause.to_owned(),
+                text,
+                at,
+                generation: Some(generation.short()),
+            })
         };
         if let Some(refusal) = known.and_then(|known| known.refusal.as_ref()) {
             let id = provider.map_or_else(|| credential.provider(), |provider| Some(provider.id()))?;
@@ -312,7 +376,12 @@ impl Context<'_> {
             .is_some_and(|used| expires.millis_since(used) < DAY_MS);
         if overdue && (effective || used) {
             let text = sentences::not_renewed(self.now.millis_since(expires));
-            return lost(LostSignal::NotRenewed, "not_renewed", text, expires.plus_millis(NOT_RENEWED_MS));
+            return lost(
+                LostSignal::NotRenewed,
+                "not_renewed",
+                text,
+                expires.plus_millis(NOT_RENEWED_MS),
+            );
         }
         None
     }
@@ -326,14 +395,22 @@ impl Context<'_> {
         let at = usage.last_failure_at?;
         let fresh = self.now.millis_since(at) < DAY_MS;
         let used_since = usage.last_used.is_some_and(|used| used > at);
-        let renewed_since = known.and_then(|known| known.issued_at).is_some_and(|issued| issued > at);
+        let renewed_since = known
+            .and_then(|known| known.issued_at)
+            .is_some_and(|issued| issued > at);
         if !fresh || used_since || renewed_since {
             return None;
         }
         let named = [&usage.disabled_reason, &usage.cooldown_reason];
-        let named = named.into_iter().flatten().find(|reason| REFUSED_REASONS.contains(&reason.as_str()));
+        let named = named
+            .into_iter()
+            .flatten()
+            .find(|reason| REFUSED_REASONS.contains(&reason.as_str()));
         let counted = || {
-            REFUSED_REASONS.iter().find(|reason| usage.failure_counts.contains_key(**reason)).map(|reason| (*reason).to_owned())
+            REFUSED_REASONS
+                .iter()
+                .find(|reason| usage.failure_counts.contains_key(**reason))
+                .map(|reason| (*reason).to_owned())
         };
         Some((named.cloned().or_else(counted)?, at))
     }
@@ -367,7 +444,8 @@ fn state(view: &AccountView, credential: &Credential, unknown: bool) -> AccountS
     if let Some(lost) = lost {
         return lost;
     }
-    let side_file = credential.as_oauth().is_some_and(|oauth| oauth.has_oauth_ref) && !credential.has_secret();
+    let side_file =
+        credential.as_oauth().is_some_and(|oauth| oauth.has_oauth_ref) && !credential.has_secret();
     match (&view.cooldown, view.status) {
         _ if side_file || view.kind == CredentialKind::Unknown => AccountState::NeedsDoctor,
         (_, AuthStatus::Missing) => AccountState::Missing,
@@ -481,7 +559,11 @@ fn nothing(now: Timestamp, notices: Vec<Notice>) -> Snapshot {
 }
 
 fn notice(code: crate::ErrorCode, message: impl Into<String>) -> Notice {
-    Notice { code: code.as_str().to_owned(), message: message.into(), hint: code.hint().to_owned() }
+    Notice {
+        code: code.as_str().to_owned(),
+        message: message.into(),
+        hint: code.hint().to_owned(),
+    }
 }
 
 /// Two letters for a provider: its capitals, else its first two.
@@ -491,10 +573,10 @@ pub(super) fn mark(name: &str) -> String {
         return capitals;
     }
     let mut letters = name.chars().filter(|c| c.is_alphanumeric());
-    letters.next().into_iter().flat_map(char::to_uppercase).chain(letters.next()).collect()
-}
-
-/// The credentials of a store that a generation was seen in, for callers that need the raw content.
-pub(super) fn content_of<'a>(fleet: &'a Fleet, agent: &Agent) -> Option<&'a StoreContent> {
-    fleet.store_of(&agent.agent_dir).and_then(|store| store.content.as_ref().ok())
+    letters
+        .next()
+        .into_iter()
+        .flat_map(char::to_uppercase)
+        .chain(letters.next())
+        .collect()
 }

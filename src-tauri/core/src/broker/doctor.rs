@@ -21,7 +21,9 @@ impl Broker {
     /// # Errors
     /// `keychain.unavailable`: the key file stays.
     pub async fn move_key_to_keychain(&self) -> Result<String> {
-        keychain::move_key_to_keychain(&self.inner.environment.data_dir()).await.map(|place| key_text(&place))
+        keychain::move_key_to_keychain(&self.inner.environment.data_dir())
+            .await
+            .map(|place| key_text(&place))
     }
 }
 
@@ -63,7 +65,9 @@ impl Inner {
             .sources
             .iter()
             .map(|source| {
-                let version = source.version.map_or_else(|| "?".to_owned(), |version| version.to_string());
+                let version = source
+                    .version
+                    .map_or_else(|| "?".to_owned(), |version| version.to_string());
                 format!("{version}  {}  {}", source.what, source.path.display())
             })
             .collect();
@@ -75,8 +79,11 @@ impl Inner {
             &installation.state_dir.oauth_dir(),
             &installation.store_dirs(),
         );
-        let mut places: Vec<String> =
-            leftovers.holders.iter().map(|holder| holder.path.display().to_string()).collect();
+        let mut places: Vec<String> = leftovers
+            .holders
+            .iter()
+            .map(|holder| holder.path.display().to_string())
+            .collect();
         places.dedup();
         diagnosis.leftovers = places;
         diagnosis.leftovers.extend(
@@ -84,8 +91,15 @@ impl Inner {
                 .into_iter()
                 .map(|file| format!("{} (temporary file of an interrupted write)", file.path.display())),
         );
-        diagnosis.notices.extend(installation.config_failure.iter().map(|finding| finding.to_notice()));
-        diagnosis.notices.extend(installation.notices.iter().map(|finding| finding.to_notice()));
+        diagnosis.notices.extend(
+            installation
+                .config_failure
+                .iter()
+                .map(|finding| finding.to_notice()),
+        );
+        diagnosis
+            .notices
+            .extend(installation.notices.iter().map(|finding| finding.to_notice()));
         diagnosis
     }
 
@@ -93,10 +107,18 @@ impl Inner {
         let mut locks = Vec::new();
         for dir in installation.store_dirs() {
             locks.extend(inspect_store_lock(&dir));
-            let Ok(content) = installation.store(&dir).read() else { continue };
+            let Ok(content) = installation.store(&dir).read() else {
+                continue;
+            };
             for (id, credential) in content.document.profiles() {
-                let Some(common) = credential.common() else { continue };
-                locks.extend(inspect_refresh_lock(&installation.state_dir.path, &common.provider_text, &id));
+                let Some(common) = credential.common() else {
+                    continue;
+                };
+                locks.extend(inspect_refresh_lock(
+                    &installation.state_dir.path,
+                    &common.provider_text,
+                    &id,
+                ));
             }
         }
         locks.into_iter().map(LockView::from).collect()
@@ -105,11 +127,16 @@ impl Inner {
     fn vault_facts(&self, own: &std::path::Path, diagnosis: &mut Diagnosis) {
         match Snapshots::open(own).list() {
             Ok(list) => {
-                diagnosis.snapshots =
-                    list.snapshots.iter().map(|entry| format!("{}  {}  {}", entry.at, entry.reason, entry.file)).collect();
-                diagnosis
+                diagnosis.snapshots = list
                     .snapshots
-                    .extend(list.unlisted.iter().map(|path| format!("{} (not in the index)", path.display())));
+                    .iter()
+                    .map(|entry| format!("{}  {}  {}", entry.at, entry.reason, entry.file))
+                    .collect();
+                diagnosis.snapshots.extend(
+                    list.unlisted
+                        .iter()
+                        .map(|path| format!("{} (not in the index)", path.display())),
+                );
             }
             Err(error) => diagnosis.notices.push(notice_of(&error)),
         }
@@ -120,9 +147,12 @@ impl Inner {
                     .iter()
                     .map(|entry| format!("{}  an answer waits for {} stores", entry.at, entry.holders.len()))
                     .collect();
-                diagnosis
-                    .journal
-                    .extend(found.unreadable.iter().map(|file| format!("{}: {}", file.path.display(), file.reason)));
+                diagnosis.journal.extend(
+                    found
+                        .unreadable
+                        .iter()
+                        .map(|file| format!("{}: {}", file.path.display(), file.reason)),
+                );
             }
             Err(error) => diagnosis.notices.push(notice_of(&error)),
         }
@@ -143,12 +173,18 @@ fn rules(installation: &Installation) -> Vec<String> {
     vec![
         known,
         format!("refresh lock: {}", yes(rules.refresh_lock)),
-        format!("store lock held during a refresh: {}", yes(rules.store_lock_during_call)),
-        format!("order kept in: {}", match rules.auth_state_file {
-            Some(true) => "auth-state.json",
-            Some(false) => "auth-profiles.json",
-            None => "auth-state.json if it exists",
-        }),
+        format!(
+            "store lock held during a refresh: {}",
+            yes(rules.store_lock_during_call)
+        ),
+        format!(
+            "order kept in: {}",
+            match rules.auth_state_file {
+                Some(true) => "auth-state.json",
+                Some(false) => "auth-profiles.json",
+                None => "auth-state.json if it exists",
+            }
+        ),
         format!("agents copy main's store: {}", yes(rules.copies_main_store)),
     ]
 }
@@ -160,4 +196,3 @@ fn key_text(place: &KeyLocation) -> String {
         KeyLocation::Missing => "not made yet".to_owned(),
     }
 }
-

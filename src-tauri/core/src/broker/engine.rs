@@ -72,7 +72,12 @@ impl Broker {
             renewals: JoinSet::new(),
         };
         let task = tokio::spawn(engine.run(woken, stopped));
-        Ok(Engine { changes, events: self.inner.events.clone(), stop, task })
+        Ok(Engine {
+            changes,
+            events: self.inner.events.clone(),
+            stop,
+            task,
+        })
     }
 
     /// Watches without renewing anything.
@@ -90,7 +95,9 @@ impl Broker {
                     () = minute => {}
                     () = publish.closed() => break,
                 }
-                let Ok(snapshot) = broker.look().await else { continue };
+                let Ok(snapshot) = broker.look().await else {
+                    continue;
+                };
                 let inner = broker.inner.clone();
                 if let Ok(dirs) = blocking(move || Ok(watched(&inner))).await {
                     watcher.set_paths(dirs);
@@ -154,11 +161,17 @@ struct Running {
 impl Running {
     async fn run(mut self, mut woken: mpsc::Receiver<()>, mut stopped: mpsc::Receiver<()>) {
         let inner = self.broker.inner.clone();
-        let started = inner.installation().map(|installation| installation.state_dir.canonical().display().to_string());
+        let started = inner
+            .installation()
+            .map(|installation| installation.state_dir.canonical().display().to_string());
         let installation = started.unwrap_or_default();
         inner.emit(
             EventKind::Started,
-            About { installation: &installation, cause: Some(inner.program), ..About::default() },
+            About {
+                installation: &installation,
+                cause: Some(inner.program),
+                ..About::default()
+            },
             format!("{} watches {installation}", inner.program),
         );
         loop {
@@ -195,7 +208,9 @@ impl Running {
             (observer, scheduler, replayed, tick)
         })
         .await;
-        let Ok((observer, scheduler, replayed, tick)) = looked else { return Duration::from_secs(5) };
+        let Ok((observer, scheduler, replayed, tick)) = looked else {
+            return Duration::from_secs(5);
+        };
         (self.observer, self.scheduler, self.replayed) = (observer, scheduler, replayed);
         offer(&self.publish, tick.snapshot);
         self.watcher.set_paths(tick.dirs);
@@ -224,11 +239,20 @@ impl Inner {
         let (settings, fleet) = match looked {
             Ok(looked) => looked,
             Err(_) => {
-                return Tick { snapshot: self.snapshot(), due: Vec::new(), sleep: longest, dirs: watched(self) };
+                return Tick {
+                    snapshot: self.snapshot(),
+                    due: Vec::new(),
+                    sleep: longest,
+                    dirs: watched(self),
+                };
             }
         };
         let again = observer.observe(self, &fleet, schedules);
-        let fleet = if again.wrote { self.fleet().unwrap_or(fleet) } else { fleet };
+        let fleet = if again.wrote {
+            self.fleet().unwrap_or(fleet)
+        } else {
+            fleet
+        };
         let (mut due, mut sleep) = (Vec::new(), longest);
         if schedules && !settings.watch_only && fleet.current().ensure_json_era().is_ok() {
             let all = self.renewables(&fleet).unwrap_or_default();
@@ -240,7 +264,11 @@ impl Inner {
             let items: Vec<Item> = all.iter().map(|login| login.item.clone()).collect();
             let plan = schedule::plan(&items, self.now());
             sleep = plan.sleep(self.now());
-            due = plan.due.into_iter().filter_map(|place| Some(all.get(place)?.attempt.clone())).collect();
+            due = plan
+                .due
+                .into_iter()
+                .filter_map(|place| Some(all.get(place)?.attempt.clone()))
+                .collect();
         }
         if let Some(soon) = again.look_in {
             sleep = sleep.min(soon);
@@ -257,7 +285,10 @@ impl Inner {
 /// Publishes a snapshot unless nothing but the time of looking differs.
 fn offer(publish: &watch::Sender<Arc<Snapshot>>, snapshot: Snapshot) {
     publish.send_if_modified(|current| {
-        let same = Snapshot { at: current.at, ..snapshot.clone() } == **current;
+        let same = Snapshot {
+            at: current.at,
+            ..snapshot.clone()
+        } == **current;
         *current = Arc::new(snapshot);
         !same
     });
@@ -266,12 +297,18 @@ fn offer(publish: &watch::Sender<Arc<Snapshot>>, snapshot: Snapshot) {
 fn watched(inner: &Inner) -> Vec<WatchedDir> {
     match inner.fleet() {
         Ok(fleet) => watched_by(inner, fleet.installations.iter()),
-        Err(_) => vec![WatchedDir::only(inner.environment.config_dir(), ["settings.json"])],
+        Err(_) => vec![WatchedDir::only(
+            inner.environment.config_dir(),
+            ["settings.json"],
+        )],
     }
 }
 
 fn watched_by<'a>(inner: &Inner, installations: impl Iterator<Item = &'a Installation>) -> Vec<WatchedDir> {
-    let mut dirs = vec![WatchedDir::only(inner.environment.config_dir(), ["settings.json"])];
+    let mut dirs = vec![WatchedDir::only(
+        inner.environment.config_dir(),
+        ["settings.json"],
+    )];
     for installation in installations {
         let state_dir = &installation.state_dir.path;
         dirs.push(WatchedDir::only(state_dir, ["openclaw.json"]));
@@ -293,6 +330,11 @@ fn take_scheduler(inner: &Inner) -> Option<File> {
     let installation = inner.installation().ok()?;
     let dir: PathBuf = installation_dir(&inner.environment.data_dir(), &installation.state_dir.canonical());
     crate::vault::create_private_dir(&dir).ok()?;
-    let file = File::options().create(true).truncate(false).write(true).open(dir.join("scheduler.lock")).ok()?;
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(dir.join("scheduler.lock"))
+        .ok()?;
     FileExt::try_lock(&file).is_ok().then_some(file)
 }

@@ -30,6 +30,7 @@ use crate::event::{Event, EventKind};
 use crate::history::{Generations, History, Marks};
 use crate::ids::{AgentId, ProfileId, ProviderId};
 use crate::install::{Agent, Installation};
+use crate::oauth::manifest::Origin;
 use crate::oauth::{self, Consent, Flow, Providers};
 use crate::refresh::schedule::Setback;
 use crate::refresh::{Fleet, Refresher};
@@ -122,7 +123,9 @@ impl Broker {
 
     /// The providers one can sign in to, and manifests that are not in force.
     pub fn providers(&self) -> Vec<ProviderInfo> {
-        let Ok(providers) = Providers::load(&self.inner.environment) else { return Vec::new() };
+        let Ok(providers) = Providers::load(&self.inner.environment) else {
+            return Vec::new();
+        };
         let usable = providers.iter().map(|provider| ProviderInfo {
             id: provider.id().clone(),
             name: provider.name().to_owned(),
@@ -134,7 +137,10 @@ impl Broker {
                 Flow::ApiKey => "api-key",
             }
             .to_owned(),
-            source: provider.origin().to_string(),
+            source: match provider.origin() {
+                Origin::BuiltIn => "built-in".to_owned(),
+                Origin::File(path) | Origin::Override(path) => path.display().to_string(),
+            },
             token_host: provider
                 .token_route()
                 .and_then(|route| Some(route.url.host_str()?.to_owned())),
@@ -171,7 +177,11 @@ impl Broker {
 
     /// Whether this notification is the first of its kind, over restarts and processes.
     pub fn notified(&self, key: &str) -> bool {
-        self.inner.refresher.generations().mark_notified(key).unwrap_or(true)
+        self.inner
+            .refresher
+            .generations()
+            .mark_notified(key)
+            .unwrap_or(true)
     }
 
     /// What happens from now on in this process.

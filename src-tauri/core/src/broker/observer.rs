@@ -85,13 +85,23 @@ impl Observer {
             .filter(|store| store.state_dir == fleet.current().state_dir.path)
             .collect();
         for store in &own {
-            let scene = Scene { inner, store, installation: &installation };
+            let scene = Scene {
+                inner,
+                store,
+                installation: &installation,
+            };
             match &store.content {
                 Ok(content) => self.compare(&scene, content),
                 Err(error) => {
                     let remembered = self.stores.entry(store.agent_dir.clone()).or_default();
                     if std::mem::replace(&mut remembered.readable, false) {
-                        scene.emit(EventKind::StoreUnreadable, None, None, error.code().as_str(), error.message());
+                        scene.emit(
+                            EventKind::StoreUnreadable,
+                            None,
+                            None,
+                            error.code().as_str(),
+                            error.message(),
+                        );
                     }
                 }
             }
@@ -103,7 +113,11 @@ impl Observer {
         }
         if mends {
             for store in &own {
-                let scene = Scene { inner, store, installation: &installation };
+                let scene = Scene {
+                    inner,
+                    store,
+                    installation: &installation,
+                };
                 again.wrote |= self.mend(&scene, fleet);
             }
         }
@@ -115,19 +129,34 @@ impl Observer {
     }
 
     fn compare(&mut self, scene: &Scene<'_>, content: &StoreContent) {
-        let now: BTreeMap<ProfileId, Profile> =
-            content.document.profiles().map(|(id, credential)| (id, profile(&credential))).collect();
+        let now: BTreeMap<ProfileId, Profile> = content
+            .document
+            .profiles()
+            .map(|(id, credential)| (id, profile(&credential)))
+            .collect();
         let first_look = !self.stores.contains_key(&scene.store.agent_dir);
         let remembered = self.stores.entry(scene.store.agent_dir.clone()).or_default();
         if !first_look && !remembered.readable {
-            scene.emit(EventKind::StoreReadable, None, None, "readable", "the store can be read again");
+            scene.emit(
+                EventKind::StoreReadable,
+                None,
+                None,
+                "readable",
+                "the store can be read again",
+            );
         }
         remembered.readable = true;
         for (id, new) in &now {
             let _ = scene.inner.marks.clear_gone(&scene.store.agent_dir, id);
             match remembered.profiles.get(id) {
                 None if first_look => {}
-                None => scene.emit(EventKind::Added, Some(id), new.generation, "outside", "an account was added"),
+                None => scene.emit(
+                    EventKind::Added,
+                    Some(id),
+                    new.generation,
+                    "outside",
+                    "an account was added",
+                ),
                 Some(old) if old.generation == new.generation => {}
                 Some(old) => scene.replaced(id, old, new),
             }
@@ -143,10 +172,13 @@ impl Observer {
         }
         let at = scene.inner.now();
         for (provider, id) in &remembered.last_good {
-            let unusable = now.get(id).and_then(|profile| profile.oauth.as_ref()?.expires.at());
+            let unusable = now
+                .get(id)
+                .and_then(|profile| profile.oauth.as_ref()?.expires.at());
             let unusable = unusable.is_some_and(|expires| expires.millis_since(at) <= MARK_MARGIN_MS);
             let generation = now.get(id).and_then(|profile| profile.generation);
-            if let (None, true, Some(generation)) = (content.state.last_good.get(provider), unusable, generation)
+            if let (None, true, Some(generation)) =
+                (content.state.last_good.get(provider), unusable, generation)
                 && !self.suspicions.iter().any(|known| known.generation == generation)
             {
                 self.suspicions.push(Suspicion {
@@ -166,11 +198,17 @@ impl Observer {
     /// Remembers the newest tokens of each family.
     fn learn(&mut self, inner: &Inner, content: &StoreContent) {
         for (_, credential) in content.document.profiles() {
-            let (Some(oauth), Some(generation)) = (credential.as_oauth(), credential.generation()) else { continue };
+            let (Some(oauth), Some(generation)) = (credential.as_oauth(), credential.generation()) else {
+                continue;
+            };
             let generations = inner.generations();
-            let Ok(family) = generations.family_of(generation) else { continue };
+            let Ok(family) = generations.family_of(generation) else {
+                continue;
+            };
             let superseded = generations.is_superseded(generation).unwrap_or(true);
-            let (Some(access), Some(expires)) = (&oauth.access, oauth.expires.at()) else { continue };
+            let (Some(access), Some(expires)) = (&oauth.access, oauth.expires.at()) else {
+                continue;
+            };
             if superseded {
                 continue;
             }
@@ -189,11 +227,17 @@ impl Observer {
 
     /// Puts the newest tokens back where a store holds a superseded generation of their family.
     fn mend(&self, scene: &Scene<'_>, fleet: &Fleet) -> bool {
-        let Ok(content) = &scene.store.content else { return false };
+        let Ok(content) = &scene.store.content else {
+            return false;
+        };
         let mut wrote = false;
         for (id, credential) in content.document.profiles() {
-            let (Some(_), Some(stale)) = (credential.as_oauth(), credential.generation()) else { continue };
-            let Some(newest) = self.replacement(scene.inner, stale) else { continue };
+            let (Some(_), Some(stale)) = (credential.as_oauth(), credential.generation()) else {
+                continue;
+            };
+            let Some(newest) = self.replacement(scene.inner, stale) else {
+                continue;
+            };
             match scene.put_back(fleet, &id, stale, newest) {
                 Ok(true) => {
                     wrote = true;
@@ -247,7 +291,11 @@ impl Observer {
                 wait = Some(Duration::from_millis(left));
                 return true;
             }
-            if inner.marks.record_refused(suspicion.generation, "last_good_removed", now).unwrap_or(false) {
+            if inner
+                .marks
+                .record_refused(suspicion.generation, "last_good_removed", now)
+                .unwrap_or(false)
+            {
                 inner.emit(
                     EventKind::OpenclawRefused,
                     About {
@@ -268,9 +316,17 @@ impl Observer {
     fn credentials_changed(&mut self, own: &[&FleetStore]) -> bool {
         let mut text = String::new();
         for store in own {
-            for (id, credential) in store.content.iter().flat_map(|content| content.document.profiles()) {
+            for (id, credential) in store
+                .content
+                .iter()
+                .flat_map(|content| content.document.profiles())
+            {
                 let generation = credential.generation().map(|generation| generation.to_string());
-                text.push_str(&format!("{}\n{id}\n{}\n", store.agent_dir.display(), generation.unwrap_or_default()));
+                text.push_str(&format!(
+                    "{}\n{id}\n{}\n",
+                    store.agent_dir.display(),
+                    generation.unwrap_or_default()
+                ));
             }
         }
         let digest = Secret::new(text).fingerprint();
@@ -291,18 +347,40 @@ impl Scene<'_> {
     fn replaced(&self, id: &ProfileId, old: &Profile, new: &Profile) {
         let generations = self.inner.generations();
         let (Some(before), Some(after)) = (old.generation, new.generation) else {
-            return self.emit(EventKind::Changed, Some(id), new.generation, "outside", "the account was changed");
+            return self.emit(
+                EventKind::Changed,
+                Some(id),
+                new.generation,
+                "outside",
+                "the account was changed",
+            );
         };
         if generations.find(after).ok().flatten().is_some() {
             return;
         }
         let at = self.inner.now();
         match self.is_rotation(old, new) {
-            Some(lifetime_ms) if generations.record_rotation(before, after, at, lifetime_ms).is_ok() => {
-                self.emit(EventKind::Adopted, Some(id), Some(after), "outside", "another program renewed it");
+            Some(lifetime_ms)
+                if generations
+                    .record_rotation(before, after, at, lifetime_ms)
+                    .is_ok() =>
+            {
+                self.emit(
+                    EventKind::Adopted,
+                    Some(id),
+                    Some(after),
+                    "outside",
+                    "another program renewed it",
+                );
             }
             Some(_) | None => {
-                self.emit(EventKind::Changed, Some(id), Some(after), "outside", "the account was changed");
+                self.emit(
+                    EventKind::Changed,
+                    Some(id),
+                    Some(after),
+                    "outside",
+                    "the account was changed",
+                );
             }
         }
     }
@@ -335,7 +413,12 @@ impl Scene<'_> {
     fn vanished(&self, id: &ProfileId, old: &Profile) {
         let at = self.inner.now();
         let dir: &Path = &self.store.agent_dir;
-        if self.inner.marks.record_vanished(dir, id, &old.provider, old.generation, at).unwrap_or(false) {
+        if self
+            .inner
+            .marks
+            .record_vanished(dir, id, &old.provider, old.generation, at)
+            .unwrap_or(false)
+        {
             self.emit(
                 EventKind::Vanished,
                 Some(id),
@@ -351,15 +434,23 @@ impl Scene<'_> {
         let installation = fleet.current();
         let lock = self.inner.lock(&self.store.agent_dir)?;
         installation.ensure_json_era()?;
-        let fields = if installation.rules().writes_whitelist { RefreshedFields::All } else { RefreshedFields::Stored };
-        let (wrote, _) = installation.store(&self.store.agent_dir).update(&lock, |document, _| {
-            let held = document.credential(id).and_then(|credential| credential.generation());
-            if held != Some(stale) {
-                return Ok(false);
-            }
-            document.replace_tokens(id, &newest.tokens, fields)?;
-            Ok(true)
-        })?;
+        let fields = if installation.rules().writes_whitelist {
+            RefreshedFields::All
+        } else {
+            RefreshedFields::Stored
+        };
+        let (wrote, _) = installation
+            .store(&self.store.agent_dir)
+            .update(&lock, |document, _| {
+                let held = document
+                    .credential(id)
+                    .and_then(|credential| credential.generation());
+                if held != Some(stale) {
+                    return Ok(false);
+                }
+                document.replace_tokens(id, &newest.tokens, fields)?;
+                Ok(true)
+            })?;
         Ok(wrote)
     }
 
@@ -391,7 +482,9 @@ impl Scene<'_> {
 
 fn profile(credential: &Credential) -> Profile {
     Profile {
-        provider: credential.provider().map_or_else(String::new, |provider| provider.as_str().to_owned()),
+        provider: credential
+            .provider()
+            .map_or_else(String::new, |provider| provider.as_str().to_owned()),
         generation: credential.generation(),
         oauth: credential.as_oauth().cloned(),
     }

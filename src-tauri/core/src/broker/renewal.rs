@@ -1,6 +1,8 @@
 //! Renewing on request and on schedule, and what is remembered of failures.
 
-use super::{About, Broker, Failure, Inner, RefreshOutcome, RefreshResult, RefreshTarget, blocking, notice_of};
+use super::{
+    About, Broker, Failure, Inner, RefreshOutcome, RefreshResult, RefreshTarget, blocking, notice_of,
+};
 use crate::error::{Error, ErrorCode, Result};
 use crate::event::EventKind;
 use crate::ids::{AgentId, ProfileId};
@@ -42,11 +44,11 @@ impl Broker {
     /// One renewal with its record, its events and a sealed copy.
     pub(super) async fn renew(&self, attempt: Attempt) -> RefreshOutcome {
         let result = self.inner.refresher.refresh(attempt.clone()).await;
-        let inner = self.inner.clone();
-        let done = tokio::task::spawn_blocking(move || inner.settle(&attempt, result)).await;
+        let (inner, settling) = (self.inner.clone(), attempt.clone());
+        let done = tokio::task::spawn_blocking(move || inner.settle(&settling, result)).await;
         done.unwrap_or_else(|error| {
             let error = Error::new(ErrorCode::Internal, "a renewal broke off").with_source(error);
-            failed(AgentId::main(), ProfileId::default_of("unknown"), &error)
+            failed(attempt.agent, attempt.profile_id, &error)
         })
     }
 }
@@ -57,19 +59,35 @@ impl Inner {
         let providers = Providers::load(&self.environment)?;
         let installation = fleet.current();
         let mut renewables: Vec<Renewable> = Vec::new();
-        for store in fleet.stores.iter().filter(|store| store.state_dir == installation.state_dir.path) {
-            for (id, credential) in store.content.iter().flat_map(|content| content.document.profiles()) {
+        for store in fleet
+            .stores
+            .iter()
+            .filter(|store| store.state_dir == installation.state_dir.path)
+        {
+            for (id, credential) in store
+                .content
+                .iter()
+                .flat_map(|content| content.document.profiles())
+            {
                 let provider = credential.provider().and_then(|provider| providers.get(provider));
-                let Some(provider) = provider.filter(|provider| provider.token_route().is_some()) else { continue };
-                let Some(generation) = credential.generation() else { continue };
+                let Some(provider) = provider.filter(|provider| provider.token_route().is_some()) else {
+                    continue;
+                };
+                let Some(generation) = credential.generation() else {
+                    continue;
+                };
                 if renewables.iter().any(|known| known.attempt.seen == generation) {
                     continue;
                 }
-                let Some(mut item) = due_item(self.generations(), &credential, Some(provider), generation)? else {
+                let Some(mut item) = due_item(self.generations(), &credential, Some(provider), generation)?
+                else {
                     continue;
                 };
                 if item.setback.is_none() {
-                    item.setback = self.setbacks().get(&generation).map(|failure| failure.setback.clone());
+                    item.setback = self
+                        .setbacks()
+                        .get(&generation)
+                        .map(|failure| failure.setback.clone());
                 }
                 renewables.push(Renewable {
                     attempt: Attempt {
@@ -92,13 +110,21 @@ impl Inner {
             RefreshTarget::Profile(agent, id) => Ok(vec![self.attempt(&fleet, agent, id)?]),
             RefreshTarget::All => {
                 let all = self.renewables(&fleet)?.into_iter();
-                Ok(all.map(|login| Attempt { wanted: Wanted::Now, ..login.attempt }).collect())
+                Ok(all
+                    .map(|login| Attempt {
+                        wanted: Wanted::Now,
+                        ..login.attempt
+                    })
+                    .collect())
             }
             RefreshTarget::Due => {
                 let all = self.renewables(&fleet)?;
                 let items: Vec<Item> = all.iter().map(|login| login.item.clone()).collect();
                 let due = schedule::plan(&items, self.now()).due;
-                Ok(due.into_iter().filter_map(|place| Some(all.get(place)?.attempt.clone())).collect())
+                Ok(due
+                    .into_iter()
+                    .filter_map(|place| Some(all.get(place)?.attempt.clone()))
+                    .collect())
             }
         }
     }
@@ -109,19 +135,32 @@ impl Inner {
         installation.ensure_json_era()?;
         let own = installation.agent(agent)?.agent_dir.clone();
         for dir in [own, installation.inherited_store_dir()] {
-            let Some(store) = fleet.store_of(&dir) else { continue };
+            let Some(store) = fleet.store_of(&dir) else {
+                continue;
+            };
             let content = match &store.content {
                 Ok(content) => content,
                 Err(error) => return Err(Error::new(error.code(), error.message()).with_hint(error.hint())),
             };
-            let Some(credential) = content.document.credential(id) else { continue };
+            let Some(credential) = content.document.credential(id) else {
+                continue;
+            };
             let Some(oauth) = credential.as_oauth() else {
-                return Err(Error::new(ErrorCode::ProfileNotRefreshable, format!("{id} does not renew")));
+                return Err(Error::new(
+                    ErrorCode::ProfileNotRefreshable,
+                    format!("{id} does not renew"),
+                ));
             };
             let Some(seen) = credential.generation() else {
-                let code =
-                    if oauth.has_oauth_ref { ErrorCode::StoreEncrypted } else { ErrorCode::ProfileNotRefreshable };
-                return Err(Error::new(code, format!("{id} has no refresh token in the store")));
+                let code = if oauth.has_oauth_ref {
+                    ErrorCode::StoreEncrypted
+                } else {
+                    ErrorCode::ProfileNotRefreshable
+                };
+                return Err(Error::new(
+                    code,
+                    format!("{id} has no refresh token in the store"),
+                ));
             };
             return Ok(Attempt {
                 agent: store.agent.clone(),
@@ -131,12 +170,19 @@ impl Inner {
                 wanted: Wanted::Now,
             });
         }
-        Err(Error::new(ErrorCode::ProfileUnknown, format!("agent {agent} has no profile {id}")))
+        Err(Error::new(
+            ErrorCode::ProfileUnknown,
+            format!("agent {agent} has no profile {id}"),
+        ))
     }
 
     fn settle(&self, attempt: &Attempt, result: Result<Done, Failed>) -> RefreshOutcome {
-        let installation = self.installation().map(|installation| installation.state_dir.canonical());
-        let installation = installation.map(|path| path.display().to_string()).unwrap_or_default();
+        let installation = self
+            .installation()
+            .map(|installation| installation.state_dir.canonical());
+        let installation = installation
+            .map(|path| path.display().to_string())
+            .unwrap_or_default();
         let about = |generation: Fingerprint, cause| About {
             installation: &installation,
             agent: Some(&attempt.agent),
@@ -157,10 +203,16 @@ impl Inner {
             Ok(Done::Refreshed { generation, holders }) => {
                 self.setbacks().remove(&attempt.seen);
                 let _ = self.marks.clear_refused(attempt.seen);
-                self.emit(EventKind::Refreshed, about(generation, Some(self.program)), format!("{name} was renewed"));
+                self.emit(
+                    EventKind::Refreshed,
+                    about(generation, Some(self.program)),
+                    format!("{name} was renewed"),
+                );
                 self.seal("refreshed");
-                let mut places: Vec<String> =
-                    holders.iter().map(|holder| holder.agent_dir.display().to_string()).collect();
+                let mut places: Vec<String> = holders
+                    .iter()
+                    .map(|holder| holder.agent_dir.display().to_string())
+                    .collect();
                 places.dedup();
                 outcome(RefreshResult::Refreshed, places, None)
             }
@@ -171,7 +223,8 @@ impl Inner {
             Ok(Done::Fresh) => outcome(RefreshResult::Fresh, Vec::new(), None),
             Err(failure) => {
                 let error = failure.to_error();
-                let signed_out = matches!(&failure, Failed::Refused { outcome, .. } if outcome.class == Class::Permanent);
+                let signed_out =
+                    matches!(&failure, Failed::Refused { outcome, .. } if outcome.class == Class::Permanent);
                 let cause = match &failure {
                     Failed::Refused { outcome, .. } => outcome.code,
                     Failed::Before(_) | Failed::NotSent(_) | Failed::Unknown => error.code().as_str(),
@@ -202,16 +255,34 @@ impl Inner {
         let setback = match failure {
             Failed::Refused { outcome, .. } => match outcome.class {
                 Class::Suspect => Setback::Suspect { attempts, at },
-                Class::Transient { retry_after } => Setback::Transient { attempts, at, retry_after },
-                Class::Permanent | Class::ClientFault | Class::RequestFault | Class::Unknown | Class::Pending => {
-                    Setback::Transient { attempts, at, retry_after: Some(std::time::Duration::from_secs(3600)) }
-                }
+                Class::Transient { retry_after } => Setback::Transient {
+                    attempts,
+                    at,
+                    retry_after,
+                },
+                Class::Permanent
+                | Class::ClientFault
+                | Class::RequestFault
+                | Class::Unknown
+                | Class::Pending => Setback::Transient {
+                    attempts,
+                    at,
+                    retry_after: Some(std::time::Duration::from_secs(3600)),
+                },
             },
-            Failed::Before(_) | Failed::NotSent(_) | Failed::Unknown => {
-                Setback::Transient { attempts, at, retry_after: None }
-            }
+            Failed::Before(_) | Failed::NotSent(_) | Failed::Unknown => Setback::Transient {
+                attempts,
+                at,
+                retry_after: None,
+            },
         };
-        setbacks.insert(generation, Failure { setback, notice: notice_of(error) });
+        setbacks.insert(
+            generation,
+            Failure {
+                setback,
+                notice: notice_of(error),
+            },
+        );
     }
 }
 

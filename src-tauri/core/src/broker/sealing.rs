@@ -31,7 +31,11 @@ impl Inner {
         let mut files = Vec::new();
         let mut generations = Vec::new();
         let mut digest = Zeroizing::new(String::new());
-        for store in fleet.stores.iter().filter(|store| store.state_dir == installation.state_dir.path) {
+        for store in fleet
+            .stores
+            .iter()
+            .filter(|store| store.state_dir == installation.state_dir.path)
+        {
             let Ok(content) = &store.content else { continue };
             for (id, credential) in content.document.profiles() {
                 let generation = credential.generation();
@@ -39,8 +43,12 @@ impl Inner {
                 digest.push_str(&format!(
                     "{}\n{id}\n{}\n{}\n",
                     store.agent_dir.display(),
-                    generation.map(|generation| generation.to_string()).unwrap_or_default(),
-                    access_of(&credential).map(|access| access.to_string()).unwrap_or_default(),
+                    generation
+                        .map(|generation| generation.to_string())
+                        .unwrap_or_default(),
+                    access_of(&credential)
+                        .map(|access| access.to_string())
+                        .unwrap_or_default(),
                 ));
             }
             let agent_store = installation.store(&store.agent_dir);

@@ -14,9 +14,14 @@ pub(super) fn sentence(view: &AccountView, now: Timestamp, time_zone: &TimeZone)
         };
     }
     match view.state {
-        AccountState::Healthy | AccountState::Static => view.last_error.as_ref().map_or_else(String::new, |error| {
-            format!("The last renewal did not work: {}. Kalit tries again.", error.message)
-        }),
+        AccountState::Healthy | AccountState::Static => {
+            view.last_error.as_ref().map_or_else(String::new, |error| {
+                format!(
+                    "The last renewal did not work: {}. Kalit tries again.",
+                    error.message
+                )
+            })
+        }
         AccountState::Renewing => match &view.refreshing {
             Some(lock) => format!("{} is renewing it.", program(lock)),
             None => "It is being renewed.".to_owned(),
@@ -26,15 +31,21 @@ pub(super) fn sentence(view: &AccountView, now: Timestamp, time_zone: &TimeZone)
             None => "It has expired and is renewed when it is next used.".to_owned(),
         },
         AccountState::CoolingDown | AccountState::Disabled => {
-            let Some(cooldown) = &view.cooldown else { return String::new() };
+            let Some(cooldown) = &view.cooldown else {
+                return String::new();
+            };
             let until = clock_time(cooldown.until, now, time_zone);
             match &cooldown.reason {
-                Some(reason) => format!("OpenClaw leaves it alone until {until} ({}).", reason.replace('_', " ")),
+                Some(reason) => format!(
+                    "OpenClaw leaves it alone until {until} ({}).",
+                    reason.replace('_', " ")
+                ),
                 None => format!("OpenClaw leaves it alone until {until}."),
             }
         }
         AccountState::NeedsDoctor => {
-            "OpenClaw keeps this login in a form that Kalit does not open: run `openclaw doctor --fix`.".to_owned()
+            "OpenClaw keeps this login in a form that Kalit does not open: run `openclaw doctor --fix`."
+                .to_owned()
         }
         AccountState::Missing => "It has no usable token or key: sign in again or paste one.".to_owned(),
         AccountState::Unknown => {
@@ -44,15 +55,18 @@ pub(super) fn sentence(view: &AccountView, now: Timestamp, time_zone: &TimeZone)
             "{} uses the same login: whoever renews it signs the other out. Kalit does not renew it. Sign in separately for OpenClaw.",
             view.shared_with.join(", ")
         ),
-        AccountState::NotRenewed | AccountState::Vanished | AccountState::Refused | AccountState::SignedOut => {
-            String::new()
-        }
+        AccountState::NotRenewed
+        | AccountState::Vanished
+        | AccountState::Refused
+        | AccountState::SignedOut => String::new(),
     }
 }
 
 pub(super) fn openclaw_refused(reason: Option<&str>) -> String {
     match reason {
-        Some("session_expired") => "OpenClaw was refused: the session has ended. Check now to be sure.".to_owned(),
+        Some("session_expired") => {
+            "OpenClaw was refused: the session has ended. Check now to be sure.".to_owned()
+        }
         Some(_) => "OpenClaw was refused with this login. Check now to be sure.".to_owned(),
         None => "OpenClaw tried to renew this login and was refused. Check now to be sure.".to_owned(),
     }
@@ -71,7 +85,8 @@ pub(super) fn not_renewed(overdue_ms: i64) -> String {
 }
 
 pub(super) fn vanished() -> String {
-    "It is gone from the store, not by Kalit. Sign in again; `kalit doctor` lists the sealed copies.".to_owned()
+    "It is gone from the store, not by Kalit. Sign in again; `kalit doctor` lists the sealed copies."
+        .to_owned()
 }
 
 fn program(lock: &crate::view::LockView) -> String {
@@ -83,12 +98,23 @@ fn program(lock: &crate::view::LockView) -> String {
 }
 
 fn clock_time(at: Timestamp, now: Timestamp, time_zone: &TimeZone) -> String {
-    let Ok(instant) = jiff::Timestamp::from_millisecond(at.as_millis()) else { return "later".to_owned() };
-    let format = if at.millis_since(now) < 86_400_000 { "%H:%M" } else { "%Y-%m-%d %H:%M" };
+    let Ok(instant) = jiff::Timestamp::from_millisecond(at.as_millis()) else {
+        return "later".to_owned();
+    };
+    let format = if at.millis_since(now) < 86_400_000 {
+        "%H:%M"
+    } else {
+        "%Y-%m-%d %H:%M"
+    };
     instant.to_zoned(time_zone.clone()).strftime(format).to_string()
 }
 
 fn capital(text: &str) -> String {
     let mut letters = text.chars();
-    letters.next().into_iter().flat_map(char::to_uppercase).chain(letters).collect()
+    letters
+        .next()
+        .into_iter()
+        .flat_map(char::to_uppercase)
+        .chain(letters)
+        .collect()
 }

@@ -4,16 +4,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::survey::Survey;
-use super::{
-    About, Broker, Inner, LoginRequest, PasteKind, PasteRequest, SignedIn, blocking,
-};
+use super::{About, Broker, Inner, LoginRequest, PasteKind, PasteRequest, SignedIn, blocking};
 use crate::error::{Error, ErrorCode, Result};
 use crate::event::EventKind;
 use crate::history;
-use crate::ids::{AgentId, ProfileId, ProviderId};
+use crate::ids::{ProfileId, ProviderId};
 use crate::install::{Agent, Installation};
-use crate::oauth::{self, Claims, Identity, LoginFlow, LoginOptions, Provider, Providers, Sameness, identity, paste};
-use crate::refresh::{Fleet, Holder, new_tokens};
+use crate::oauth::{
+    self, Claims, Identity, LoginFlow, LoginOptions, Provider, Providers, Sameness, identity, paste,
+};
+use crate::refresh::{Holder, new_tokens};
 use crate::routing::{self, Note};
 use crate::secret::Fingerprint;
 use crate::store::credential::{NewCredential, NewSecret};
@@ -42,7 +42,10 @@ impl Broker {
         blocking(move || inner.writable(&agent).map(|_| ())).await?;
         let providers = Providers::load(&self.inner.environment)?;
         let provider = providers.get(&request.provider).ok_or_else(|| {
-            Error::new(ErrorCode::ProviderUnknown, format!("there is no provider {}", request.provider))
+            Error::new(
+                ErrorCode::ProviderUnknown,
+                format!("there is no provider {}", request.provider),
+            )
         })?;
         if provider.authorization().is_none() {
             let how = match provider.flow() {
@@ -57,9 +60,17 @@ impl Broker {
             .with_hint(format!("Use `{how} --provider {}`.", provider.id())));
         }
         let clock = Arc::clone(&self.inner.clock);
-        let flow = LoginFlow::start(provider, &self.inner.environment, clock, LoginOptions::default()).await?;
-        let notice = flow.notice().map(|error| format!("{}. {}", error.message(), error.hint()));
-        Ok(LoginSession { inner: self.inner.clone(), request, flow, notice })
+        let flow =
+            LoginFlow::start(provider, &self.inner.environment, clock, LoginOptions::default()).await?;
+        let notice = flow
+            .notice()
+            .map(|error| format!("{}. {}", error.message(), error.hint()));
+        Ok(LoginSession {
+            inner: self.inner.clone(),
+            request,
+            flow,
+            notice,
+        })
     }
 
     /// Checks and stores a pasted token or key.
@@ -115,7 +126,10 @@ impl Inner {
         let expires_at = tokens.expires;
         let generation = tokens.refresh.as_ref().map(|refresh| refresh.fingerprint());
         let lifetime_ms = signed_in.claims.lifetime_ms().or_else(|| {
-            signed_in.tokens.expires_in.map(|seconds| seconds.saturating_mul(1000))
+            signed_in
+                .tokens
+                .expires_in
+                .map(|seconds| seconds.saturating_mul(1000))
         });
         if let Some(generation) = generation {
             let record = history::SignIn {
@@ -123,18 +137,29 @@ impl Inner {
                 token_url: signed_in.token_url.clone(),
                 at: signed_in.received_at,
             };
-            self.generations().record_sign_in(generation, &record, lifetime_ms)?;
+            self.generations()
+                .record_sign_in(generation, &record, lifetime_ms)?;
         }
         let credential = NewCredential {
             provider: stored_provider.clone(),
-            secret: NewSecret::Oauth { tokens, client_id: None },
+            secret: NewSecret::Oauth {
+                tokens,
+                client_id: None,
+            },
             display_name: None,
         };
         let others = replaced.map(|old| fleet.holders(old).stores).unwrap_or_default();
         let notes = self.put(&installation, &agent, &profile_id, &credential, &others)?;
         let email = signed_in.claims.email.clone();
         let plan = signed_in.claims.plan.clone();
-        let stored = Stored { installation, agent, profile_id, provider: stored_provider, generation, notes };
+        let stored = Stored {
+            installation,
+            agent,
+            profile_id,
+            provider: stored_provider,
+            generation,
+            notes,
+        };
         let use_now = request.use_now;
         self.told(stored, email, plan, Some(expires_at), replaced.is_some(), use_now)
     }
@@ -151,7 +176,14 @@ impl Inner {
             PasteKind::Token => {
                 let token = paste::token(&request.provider, &request.secret)?;
                 let generation = token.fingerprint();
-                (NewSecret::Token { token, expires, email: None }, generation)
+                (
+                    NewSecret::Token {
+                        token,
+                        expires,
+                        email: None,
+                    },
+                    generation,
+                )
             }
             PasteKind::ApiKey => {
                 let key = paste::api_key(&request.provider, &request.secret)?;
@@ -162,7 +194,10 @@ impl Inner {
         let fleet = self.fleet()?;
         let survey = Survey::of(&fleet, &agent);
         check_config(&installation, &profile_id, &request.provider, request.kind)?;
-        let existing = survey.seen.iter().find(|seen| seen.id == profile_id && !seen.inherited);
+        let existing = survey
+            .seen
+            .iter()
+            .find(|seen| seen.id == profile_id && !seen.inherited);
         if existing.is_some_and(|seen| seen.credential.as_oauth().is_some()) {
             return Err(Error::new(
                 ErrorCode::ProfileExists,
@@ -170,8 +205,11 @@ impl Inner {
             ));
         }
         let replaced = existing.is_some();
-        let credential =
-            NewCredential { provider: request.provider.clone(), secret, display_name: None };
+        let credential = NewCredential {
+            provider: request.provider.clone(),
+            secret,
+            display_name: None,
+        };
         let notes = self.put(&installation, &agent, &profile_id, &credential, &[])?;
         let stored = Stored {
             installation,
@@ -222,10 +260,12 @@ impl Inner {
         let mut done: Vec<PathBuf> = vec![agent.agent_dir.clone()];
         for holder in others.iter().filter(|holder| holder.agent_dir != agent.agent_dir) {
             let written = self.lock(&holder.agent_dir).and_then(|lock| {
-                fleet.installation(&holder.state_dir).map_or(Ok(()), Installation::ensure_json_era)?;
-                installation.store(&holder.agent_dir).update(&lock, |document, _| {
-                    document.put(&holder.profile_id, credential)
-                })
+                fleet
+                    .installation(&holder.state_dir)
+                    .map_or(Ok(()), Installation::ensure_json_era)?;
+                installation
+                    .store(&holder.agent_dir)
+                    .update(&lock, |document, _| document.put(&holder.profile_id, credential))
             });
             match written {
                 Ok(_) => done.push(holder.agent_dir.clone()),
@@ -248,7 +288,14 @@ impl Inner {
         replaced: bool,
         use_now: bool,
     ) -> Result<SignedIn> {
-        let Stored { installation, agent, profile_id, provider, generation, mut notes } = stored;
+        let Stored {
+            installation,
+            agent,
+            profile_id,
+            provider,
+            generation,
+            mut notes,
+        } = stored;
         self.emit(
             EventKind::SignedIn,
             About {
@@ -319,7 +366,9 @@ fn choose_id(
     let own = |id: &ProfileId| survey.seen.iter().find(|seen| seen.id == *id && !seen.inherited);
     if let Some(id) = &request.profile_id {
         check_config_mode(installation, id, provider)?;
-        let Some(existing) = own(id) else { return Ok((id.clone(), None)) };
+        let Some(existing) = own(id) else {
+            return Ok((id.clone(), None));
+        };
         return match same(provider, &existing.credential, who) {
             Some(Sameness::Different) | None => Err(Error::new(
                 ErrorCode::ProfileInUseElsewhere,
@@ -329,9 +378,10 @@ fn choose_id(
             Some(Sameness::Same | Sameness::Unsure) => Ok((id.clone(), existing.credential.generation())),
         };
     }
-    let known = survey.seen.iter().find(|seen| {
-        !seen.inherited && same(provider, &seen.credential, who) == Some(Sameness::Same)
-    });
+    let known = survey
+        .seen
+        .iter()
+        .find(|seen| !seen.inherited && same(provider, &seen.credential, who) == Some(Sameness::Same));
     if let Some(known) = known
         && check_config_mode(installation, &known.id, provider).is_ok()
     {
@@ -339,7 +389,8 @@ fn choose_id(
     }
     let prefix = stored_provider(installation, survey, provider);
     let taken = |id: &ProfileId| {
-        survey.seen.iter().any(|seen| seen.id == *id) || check_config_mode(installation, id, provider).is_err()
+        survey.seen.iter().any(|seen| seen.id == *id)
+            || check_config_mode(installation, id, provider).is_err()
     };
     identity::new_profile_id(&prefix, &signed_in.claims, taken)
         .map(|id| (id, None))
@@ -352,7 +403,10 @@ fn same(provider: &Provider, credential: &crate::store::Credential, who: &Identi
     if !provider.answers_to(&oauth.common.provider) {
         return None;
     }
-    let access = oauth.access.clone().unwrap_or_else(|| crate::secret::Secret::new(""));
+    let access = oauth
+        .access
+        .clone()
+        .unwrap_or_else(|| crate::secret::Secret::new(""));
     let claims = Claims::of_tokens(provider.claims(), &access, oauth.id_token.as_ref());
     let stored = Identity::of(provider, &claims).with_stored_account(oauth.account_id.as_deref());
     Some(who.compare(&stored))
@@ -363,9 +417,15 @@ fn stored_provider(installation: &Installation, survey: &Survey, provider: &Prov
     if !provider.id().is_openai() {
         return provider.id().clone();
     }
-    let stored: Vec<ProviderId> =
-        survey.seen.iter().filter_map(|seen| seen.credential.provider().cloned()).collect();
-    installation.rules().openai_provider_id(&stored).unwrap_or_else(|| provider.id().clone())
+    let stored: Vec<ProviderId> = survey
+        .seen
+        .iter()
+        .filter_map(|seen| seen.credential.provider().cloned())
+        .collect();
+    installation
+        .rules()
+        .openai_provider_id(&stored)
+        .unwrap_or_else(|| provider.id().clone())
 }
 
 /// A config entry for the id that names another provider or mode hides the profile from OpenClaw.
@@ -379,14 +439,25 @@ fn check_config_mode(installation: &Installation, id: &ProfileId, provider: &Pro
     }
 }
 
-fn check_config(installation: &Installation, id: &ProfileId, provider: &ProviderId, kind: PasteKind) -> Result<()> {
+fn check_config(
+    installation: &Installation,
+    id: &ProfileId,
+    provider: &ProviderId,
+    kind: PasteKind,
+) -> Result<()> {
     use crate::install::config::ConfigMode;
-    let Some(entry) = installation.config.auth.profile(id) else { return Ok(()) };
+    let Some(entry) = installation.config.auth.profile(id) else {
+        return Ok(());
+    };
     let mode_fits = match kind {
         PasteKind::Token => matches!(entry.mode, ConfigMode::Token | ConfigMode::Oauth),
         PasteKind::ApiKey => entry.mode == ConfigMode::ApiKey,
     };
-    if mode_fits && entry.provider == *provider { Ok(()) } else { Err(config_disagrees(id)) }
+    if mode_fits && entry.provider == *provider {
+        Ok(())
+    } else {
+        Err(config_disagrees(id))
+    }
 }
 
 fn config_disagrees(id: &ProfileId) -> Error {
@@ -395,4 +466,3 @@ fn config_disagrees(id: &ProfileId) -> Error {
         format!("openclaw.json has an entry for {id} with another provider or mode"),
     )
 }
-

@@ -39,16 +39,34 @@ impl Survey {
         let installation = fleet.current();
         let content = |dir: &Path| fleet.store_of(dir).and_then(|store| store.content.as_ref().ok());
         let main_dir = installation.inherited_store_dir();
-        let main = if main_dir == agent.agent_dir { None } else { content(&main_dir) };
+        let main = if main_dir == agent.agent_dir {
+            None
+        } else {
+            content(&main_dir)
+        };
         let own = content(&agent.agent_dir);
         let mut seen: Vec<Seen> = Vec::new();
         for (id, credential) in main.iter().flat_map(|content| content.document.profiles()) {
-            seen.push(Seen { id, credential, inherited: true });
+            seen.push(Seen {
+                id,
+                credential,
+                inherited: true,
+            });
         }
         for (id, credential) in own.iter().flat_map(|content| content.document.profiles()) {
             match seen.iter_mut().find(|known| known.id == id) {
-                Some(known) => *known = Seen { id, credential, inherited: false },
-                None => seen.push(Seen { id, credential, inherited: false }),
+                Some(known) => {
+                    *known = Seen {
+                        id,
+                        credential,
+                        inherited: false,
+                    }
+                }
+                None => seen.push(Seen {
+                    id,
+                    credential,
+                    inherited: false,
+                }),
             }
         }
         let state = match (main, own) {
@@ -59,7 +77,11 @@ impl Survey {
         Self {
             candidates: seen.iter().map(candidate).collect(),
             config_profiles: config_profiles(installation),
-            usage: state.usage_stats.iter().map(|(id, stats)| (id.clone(), usage(stats))).collect(),
+            usage: state
+                .usage_stats
+                .iter()
+                .map(|(id, stats)| (id.clone(), usage(stats)))
+                .collect(),
             seen,
             state,
             time_zone: TimeZone::system(),
@@ -87,7 +109,11 @@ impl Survey {
     }
 
     /// The stored order that counts for a provider.
-    pub(super) fn stored_order(&self, installation: &Installation, provider: &ProviderId) -> Option<&[ProfileId]> {
+    pub(super) fn stored_order(
+        &self,
+        installation: &Installation,
+        provider: &ProviderId,
+    ) -> Option<&[ProfileId]> {
         let keys = self.state.order.keys().map(ProviderId::as_str);
         let key = order_key(installation.rules().order_rules, provider, keys)?;
         self.state.order.get(&ProviderId::parse(key)?).map(Vec::as_slice)
@@ -113,7 +139,10 @@ impl Survey {
             profiles: &self.candidates,
             stored_order: self.stored_order(installation, provider),
             config_order: key.and_then(|key| {
-                config_order.iter().find(|(known, _)| known == key).map(|(_, ids)| ids.as_slice())
+                config_order
+                    .iter()
+                    .find(|(known, _)| known == key)
+                    .map(|(_, ids)| ids.as_slice())
             }),
             config_profiles: &self.config_profiles,
             usage: &self.usage,
@@ -133,7 +162,13 @@ impl Survey {
 
 fn candidate(seen: &Seen) -> Candidate {
     let credential = &seen.credential;
-    let inline = |present: bool| if present { SecretPresence::Inline } else { SecretPresence::None };
+    let inline = |present: bool| {
+        if present {
+            SecretPresence::Inline
+        } else {
+            SecretPresence::None
+        }
+    };
     let secret = match credential {
         Credential::ApiKey(key) if key.key.is_none() && key.key_ref.is_some() => SecretPresence::Reference,
         Credential::Token(token) if token.token.is_none() && token.token_ref.is_some() => {
@@ -149,10 +184,13 @@ fn candidate(seen: &Seen) -> Candidate {
     Candidate {
         id: seen.id.clone(),
         provider_text: match credential {
-            Credential::Unknown(unknown) => {
-                unknown.provider.as_ref().map_or_else(String::new, |id| id.as_str().to_owned())
-            }
-            known => known.common().map_or_else(String::new, |common| common.provider_text.clone()),
+            Credential::Unknown(unknown) => unknown
+                .provider
+                .as_ref()
+                .map_or_else(String::new, |id| id.as_str().to_owned()),
+            known => known
+                .common()
+                .map_or_else(String::new, |common| common.provider_text.clone()),
         },
         kind: credential.kind(),
         secret,

@@ -29,6 +29,7 @@ pub use rules::{RuleSet, Rules};
 use crate::environment::Environment;
 use crate::ids::AgentId;
 use crate::settings::Settings;
+use crate::store::{AgentStore, OrderFile};
 use crate::view::Notice;
 use crate::{Error, ErrorCode, Result};
 
@@ -176,6 +177,14 @@ impl Installation {
     /// are looked for.
     pub fn store_dirs(&self) -> Vec<PathBuf> {
         agents::store_dirs(&self.state_dir, &self.agents, self.evidence.newest)
+    }
+
+    /// The store of one of its directories, with what is known about the order file.
+    pub fn store(&self, agent_dir: &Path) -> AgentStore {
+        AgentStore::new(agent_dir).with_order_file(match self.rules().auth_state_file {
+            Some(true) => OrderFile::State,
+            Some(false) | None => OrderFile::Profiles,
+        })
     }
 
     /// How the releases in use behave.

@@ -4,6 +4,7 @@
 use super::evidence::Evidence;
 use super::version::Version;
 use crate::ids::ProviderId;
+pub use crate::routing::RuleSet;
 
 /// First release with auth-state.json.
 const AUTH_STATE: Version = Version::new(2026, 4, 9);
@@ -38,17 +39,6 @@ pub struct Rules {
     /// Unknown credential fields are dropped when OpenClaw saves (from 2026.5.20 on); then only
     /// [`KNOWN_FIELDS`] survive.
     pub writes_whitelist: bool,
-}
-
-/// The releases whose order resolution is known exactly.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum RuleSet {
-    /// As 2026.2.17.
-    V2_17,
-    /// As 2026.4.29.
-    V4_29,
-    /// As 2026.6.1.
-    V6_1,
 }
 
 /// The credential fields that every release of the json era keeps.
