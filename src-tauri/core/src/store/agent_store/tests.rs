@@ -377,6 +377,28 @@ fn a_write_without_the_lock_in_the_meantime_is_not_lost() {
 }
 
 #[test]
+fn a_write_that_something_else_replaced_at_once_is_unconfirmed() {
+    let agent = Agent::new();
+    let path = agent.store.profiles_path();
+    let confirm = |write: &Write| write.confirm(&path, &FileBytes::read(&path));
+    let content = Write::Content(b"ours".to_vec());
+    content.carry_out(&path, &FileBytes::Missing).unwrap();
+    confirm(&content).unwrap();
+    agent.write(PROFILES_FILE, "theirs");
+    assert_eq!(confirm(&content).unwrap_err().code(), ErrorCode::StoreUnconfirmed);
+    assert_eq!(
+        confirm(&Write::Deletion).unwrap_err().code(),
+        ErrorCode::StoreUnconfirmed
+    );
+    confirm(&Write::Nothing).unwrap();
+    Write::Deletion
+        .carry_out(&path, &FileBytes::Present(b"theirs".to_vec()))
+        .unwrap();
+    confirm(&Write::Deletion).unwrap();
+    assert_eq!(confirm(&content).unwrap_err().code(), ErrorCode::StoreUnconfirmed);
+}
+
+#[test]
 fn when_only_the_second_file_fails_the_error_says_so() {
     let agent = Agent::with(TWO_LOGINS);
     agent.write(STATE_FILE, r#"{"version":1,"usageStats":{"p:b":{}}}"#);

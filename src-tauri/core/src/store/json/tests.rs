@@ -270,6 +270,7 @@ fn half_of_a_surrogate_pair_is_readable_and_marked() {
         (r#"["\ud800"]"#, "\u{fffd}"),
         (r#"["\udc00\ud800"]"#, "\u{fffd}\u{fffd}"),
         (r#"["\ud800\ud83d\ude80"]"#, "\u{fffd}\u{1f680}"),
+        (r#"["\udc00\udc00"]"#, "\u{fffd}\u{fffd}"),
         (r#"["\ud800\u0041"]"#, "\u{fffd}A"),
         (r#"["\udbffx"]"#, "\u{fffd}x"),
     ] {
