@@ -8,9 +8,9 @@ use crate::install::{Agent, Era, Installation, sessions};
 use crate::oauth::{Claims, Provider, Providers, classify};
 use crate::refresh::{Fleet, due_item, schedule};
 use crate::routing::{self, PassedOver, Resolution};
+use crate::store::UsageStats;
 use crate::store::credential::{Credential, Expiry};
 use crate::store::lock::{inspect_refresh_lock, inspect_store_lock};
-use crate::store::UsageStats;
 use crate::view::{
     AccountState, AccountView, AgentView, AuthStatus, CooldownView, CredentialKind, EraView,
     InstallationView, LockView, LostSignal, LostView, Notice, PinView, ProviderView, SCHEMA, Snapshot, Worst,

@@ -30,7 +30,7 @@ use crate::event::{Event, EventKind};
 use crate::history::{Generations, History, Marks};
 use crate::ids::{AgentId, ProfileId, ProviderId};
 use crate::install::{Agent, Installation};
-use crate::oauth::manifest::Origin;
+use crate::oauth::provider::Origin;
 use crate::oauth::{self, Consent, Flow, Providers};
 use crate::refresh::schedule::Setback;
 use crate::refresh::{Fleet, Refresher};

@@ -216,6 +216,16 @@ impl Generations {
         })
     }
 
+    /// An answer came that was no verdict and may hide a rotation (an outage, a page of somebody
+    /// else): it may be sent again, and a refusal after that is told as a lost answer.
+    pub fn record_doubt(&self, generation: Fingerprint) -> Result<()> {
+        self.update(
+            generation,
+            "UPDATE generation SET unknown_since = NULL, retried_at = NULL, doubtful = 1 WHERE fingerprint = ?1",
+            params![generation.to_string()],
+        )
+    }
+
     /// Whether this notification is the first under `key` (family, kind and generation): says
     /// `true` once in the life of the data directory.
     pub fn mark_notified(&self, key: &str) -> Result<bool> {
@@ -294,7 +304,7 @@ impl Generations {
 }
 
 const SELECT: &str = "SELECT fingerprint, family, sequence, superseded_by, issued_at, lifetime_ms, \
-                      refused_code, refused_at, unknown_since, retried_at FROM generation";
+                      refused_code, refused_at, unknown_since, retried_at, doubtful FROM generation";
 
 fn find(connection: &Connection, generation: Fingerprint) -> rusqlite::Result<Option<Generation>> {
     connection
@@ -363,7 +373,7 @@ fn parse(row: &Row<'_>) -> rusqlite::Result<Option<Generation>> {
         (Some(code), Some(at)) => Some(Refusal {
             code,
             at,
-            answer_was_lost: retried_at.is_some(),
+            answer_was_lost: retried_at.is_some() || row.get(10)?,
         }),
         _ => None,
     };
@@ -610,6 +620,20 @@ mod tests {
         let record = Generations::open(data.path()).unwrap();
         assert!(!record.mark_notified("family signed-out generation").unwrap());
         assert!(record.mark_notified("family vanished generation").unwrap());
+    }
+
+    #[test]
+    fn a_refusal_after_an_outage_is_told_as_a_lost_answer() {
+        let dir = tempfile::tempdir().unwrap();
+        let record = Generations::open(dir.path()).unwrap();
+        let sent = generation("R0");
+        record.record_unknown(sent, Timestamp::from_millis(1)).unwrap();
+        record.record_doubt(sent).unwrap();
+        assert_eq!(record.find(sent).unwrap().unwrap().unknown_since, None);
+        record
+            .record_refusal(sent, "refresh_token_reused", Timestamp::from_millis(2))
+            .unwrap();
+        assert!(record.refusal(sent).unwrap().unwrap().answer_was_lost);
     }
 
     #[test]

@@ -43,7 +43,8 @@ CREATE TABLE generation (
     refused_code TEXT,
     refused_at INTEGER,
     unknown_since INTEGER,
-    retried_at INTEGER
+    retried_at INTEGER,
+    doubtful INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE INDEX generation_family ON generation (family, sequence);
 CREATE TABLE family (

@@ -18,8 +18,8 @@ use tokio::time::timeout;
 
 use crate::{Error, ErrorCode};
 
-use super::manifest::Redirect;
 use super::page::Page;
+use super::provider::Redirect;
 use super::redirect::{Expected, Judgement, Stateless};
 use super::settlement::{Claim, Claimed, Settled, Settlement};
 

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::clock::Timestamp;
 use crate::secret::Secret;
 
-use super::manifest::{ClaimNames, ClaimPath};
+use super::provider::{ClaimNames, ClaimPath};
 
 /// The largest token that is looked into, in octets.
 const MAX_TOKEN: usize = 64 * 1024;

@@ -50,6 +50,8 @@ pub enum Class {
 pub struct Outcome {
     /// What to do.
     pub class: Class,
+    /// The row of the table that decided, for diagnosis.
+    pub rule: &'static str,
     /// A stable word: the provider's code if the table knows it, else one of ours.
     pub code: &'static str,
     /// What happened: a clause, lower case, without a full stop.

@@ -5,7 +5,7 @@ use crate::ids::{ProfileId, ProviderId};
 use crate::{Error, ErrorCode, Result};
 
 use super::claims::Claims;
-use super::manifest::Provider;
+use super::provider::Provider;
 
 /// An account: provider, subject and account id together. An account id alone can be a workspace
 /// that a whole team shares, and one e-mail can hold two plans.

@@ -19,8 +19,8 @@ use crate::{Error, ErrorCode, Result};
 
 use super::callback::{CallbackListener, Serving};
 use super::claims::Claims;
-use super::manifest::{Authorization, Provider};
 use super::pkce::{State, Verifier};
+use super::provider::{Authorization, Provider};
 use super::redirect::{Expected, RedirectUri};
 use super::settlement::{Claimed, Settled, Settlement};
 use super::token_answer::TokenAnswer;

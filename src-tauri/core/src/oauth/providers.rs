@@ -10,7 +10,8 @@ use crate::environment::Environment;
 use crate::ids::ProviderId;
 use crate::{Error, ErrorCode, Result};
 
-use super::manifest::{self, Manifest, Provider};
+use super::manifest::{self, Manifest};
+use super::provider::{Origin, Provider};
 use super::trust::{self, TrustRecord};
 
 /// All providers that can be used, and the manifests that cannot.
@@ -144,7 +145,7 @@ impl Providers {
                 self.usable
                     .iter()
                     .filter(|known| {
-                        Some(known.id()) != except || matches!(known.origin(), manifest::Origin::Override(_))
+                        Some(known.id()) != except || matches!(known.origin(), Origin::Override(_))
                     })
                     .any(|known| known.answers_to(name))
             });
@@ -179,7 +180,7 @@ fn directories(environment: &Environment) -> Vec<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::oauth::manifest::{Encoding, Origin, Redirect, RedirectHost};
+    use crate::oauth::provider::{Encoding, Flow, Redirect, RedirectHost};
     use crate::oauth::trust::trust;
     use serde_json::{Value, json};
 
@@ -292,7 +293,7 @@ mod tests {
     fn built_in_anthropic_takes_pasted_tokens_only() {
         let providers = Providers::built_in().unwrap();
         let anthropic = providers.get(&id("anthropic")).unwrap();
-        assert_eq!(anthropic.flow(), &manifest::Flow::Token);
+        assert_eq!(anthropic.flow(), &Flow::Token);
         assert_eq!(anthropic.token_route(), None);
     }
 

@@ -11,8 +11,8 @@ use url::{Url, form_urlencoded};
 use crate::secret::Secret;
 use crate::{Error, ErrorCode, Result};
 
-use super::manifest::{Authorization, RedirectHost};
 use super::pkce::State;
+use super::provider::{Authorization, RedirectHost};
 
 /// What this sign-in waits for.
 #[derive(Clone, Debug)]

@@ -1,6 +1,7 @@
 //! What the tests of this module share: providers, JWTs, free ports and a token endpoint of wire
 //! octets.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -13,7 +14,8 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::environment::Environment;
 use crate::ids::ProviderId;
 
-use super::manifest::{self, Manifest, Provider};
+use super::manifest::{self, Manifest};
+use super::provider::Provider;
 use super::providers::Providers;
 
 pub(crate) fn openai() -> Provider {
@@ -50,12 +52,17 @@ pub(crate) fn environment() -> Environment {
     Environment::new([], "/nonexistent", "/nonexistent")
 }
 
-/// A port that is free on both loopback families right now.
+/// A port that is free on both loopback families, each time another one. Below the range from
+/// which systems take ports by themselves, so that no other socket slips in before it is used.
 pub(crate) async fn free_port() -> u16 {
-    for _ in 0..50 {
-        let v4 = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-        let port = v4.local_addr().unwrap().port();
-        if TcpListener::bind(("::1", port)).await.is_ok() || !has_v6().await {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let start = std::process::id().wrapping_mul(97);
+    for _ in 0..1000 {
+        let offset = start.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % 12_000;
+        let port = 20_000 + u16::try_from(offset).unwrap();
+        let v4 = TcpListener::bind(("127.0.0.1", port)).await;
+        let v6 = TcpListener::bind(("::1", port)).await;
+        if v4.is_ok() && (v6.is_ok() || !has_v6().await) {
             return port;
         }
     }

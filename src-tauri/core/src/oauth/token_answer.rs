@@ -175,6 +175,36 @@ impl TokenAnswer {
     }
 }
 
+impl RefreshAnswer {
+    /// What must be journalled before anything else happens: `None` if nothing was received. Read
+    /// it back with [`RefreshAnswer::from_journal`].
+    pub fn to_journal(&self) -> Option<Value> {
+        match self {
+            RefreshAnswer::Rotated(answer) => Some(answer.to_journal()),
+            RefreshAnswer::OnlyRefresh { refresh, .. } => {
+                let refresh = Value::from(refresh.expose());
+                Some(Value::Object(Map::from_iter([("refresh".to_owned(), refresh)])))
+            }
+            RefreshAnswer::Refused(_) | RefreshAnswer::NotSent(_) | RefreshAnswer::Unknown => None,
+        }
+    }
+
+    /// [`RefreshAnswer::Rotated`] or [`RefreshAnswer::OnlyRefresh`], whichever was journalled.
+    pub fn from_journal(journal: &Value) -> Result<Self> {
+        let refresh = journal
+            .get("refresh")
+            .and_then(Value::as_str)
+            .filter(|text| !text.is_empty());
+        match (journal.get("access"), refresh) {
+            (None, Some(refresh)) => Ok(RefreshAnswer::OnlyRefresh {
+                refresh: Secret::new(refresh),
+                skew_ms: None,
+            }),
+            _ => TokenAnswer::from_journal(journal).map(RefreshAnswer::Rotated),
+        }
+    }
+}
+
 impl Refusal {
     /// Whether the provider's clock and ours differ by more than [`SKEW_LIMIT_MS`].
     pub fn clock_is_off(&self) -> bool {
@@ -235,6 +265,26 @@ mod tests {
             parsed(json!({"access_token": "A", "refresh_token": null})),
             "tokens"
         );
+    }
+
+    #[test]
+    fn both_kinds_of_rotation_survive_the_journal() {
+        let only = RefreshAnswer::OnlyRefresh {
+            refresh: Secret::new("R"),
+            skew_ms: Some(5),
+        };
+        let journal = only.to_journal().unwrap();
+        assert_eq!(journal, json!({"refresh": "R"}));
+        match RefreshAnswer::from_journal(&journal).unwrap() {
+            RefreshAnswer::OnlyRefresh { refresh, .. } => assert_eq!(refresh.expose(), "R"),
+            other => panic!("{other:?}"),
+        }
+        let whole = RefreshAnswer::Rotated(tokens(json!({"access_token": "A", "refresh_token": "R"})));
+        let journal = whole.to_journal().unwrap();
+        let read = RefreshAnswer::from_journal(&journal).unwrap();
+        assert_eq!(read.to_journal(), Some(journal));
+        assert!(RefreshAnswer::Unknown.to_journal().is_none());
+        assert!(RefreshAnswer::from_journal(&json!({})).is_err());
     }
 
     #[test]

@@ -17,8 +17,8 @@ use crate::secret::Secret;
 use crate::{Error, ErrorCode, Result};
 
 use super::classify::{self, Answer, Body, Class, Evidence, Failure, Outcome, Place};
-use super::manifest::{Encoding, Provider, TokenRoute};
 use super::pkce::Verifier;
+use super::provider::{Encoding, Provider, TokenRoute};
 use super::token_answer::{self, Parsed, RefreshAnswer, Refusal, TokenAnswer};
 
 /// How long a whole call may take unless the caller knows better.
@@ -78,7 +78,8 @@ impl TokenEndpoint {
     }
 
     /// Sends a refresh token once. `client_id` is the one under which the login was made, if it is
-    /// not the manifest's.
+    /// not the manifest's. Await it in a task that nobody aborts: dropping the call after it was
+    /// sent throws away what the provider answers.
     pub async fn refresh(
         &self,
         provider: &Provider,
@@ -343,15 +344,18 @@ fn failure_of(error: &reqwest::Error) -> Failed {
     Failed::NotSent(failure, None)
 }
 
-/// The TLS error among the causes; I/O errors carry it inside.
+/// The TLS error among the causes. I/O errors carry it inside, sometimes one in another, and
+/// leave it out of their chain of sources.
 fn tls_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
-    std::iter::successors(Some(error), |cause| cause.source()).find_map(|cause| {
-        let inner = cause
-            .downcast_ref::<std::io::Error>()
-            .and_then(std::io::Error::get_ref)
-            .and_then(|inner| inner.downcast_ref::<rustls::Error>());
-        cause.downcast_ref::<rustls::Error>().or(inner)
-    })
+    let inside = |cause: &'a (dyn std::error::Error + 'static)| match cause
+        .downcast_ref::<std::io::Error>()
+        .and_then(std::io::Error::get_ref)
+    {
+        Some(inner) => Some(inner as &(dyn std::error::Error + 'static)),
+        None => cause.source(),
+    };
+    std::iter::successors(Some(error), |cause| inside(*cause))
+        .find_map(|cause| cause.downcast_ref::<rustls::Error>())
 }
 
 fn clock_hint(error: &rustls::Error) -> Option<&'static str> {
@@ -405,8 +409,11 @@ fn proxies(environment: &Environment) -> Result<Vec<reqwest::Proxy>> {
         };
         environment.var(name).map(|value| (name, value))
     };
-    let exceptions =
-        either("no_proxy", "NO_PROXY").and_then(|(_, value)| reqwest::NoProxy::from_string(value));
+    let exceptions = either("no_proxy", "NO_PROXY").map_or("", |(_, value)| value);
+    if exceptions.split(',').any(|entry| entry.trim() == "*") {
+        return Ok(Vec::new());
+    }
+    let exceptions = reqwest::NoProxy::from_string(exceptions);
     let https: ProxyFrom = |url| reqwest::Proxy::https(url);
     let all: ProxyFrom = |url| reqwest::Proxy::all(url);
     [

@@ -16,7 +16,8 @@ use crate::environment::Environment;
 use crate::ids::ProviderId;
 use crate::{Error, ErrorCode, Result};
 
-use super::manifest::{self, Manifest, Provider, is_literal_loopback};
+use super::manifest::{self, Manifest, is_literal_loopback};
+use super::provider::Provider;
 use super::providers::Providers;
 
 /// The largest manifest that is read, in octets.

@@ -12,7 +12,7 @@ use crate::ids::ProviderId;
 use super::classify::{Answer, Body, Class, Evidence, Failure, Outcome, Place};
 
 pub(super) struct Row {
-    /// Names the row for its test.
+    /// Names the row, for its test and for diagnosis.
     pub(super) id: &'static str,
     /// `None`: any provider.
     provider: Option<&'static str>,
@@ -66,6 +66,7 @@ impl Row {
             _ => return None,
         };
         Some(Outcome {
+            rule: self.id,
             class: self.class,
             code,
             text: self.text,
@@ -626,6 +627,7 @@ pub(super) const ROWS: &[Row] = &[
 
 /// Everything that no row knows: tried again before anybody is told.
 pub(super) const UNRECOGNISED: Outcome = Outcome {
+    rule: "unrecognised",
     class: Class::Suspect,
     code: "unrecognised",
     text: "the provider refused the renewal in a way that Kalit does not know",

@@ -530,14 +530,18 @@ impl Inner {
                     | Class::Transient { .. }
                     | Class::Suspect
                     | Class::Pending => {
-                        if !outcome.may_have_rotated {
+                        if outcome.may_have_rotated {
+                            self.generations.record_doubt(attempt.seen)?;
+                        } else {
                             self.generations.clear_unknown(attempt.seen)?;
                         }
                     }
                 }
+                let refusal_on_record = self.generations.refusal(attempt.seen)?;
+                let after_lost_answer = refusal_on_record.is_some_and(|refusal| refusal.answer_was_lost);
                 Err(Failed::Refused {
                     outcome,
-                    after_lost_answer: ticket.retry,
+                    after_lost_answer,
                     clock_is_off: refusal.clock_is_off(),
                 })
             }

@@ -214,6 +214,13 @@ impl AgentStore {
             Ok(bytes) => Write::Content(bytes),
             Err(error) => return Err(about(&state_path, error)),
         };
+        // OpenClaw 2026.2.17 steals a lock after 30 s even from the living.
+        if !lock.verify() {
+            return Err(Error::new(
+                ErrorCode::LockBroken,
+                "the store's lock was taken over",
+            ));
+        }
         profiles.carry_out(&profiles_path, &files.profiles.bytes)?;
         state
             .carry_out(&state_path, &files.state.bytes)
