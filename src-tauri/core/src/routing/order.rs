@@ -43,7 +43,7 @@ pub fn resolve(input: &Input<'_>) -> Resolution {
 
     // 2026.4.29 keeps its explicit way of sorting for the profiles that stand in, 2026.6.1 rotates.
     let keeps_order = match explicit {
-        Some((order, _)) => !order.is_empty() && !(repaired && input.rules == RuleSet::V6_1),
+        Some(_) => !repaired || input.rules != RuleSet::V6_1,
         None => false,
     };
     let mut candidates = profiles.sorted(eligible, keeps_order);
