@@ -1,3 +1,4 @@
-//! What the journeys against real parts share.
+//! Journeys: what Kalit does, checked against real parts. Nothing here is part of the program.
+//! Every process that a journey starts is confined to a throw-away home and to loopback.
 
 pub mod openclaw;

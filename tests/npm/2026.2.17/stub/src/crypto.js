@@ -1,0 +1,5 @@
+'use strict';
+exports.calculateMAC = undefined;
+exports.decrypt = undefined;
+exports.deriveSecrets = undefined;
+exports.encrypt = undefined;

@@ -1,0 +1,4 @@
+'use strict';
+exports.calculateSignature = undefined;
+exports.generateKeyPair = undefined;
+exports.verifySignature = undefined;
