@@ -12,7 +12,7 @@ use anyhow::{Context, Result, ensure};
 use kalit_core::ErrorCode;
 use kalit_core::clock::SystemClock;
 use kalit_core::store::lock::{LockContext, PidTrust, Released, STORE_LOCK_LIMIT, SandboxMarks, StoreLock};
-use kalit_journeys::openclaw::{self, Release};
+use kalit_journeys::openclaw::{self, Release, Version};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
@@ -28,15 +28,15 @@ const LEAD: u32 = 5;
 
 #[tokio::test]
 async fn two_hundred_writes_each_lose_nothing_with_2026_2_17() -> Result<()> {
-    nothing_is_lost("2026.2.17").await
+    nothing_is_lost(Version::V2026_2_17).await
 }
 
 #[tokio::test]
 async fn two_hundred_writes_each_lose_nothing_with_2026_6_1() -> Result<()> {
-    nothing_is_lost("2026.6.1").await
+    nothing_is_lost(Version::V2026_6_1).await
 }
 
-async fn nothing_is_lost(version: &str) -> Result<()> {
+async fn nothing_is_lost(version: Version) -> Result<()> {
     let scene = Scene::new(&openclaw::release(version).await?)?;
     let mut writers = scene
         .node(
@@ -83,7 +83,7 @@ async fn nothing_is_lost(version: &str) -> Result<()> {
 
 #[tokio::test]
 async fn the_lockless_writer_of_2026_2_17_loses_what_was_written_meanwhile() -> Result<()> {
-    let scene = Scene::new(&openclaw::release("2026.2.17").await?)?;
+    let scene = Scene::new(&openclaw::release(Version::V2026_2_17).await?)?;
     let mut writer = scene
         .node("lockless-writer.mjs", &["demo:pasted", "demo"])
         .await?;
