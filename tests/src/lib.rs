@@ -1,4 +1,19 @@
-//! Journeys: what Kalit does, checked against real parts. Nothing here is part of the program.
-//! Every process that a journey starts is confined to a throw-away home and to loopback.
+//! Journeys of Kalit against real parts: an authorization server, a token endpoint that can
+//! misbehave, a certified authorization server, a real desktop session and a real browser.
+//! Nothing here is linked into the app.
 
-pub mod openclaw;
+pub mod authserver;
+pub mod browser;
+#[cfg(target_os = "linux")]
+pub mod desktop;
+pub mod http;
+#[cfg(target_os = "linux")]
+pub mod notifications;
+pub mod oidc;
+pub mod process;
+pub mod token_endpoint;
+#[cfg(target_os = "linux")]
+pub mod tray;
+pub mod wait;
+#[cfg(target_os = "linux")]
+pub mod webview;

@@ -1,0 +1,152 @@
+//! The endpoint's logins: one chain of refresh tokens each.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use kalit_core::clock::{Clock, SystemClock};
+use serde_json::{Map, Value, json};
+
+/// A login as it stands when the endpoint starts.
+#[derive(Clone, Debug)]
+pub struct Login {
+    pub account_id: String,
+    pub user_id: String,
+    pub email: String,
+    pub plan: String,
+    /// The refresh token that is accepted first.
+    pub refresh: String,
+}
+
+impl Login {
+    /// An invented login that differs from others by its name.
+    pub fn named(name: &str, refresh: &str) -> Self {
+        Self {
+            account_id: format!("acct-{name}"),
+            user_id: format!("user-{name}"),
+            email: format!("{name}@example.com"),
+            plan: "pro".to_owned(),
+            refresh: refresh.to_owned(),
+        }
+    }
+}
+
+/// An unsigned access token with OpenAI's claims; `number` tells it from others of the login.
+pub fn access_token(login: &Login, lifetime: Duration, number: usize) -> String {
+    let now = SystemClock.now().as_millis() / 1000;
+    let claims = json!({
+        "sub": login.user_id,
+        "iat": now,
+        "exp": now + i64::try_from(lifetime.as_secs()).unwrap_or(i64::MAX),
+        "jti": format!("test-access-{number}"),
+        "https://api.openai.com/auth": {
+            "chatgpt_account_id": login.account_id,
+            "chatgpt_plan_type": login.plan,
+            "chatgpt_user_id": login.user_id,
+        },
+        "https://api.openai.com/profile": {"email": login.email},
+    });
+    let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    format!("{}.{}.unsigned", part(&json!({"alg": "none"})), part(&claims))
+}
+
+/// Why a refresh token is refused.
+#[derive(Debug)]
+pub(super) enum Refused {
+    Unknown,
+    Reuse,
+    Ended,
+}
+
+#[derive(Debug)]
+struct Family {
+    login: Login,
+    current: String,
+    spent: HashSet<String>,
+    access: Option<String>,
+    live: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Families {
+    lifetime: Duration,
+    families: Vec<Family>,
+    issued: usize,
+    reuses: usize,
+}
+
+impl Families {
+    pub(super) fn new(lifetime: Duration) -> Self {
+        Self { lifetime, families: Vec::new(), issued: 0, reuses: 0 }
+    }
+
+    pub(super) fn add(&mut self, login: Login) {
+        let current = login.refresh.clone();
+        self.families.push(Family { login, current, spent: HashSet::new(), access: None, live: true });
+    }
+
+    pub(super) fn revoke(&mut self, account_id: &str) {
+        if let Some(family) = self.families.iter_mut().find(|family| family.login.account_id == account_id) {
+            family.live = false;
+        }
+    }
+
+    /// A new generation for the current token; a spent one ends the family.
+    pub(super) fn rotate(&mut self, token: &str) -> Result<Map<String, Value>, Refused> {
+        let next = format!("test-refresh-{}", self.issued + 1);
+        self.accept(token, next)
+    }
+
+    /// A new access token for the current refresh token, which stays.
+    pub(super) fn renew(&mut self, token: &str) -> Result<Map<String, Value>, Refused> {
+        self.accept(token, token.to_owned())
+    }
+
+    pub(super) fn reuses(&self) -> usize {
+        self.reuses
+    }
+
+    pub(super) fn current_refresh(&self, account_id: &str) -> Option<String> {
+        let family = self.families.iter().find(|family| family.login.account_id == account_id)?;
+        Some(family.current.clone())
+    }
+
+    pub(super) fn current_access(&self, account_id: &str) -> Option<String> {
+        self.families.iter().find(|family| family.login.account_id == account_id)?.access.clone()
+    }
+
+    pub(super) fn is_current_access(&self, token: &str) -> bool {
+        self.families.iter().any(|family| family.access.as_deref() == Some(token))
+    }
+
+    fn accept(&mut self, token: &str, next: String) -> Result<Map<String, Value>, Refused> {
+        let known = |family: &&mut Family| family.current == token || family.spent.contains(token);
+        let family = self.families.iter_mut().find(known).ok_or(Refused::Unknown)?;
+        if family.spent.contains(token) {
+            self.reuses += 1;
+            family.live = false;
+            return Err(Refused::Reuse);
+        }
+        if !family.live {
+            return Err(Refused::Ended);
+        }
+        self.issued += 1;
+        let access = access_token(&family.login, self.lifetime, self.issued);
+        family.access = Some(access.clone());
+        if next != family.current {
+            family.spent.insert(std::mem::replace(&mut family.current, next.clone()));
+        }
+        let body = json!({
+            "access_token": access,
+            "refresh_token": next,
+            "id_token": access,
+            "token_type": "Bearer",
+            "expires_in": self.lifetime.as_secs(),
+        });
+        match body {
+            Value::Object(body) => Ok(body),
+            _ => Err(Refused::Unknown),
+        }
+    }
+}

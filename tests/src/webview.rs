@@ -1,0 +1,108 @@
+//! Kalit's window, driven by WebKit's own WebDriver (Linux). The driver starts the program itself;
+//! the session begins when the program shows its web view.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use fantoccini::{Client, Locator};
+use serde_json::json;
+
+use crate::browser::connect;
+use crate::desktop::DesktopSession;
+use crate::process::Process;
+use crate::wait::until;
+
+const START: Duration = Duration::from_secs(60);
+
+/// A window under WebDriver.
+#[derive(Debug)]
+pub struct WebView {
+    client: Client,
+    _driver: Process,
+}
+
+impl WebView {
+    /// Starts `program` with `arguments` (such as `--window accounts`) and these additional
+    /// variables inside the session, and waits for its web view.
+    pub async fn open(
+        session: &DesktopSession,
+        program: &Path,
+        arguments: &[&str],
+        env: &[(String, String)],
+    ) -> Result<Self> {
+        let port = free_port()?;
+        let mut driver = session.command("WebKitWebDriver");
+        driver
+            .arg(format!("--port={port}"))
+            .envs(env.iter().map(|(name, value)| (name, value)))
+            // what makes wry hand its web view to the driver
+            .env("TAURI_WEBVIEW_AUTOMATION", "true");
+        let driver = session.launch(&mut driver, "webkit-webdriver")?;
+        until("WebKitWebDriver to listen", START, || async {
+            tokio::net::TcpStream::connect(("127.0.0.1", port)).await.ok()
+        })
+        .await?;
+        let options = json!({"binary": program, "args": arguments});
+        let url = format!("http://127.0.0.1:{port}");
+        let session = connect(&url, [("webkitgtk:browserOptions", options)]);
+        let client = match tokio::time::timeout(START, session).await {
+            Ok(client) => client.context("the window's WebDriver session")?,
+            Err(_) => bail!("no web view within {START:?}; the driver printed:\n{}", driver.output()),
+        };
+        Ok(Self { client, _driver: driver })
+    }
+
+    /// The WebDriver client, for what has no method here.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Waits until the window's visible text contains `text` and returns all of it.
+    pub async fn shows(&self, text: &str, limit: Duration) -> Result<String> {
+        let shown = until(&format!("{text:?} in the window"), limit, || async {
+            let all = self.text().await.ok()?;
+            all.contains(text).then_some(all)
+        })
+        .await;
+        match shown {
+            Ok(all) => Ok(all),
+            Err(error) => Err(error.context(format!("the window shows:\n{}", self.text().await?))),
+        }
+    }
+
+    /// The window's visible text.
+    pub async fn text(&self) -> Result<String> {
+        Ok(self.client.find(Locator::Css("body")).await?.text().await?)
+    }
+
+    /// Presses what `css` finds.
+    pub async fn press(&self, css: &str) -> Result<()> {
+        let found = self.client.wait().at_most(Duration::from_secs(15)).for_element(Locator::Css(css)).await;
+        found.with_context(|| format!("{css} in the window"))?.click().await?;
+        Ok(())
+    }
+
+    /// Types into what `css` finds.
+    pub async fn fill(&self, css: &str, text: &str) -> Result<()> {
+        let found = self.client.wait().at_most(Duration::from_secs(15)).for_element(Locator::Css(css)).await;
+        found.with_context(|| format!("{css} in the window"))?.send_keys(text).await?;
+        Ok(())
+    }
+
+    /// A picture of the web view as PNG.
+    pub async fn screenshot(&self, path: &Path) -> Result<()> {
+        std::fs::write(path, self.client.screenshot().await?)?;
+        Ok(())
+    }
+
+    /// Ends the session and the program.
+    pub async fn close(self) -> Result<()> {
+        Ok(self.client.close().await?)
+    }
+}
+
+/// A port that was free a moment ago.
+pub fn free_port() -> Result<u16> {
+    Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+}
