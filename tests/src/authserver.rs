@@ -42,7 +42,12 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { port: 0, log: None, ttl: Duration::from_secs(120), revocation: Revocation::Honoured }
+        Self {
+            port: 0,
+            log: None,
+            ttl: Duration::from_secs(120),
+            revocation: Revocation::Honoured,
+        }
     }
 }
 
@@ -130,21 +135,30 @@ impl Shared {
             ("POST", "/oauth/decision") => self.decide(request),
             ("POST", "/oauth/token") => self.token(request),
             ("POST", "/oauth/revoke") => self.revoke_token(request),
-            _ => (Reply::html(404, pages::notice("Nothing here")), json!({"kind": "other"})),
+            _ => (
+                Reply::html(404, pages::notice("Nothing here")),
+                json!({"kind": "other"}),
+            ),
         };
         self.journal.write(request, reply.status, detail);
         reply
     }
 
     fn accounts(&self) -> (Reply, Value) {
-        (Reply::html(200, pages::accounts(&self.grants().overview())), json!({"kind": "accounts"}))
+        (
+            Reply::html(200, pages::accounts(&self.grants().overview())),
+            json!({"kind": "accounts"}),
+        )
     }
 
     fn revoke_account(&self, request: &Request) -> (Reply, Value) {
         let form = request.form();
         let email = value_of(&form, "account").unwrap_or_default();
         let ended = self.grants().revoke_account(email);
-        (Reply::redirect("/"), json!({"kind": "revoke", "by": "page", "account": email, "ended": ended}))
+        (
+            Reply::redirect("/"),
+            json!({"kind": "revoke", "by": "page", "account": email, "ended": ended}),
+        )
     }
 
     fn authorize(&self, request: &Request) -> (Reply, Value) {
@@ -182,7 +196,10 @@ impl Shared {
         };
         match location {
             Some(location) => (Reply::redirect(&location), detail),
-            None => (Reply::html(400, pages::notice("This request is no longer open")), detail),
+            None => (
+                Reply::html(400, pages::notice("This request is no longer open")),
+                detail,
+            ),
         }
     }
 
@@ -193,8 +210,14 @@ impl Shared {
         let mut grants = self.grants();
         let (sent, outcome) = match grant {
             "authorization_code" => ("code", grants.exchange(&fields)),
-            "refresh_token" => ("refresh_token", grants.refresh(field("client_id"), field("refresh_token"))),
-            _ => ("", Err(Refusal::grant("unsupported_grant_type", "unknown grant type"))),
+            "refresh_token" => (
+                "refresh_token",
+                grants.refresh(field("client_id"), field("refresh_token")),
+            ),
+            _ => (
+                "",
+                Err(Refusal::grant("unsupported_grant_type", "unknown grant type")),
+            ),
         };
         let mut detail = json!({
             "kind": "token",
@@ -231,7 +254,10 @@ impl Shared {
 
 /// The fields of a form body, or the string fields of a JSON body.
 fn body_fields(request: &Request) -> Vec<(String, String)> {
-    if request.header("content-type").is_some_and(|kind| kind.starts_with("application/json")) {
+    if request
+        .header("content-type")
+        .is_some_and(|kind| kind.starts_with("application/json"))
+    {
         let fields: BTreeMap<String, Value> = serde_json::from_slice(&request.body).unwrap_or_default();
         return fields
             .into_iter()
@@ -297,7 +323,9 @@ impl ServerProcess {
         wanted: impl Fn(&Entry) -> bool,
     ) -> Result<Entry> {
         until_some(what, limit, || {
-            self.entries().into_iter().find(|entry| entry.request > after && wanted(entry))
+            self.entries()
+                .into_iter()
+                .find(|entry| entry.request > after && wanted(entry))
         })
         .await
         .with_context(|| format!("the log of the authorization server ({})", self.log.display()))

@@ -34,12 +34,20 @@ impl Browser {
     /// A browser on the session's screen.
     #[cfg(target_os = "linux")]
     pub async fn in_session(session: &DesktopSession) -> Result<Self> {
-        Self::start(session.env(), &["--window-size=700,620", "--window-position=40,60"]).await
+        Self::start(
+            session.env(),
+            &["--window-size=700,620", "--window-position=40,60"],
+        )
+        .await
     }
 
     /// A browser without a screen.
     pub async fn headless() -> Result<Self> {
-        Self::start(&std::env::vars().collect(), &["--headless=new", "--window-size=900,700"]).await
+        Self::start(
+            &std::env::vars().collect(),
+            &["--headless=new", "--window-size=900,700"],
+        )
+        .await
     }
 
     async fn start(env: &BTreeMap<String, String>, window: &[&str]) -> Result<Self> {
@@ -65,8 +73,14 @@ impl Browser {
         ];
         arguments.extend_from_slice(window);
         let options = json!({"args": arguments, "excludeSwitches": ["enable-automation"]});
-        let client = connect(&url, [("goog:chromeOptions", options)]).await.context("starting Chromium")?;
-        Ok(Self { client, _driver: driver, _dir: dir })
+        let client = connect(&url, [("goog:chromeOptions", options)])
+            .await
+            .context("starting Chromium")?;
+        Ok(Self {
+            client,
+            _driver: driver,
+            _dir: dir,
+        })
     }
 
     /// The WebDriver client, for what has no method here.
@@ -76,7 +90,10 @@ impl Browser {
 
     /// Opens a page.
     pub async fn open(&self, url: &str) -> Result<()> {
-        self.client.goto(url).await.with_context(|| format!("opening {url}"))
+        self.client
+            .goto(url)
+            .await
+            .with_context(|| format!("opening {url}"))
     }
 
     /// Opens a consent page, chooses the account and presses "Allow". Returns once the browser
@@ -96,13 +113,19 @@ impl Browser {
     /// Presses "Revoke" beside an account on the authorization server's own page.
     pub async fn revoke(&self, server: &str, account: &str) -> Result<()> {
         self.open(server).await?;
-        self.press_and_leave(&format!("[data-account=\"{account}\"] button")).await?;
+        self.press_and_leave(&format!("[data-account=\"{account}\"] button"))
+            .await?;
         Ok(())
     }
 
     /// Presses what `css` finds, on the page that is open.
     pub async fn press(&self, css: &str) -> Result<()> {
-        let button = self.client.wait().at_most(PAGE).for_element(Locator::Css(css)).await;
+        let button = self
+            .client
+            .wait()
+            .at_most(PAGE)
+            .for_element(Locator::Css(css))
+            .await;
         let button = match button {
             Ok(button) => button,
             Err(error) => {
@@ -115,7 +138,12 @@ impl Browser {
 
     /// The text of the page that is open.
     pub async fn text(&self) -> Result<String> {
-        let body = self.client.wait().at_most(PAGE).for_element(Locator::Css("body")).await?;
+        let body = self
+            .client
+            .wait()
+            .at_most(PAGE)
+            .for_element(Locator::Css("body"))
+            .await?;
         Ok(body.text().await?)
     }
 
@@ -131,13 +159,23 @@ impl Browser {
     }
 
     async fn choose(&self, account: &str) -> Result<()> {
-        let select = self.client.wait().at_most(PAGE).for_element(Locator::Css("#account")).await?;
-        select.select_by_value(account).await.with_context(|| format!("choosing {account}"))
+        let select = self
+            .client
+            .wait()
+            .at_most(PAGE)
+            .for_element(Locator::Css("#account"))
+            .await?;
+        select
+            .select_by_value(account)
+            .await
+            .with_context(|| format!("choosing {account}"))
     }
 
     /// Pressing is not enough: what counts is that the form was sent and the answer is shown.
     async fn press_and_leave(&self, css: &str) -> Result<String> {
-        self.client.execute("window.kalitOldPage = true", Vec::new()).await?;
+        self.client
+            .execute("window.kalitOldPage = true", Vec::new())
+            .await?;
         self.press(css).await?;
         let fresh = "return document.readyState === 'complete' && window.kalitOldPage === undefined";
         crate::wait::until("the next page", PAGE, || async {
@@ -163,7 +201,11 @@ async fn driver(env: &BTreeMap<String, String>, dir: &Path) -> Result<(Process, 
     let mut driver = Process::start(&mut chromedriver, &dir.join("chromedriver.log"))?;
     let port: u16 = driver
         .line("its port", START, |line| {
-            line.rsplit_once("started successfully on port ")?.1.trim_end_matches('.').parse().ok()
+            line.rsplit_once("started successfully on port ")?
+                .1
+                .trim_end_matches('.')
+                .parse()
+                .ok()
         })
         .await?;
     Ok((driver, format!("http://127.0.0.1:{port}")))
@@ -174,8 +216,10 @@ pub(crate) async fn connect(
     url: &str,
     capabilities: impl IntoIterator<Item = (&'static str, Value)>,
 ) -> Result<Client> {
-    let capabilities: Capabilities =
-        capabilities.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    let capabilities: Capabilities = capabilities
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect();
     let mut builder = ClientBuilder::new(HttpConnector::new());
     Ok(builder.capabilities(capabilities).connect(url).await?)
 }

@@ -80,7 +80,17 @@ impl DesktopSession {
             .filter_map(|pair| pair.split_once('='))
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .collect();
-        Ok(Self { _late: Vec::new(), session, env, dir })
+        Ok(Self {
+            _late: Vec::new(),
+            session,
+            env,
+            dir,
+        })
+    }
+
+    /// The id of the session's process group.
+    pub fn id(&self) -> u32 {
+        self.session.id()
     }
 
     /// The session's variables: all that a program inside it gets.
@@ -146,7 +156,10 @@ impl DesktopSession {
 
     /// Waits until more than `after` URLs have been opened and returns the next one.
     pub async fn opened_url(&self, after: usize, limit: Duration) -> Result<String> {
-        until_some("a URL to be opened in the browser", limit, || self.opened_urls().into_iter().nth(after)).await
+        until_some("a URL to be opened in the browser", limit, || {
+            self.opened_urls().into_iter().nth(after)
+        })
+        .await
     }
 
     /// A picture of the whole screen as PNG.
@@ -165,7 +178,9 @@ impl DesktopSession {
 pub fn colours(picture: &Path) -> Result<usize> {
     let mut identify = Command::new("identify");
     let text = run(identify.args(["-format", "%k"]).arg(picture))?;
-    text.trim().parse().with_context(|| format!("counting colours: {text}"))
+    text.trim()
+        .parse()
+        .with_context(|| format!("counting colours: {text}"))
 }
 
 /// Fails unless the picture shows something.

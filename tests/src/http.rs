@@ -47,7 +47,10 @@ impl Request {
 
 /// The first value under `name`.
 pub fn value_of<'a>(pairs: &'a [(String, String)], name: &str) -> Option<&'a str> {
-    pairs.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    pairs
+        .iter()
+        .find(|(key, _)| key == name)
+        .map(|(_, value)| value.as_str())
 }
 
 /// What a test part does with a request.
@@ -78,12 +81,23 @@ impl Reply {
     }
 
     pub fn text(status: u16, content_type: &str, body: impl Into<String>) -> Self {
-        let headers = vec![("content-type", content_type.to_owned()), ("cache-control", "no-store".to_owned())];
-        Self { status, headers, body: body.into().into_bytes() }
+        let headers = vec![
+            ("content-type", content_type.to_owned()),
+            ("cache-control", "no-store".to_owned()),
+        ];
+        Self {
+            status,
+            headers,
+            body: body.into().into_bytes(),
+        }
     }
 
     pub fn redirect(location: &str) -> Self {
-        Self { status: 303, headers: vec![("location", location.to_owned())], body: Vec::new() }
+        Self {
+            status: 303,
+            headers: vec![("location", location.to_owned())],
+            body: Vec::new(),
+        }
     }
 }
 
@@ -146,7 +160,10 @@ impl Server {
                 while connections.try_join_next().is_some() {}
             }
         });
-        Ok(Self { address, _tasks: tasks })
+        Ok(Self {
+            address,
+            _tasks: tasks,
+        })
     }
 }
 
@@ -158,7 +175,10 @@ pub async fn post_form(url: &str, form: String) -> Result<(u16, String)> {
 /// Posts a form and returns where the answer redirects to.
 pub async fn post_form_for_location(url: &str, form: String) -> Result<String> {
     let response = send(form_request(url, form)?).await?;
-    let location = response.headers().get("location").context("the answer is no redirect")?;
+    let location = response
+        .headers()
+        .get("location")
+        .context("the answer is no redirect")?;
     Ok(location.to_str()?.to_owned())
 }
 
@@ -225,7 +245,10 @@ async fn read(request: hyper::Request<Incoming>) -> hyper::Result<Request> {
     let (parts, body) = request.into_parts();
     let query = url::form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes());
     let headers = parts.headers.iter().map(|(name, value)| {
-        (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
+        (
+            name.as_str().to_owned(),
+            String::from_utf8_lossy(value.as_bytes()).into_owned(),
+        )
     });
     Ok(Request {
         method: parts.method.to_string(),
@@ -242,7 +265,9 @@ fn write(reply: Reply) -> hyper::Response<Full<Bytes>> {
         hyper::StatusCode::from_u16(reply.status).unwrap_or(hyper::StatusCode::INTERNAL_SERVER_ERROR);
     for (name, value) in reply.headers {
         if let Ok(value) = HeaderValue::from_str(&value) {
-            response.headers_mut().append(HeaderName::from_static(name), value);
+            response
+                .headers_mut()
+                .append(HeaderName::from_static(name), value);
         }
     }
     response

@@ -63,17 +63,25 @@ impl NotificationMonitor {
             format!("type='method_return',sender='{DAEMON}'"),
             format!("type='signal',interface='{DAEMON}'"),
         ];
-        let rules: Vec<zbus::MatchRule<'_>> =
-            rules.iter().map(|rule| rule.as_str().try_into()).collect::<Result<_, _>>()?;
+        let rules: Vec<zbus::MatchRule<'_>> = rules
+            .iter()
+            .map(|rule| rule.as_str().try_into())
+            .collect::<Result<_, _>>()?;
         // before the call, so that nothing slips through between
         let mut messages = zbus::MessageStream::from(&bus);
-        zbus::fdo::MonitoringProxy::new(&bus).await?.become_monitor(&rules, 0).await?;
+        zbus::fdo::MonitoringProxy::new(&bus)
+            .await?
+            .become_monitor(&rules, 0)
+            .await?;
         let seen = Arc::new(Mutex::new(Seen::default()));
         let noting = Arc::clone(&seen);
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
             while let Some(Ok(message)) = messages.next().await {
-                noting.lock().unwrap_or_else(PoisonError::into_inner).note(&message);
+                noting
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .note(&message);
             }
         });
         Ok(Self { seen, _tasks: tasks })
@@ -82,12 +90,19 @@ impl NotificationMonitor {
     /// Every notification so far.
     pub fn notifications(&self) -> Vec<Notification> {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.calls.iter().map(|(_, _, notification)| notification.clone()).collect()
+        seen.calls
+            .iter()
+            .map(|(_, _, notification)| notification.clone())
+            .collect()
     }
 
     /// Every signal of the daemon so far.
     pub fn signals(&self) -> Vec<Signal> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).signals.clone()
+        self.seen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .signals
+            .clone()
     }
 
     /// Waits for a notification that the daemon accepted.
@@ -98,7 +113,9 @@ impl NotificationMonitor {
         wanted: impl Fn(&Notification) -> bool,
     ) -> Result<Notification> {
         until_some(what, limit, || {
-            self.notifications().into_iter().find(|seen| seen.id.is_some() && wanted(seen))
+            self.notifications()
+                .into_iter()
+                .find(|seen| seen.id.is_some() && wanted(seen))
         })
         .await
         .with_context(|| format!("notifications seen: {:?}", self.notifications()))
@@ -123,8 +140,16 @@ impl Seen {
         let body = message.body();
         match header.message_type() {
             Type::MethodCall => {
-                type Notify =
-                    (String, u32, String, String, String, Vec<String>, std::collections::HashMap<String, OwnedValue>, i32);
+                type Notify = (
+                    String,
+                    u32,
+                    String,
+                    String,
+                    String,
+                    Vec<String>,
+                    std::collections::HashMap<String, OwnedValue>,
+                    i32,
+                );
                 let Ok((app, _, _, title, text, actions, _, _)) = body.deserialize::<Notify>() else {
                     return;
                 };
@@ -133,8 +158,15 @@ impl Seen {
                     .chunks_exact(2)
                     .map(|pair| (pair[0].clone(), pair[1].clone()))
                     .collect();
-                let notification = Notification { id: None, app, title, body: text, actions };
-                self.calls.push((sender, header.primary().serial_num().get(), notification));
+                let notification = Notification {
+                    id: None,
+                    app,
+                    title,
+                    body: text,
+                    actions,
+                };
+                self.calls
+                    .push((sender, header.primary().serial_num().get(), notification));
             }
             Type::MethodReturn => {
                 let (Some(serial), Some(receiver)) = (header.reply_serial(), header.destination()) else {
@@ -181,19 +213,29 @@ pub struct Window {
 /// it is the newest that is pressed.
 pub async fn press(session: &DesktopSession, notification: &Notification, action: &str) -> Result<()> {
     // "default" is a click on the text, not a button
-    let shown: Vec<_> = notification.actions.iter().filter(|(key, _)| key != "default").collect();
+    let shown: Vec<_> = notification
+        .actions
+        .iter()
+        .filter(|(key, _)| key != "default")
+        .collect();
     let from_right = shown
         .iter()
         .rev()
         .position(|(key, _)| key == action)
         .with_context(|| format!("no button {action:?} in {notification:?}"))?;
-    let longest = shown.iter().map(|(_, label)| label.chars().count()).max().unwrap_or_default();
+    let longest = shown
+        .iter()
+        .map(|(_, label)| label.chars().count())
+        .max()
+        .unwrap_or_default();
     let button = i32::try_from(longest)? * 6 + 23;
     let window = window(session, Duration::from_secs(10)).await?;
     let x = window.x + window.width - MARGIN - button / 2 - i32::try_from(from_right)? * (button + GAP);
     let y = window.y + window.height - MARGIN - BUTTON_HEIGHT / 2;
-    run(session.command("xdotool").args(["mousemove", &x.to_string(), &y.to_string(), "click", "1"]))
-        .context("pressing the notification's button")?;
+    run(session
+        .command("xdotool")
+        .args(["mousemove", &x.to_string(), &y.to_string(), "click", "1"]))
+    .context("pressing the notification's button")?;
     Ok(())
 }
 
@@ -210,11 +252,20 @@ pub async fn window(session: &DesktopSession, limit: Duration) -> Result<Window>
 }
 
 fn geometry(session: &DesktopSession, id: u64) -> Option<Window> {
-    let text = run(session.command("xdotool").args(["getwindowgeometry", "--shell", &id.to_string()])).ok()?;
+    let text = run(session
+        .command("xdotool")
+        .args(["getwindowgeometry", "--shell", &id.to_string()]))
+    .ok()?;
     let number = |name: &str| {
         text.lines()
             .find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
             .and_then(|value| value.parse().ok())
     };
-    Some(Window { id, x: number("X")?, y: number("Y")?, width: number("WIDTH")?, height: number("HEIGHT")? })
+    Some(Window {
+        id,
+        x: number("X")?,
+        y: number("Y")?,
+        width: number("WIDTH")?,
+        height: number("HEIGHT")?,
+    })
 }

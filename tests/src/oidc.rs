@@ -55,7 +55,11 @@ impl OidcProvider {
                 Some(line.get("url")?.as_str()?.to_owned())
             })
             .await?;
-        Ok(Self { _process: process, url, dir })
+        Ok(Self {
+            _process: process,
+            url,
+            dir,
+        })
     }
 
     pub fn url(&self) -> &str {
@@ -91,7 +95,12 @@ impl OidcProvider {
     }
 
     /// Waits for a log entry.
-    pub async fn request(&self, what: &str, limit: Duration, wanted: impl Fn(&Entry) -> bool) -> Result<Entry> {
+    pub async fn request(
+        &self,
+        what: &str,
+        limit: Duration,
+        wanted: impl Fn(&Entry) -> bool,
+    ) -> Result<Entry> {
         until_some(what, limit, || self.entries().into_iter().find(&wanted)).await
     }
 
@@ -131,7 +140,8 @@ fn installed() -> Result<PathBuf> {
 }
 
 fn place(aside: TempDir, ready: &Path, lock: &[u8]) -> Result<PathBuf> {
-    let is_current = || std::fs::read(ready.join("installed-lock.json")).is_ok_and(|installed| installed == lock);
+    let is_current =
+        || std::fs::read(ready.join("installed-lock.json")).is_ok_and(|installed| installed == lock);
     if ready.exists() && !is_current() {
         std::fs::remove_dir_all(ready)?;
     }

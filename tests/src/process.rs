@@ -27,9 +27,10 @@ impl Process {
     /// Starts `command` in a process group of its own; stdout and stderr are appended to `log`.
     /// Stdin stays as the caller set it (nothing by default).
     pub fn start(command: &mut Command, log: &Path) -> Result<Self> {
-        let name = Path::new(command.get_program())
-            .file_name()
-            .map_or_else(|| "program".to_owned(), |name| name.to_string_lossy().into_owned());
+        let name = Path::new(command.get_program()).file_name().map_or_else(
+            || "program".to_owned(),
+            |name| name.to_string_lossy().into_owned(),
+        );
         let out = File::options()
             .create(true)
             .append(true)
@@ -38,7 +39,11 @@ impl Process {
         command.stdout(out.try_clone()?).stderr(out);
         lead_group(command);
         let child = command.spawn().with_context(|| format!("starting {name}"))?;
-        Ok(Self { child, name, log: log.to_owned() })
+        Ok(Self {
+            child,
+            name,
+            log: log.to_owned(),
+        })
     }
 
     /// The process id, which is also the id of its group.
@@ -165,7 +170,10 @@ pub fn binary(variable: &str, name: &str) -> Result<PathBuf> {
     }
     let path = build_dir()?.join(format!("{name}{}", std::env::consts::EXE_SUFFIX));
     if !path.exists() {
-        bail!("{} is not built: run `cargo xtask test`, or `cargo build` first", path.display());
+        bail!(
+            "{} is not built: run `cargo xtask test`, or `cargo build` first",
+            path.display()
+        );
     }
     Ok(path)
 }
@@ -183,7 +191,10 @@ fn lead_group(command: &mut Command) {
 
 #[cfg(unix)]
 fn signal_group(child: &mut Child, signal: Signal) {
-    let Some(group) = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw) else {
+    let Some(group) = i32::try_from(child.id())
+        .ok()
+        .and_then(rustix::process::Pid::from_raw)
+    else {
         return;
     };
     let signal = match signal {
@@ -216,7 +227,8 @@ mod tests {
         let mut process = Process::start(&mut shell, &dir.path().join("log")).unwrap();
         let child = process
             .line("its child", Duration::from_secs(5), |line| {
-                line.strip_prefix("child ").and_then(|pid| pid.parse::<i32>().ok())
+                line.strip_prefix("child ")
+                    .and_then(|pid| pid.parse::<i32>().ok())
             })
             .await
             .unwrap();

@@ -12,7 +12,10 @@ use std::time::Duration;
 
 use anyhow::Result;
 use kalit_core::clock::{Clock, SystemClock};
-use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
+};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -139,7 +142,12 @@ impl TokenEndpoint {
         };
         let tls = Server::tls(tls_config, at(Door::Tls)).await?;
         let plain = Server::plain(0, at(Door::Plain)).await?;
-        Ok(Self { tls, plain, shared, dir })
+        Ok(Self {
+            tls,
+            plain,
+            shared,
+            dir,
+        })
     }
 
     /// Lets another login refresh here.
@@ -220,7 +228,9 @@ impl TokenEndpoint {
     /// The connections that OpenClaw tried: one JSON line each.
     pub fn connections(&self) -> Vec<Value> {
         let text = std::fs::read_to_string(self.connection_log()).unwrap_or_default();
-        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+        text.lines()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect()
     }
 
     /// Variables under which a Node process reaches this endpoint by OpenAI's names, and nothing
@@ -228,7 +238,10 @@ impl TokenEndpoint {
     pub fn node_env(&self) -> Vec<(String, String)> {
         let text = |path: &Path| path.to_string_lossy().into_owned();
         [
-            ("NODE_OPTIONS", format!("--require=\"{}\"", text(&harness("loop.cjs")))),
+            (
+                "NODE_OPTIONS",
+                format!("--require=\"{}\"", text(&harness("loop.cjs"))),
+            ),
             ("NODE_EXTRA_CA_CERTS", text(&self.ca_file())),
             ("KALIT_LOOP_PORT", self.tls.port().to_string()),
             ("KALIT_LOOP_HOSTS", HOSTS.join(",")),
@@ -252,10 +265,16 @@ impl Shared {
         if request.path != "/oauth/token" {
             return Answer::Reply(self.api(door, &request));
         }
-        let fields = if request.header("content-type").is_some_and(|kind| kind.contains("json")) {
-            let body: serde_json::Map<String, Value> = serde_json::from_slice(&request.body).unwrap_or_default();
+        let fields = if request
+            .header("content-type")
+            .is_some_and(|kind| kind.contains("json"))
+        {
+            let body: serde_json::Map<String, Value> =
+                serde_json::from_slice(&request.body).unwrap_or_default();
             let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-            body.iter().map(|(name, value)| (name.clone(), text(value))).collect()
+            body.iter()
+                .map(|(name, value)| (name.clone(), text(value)))
+                .collect()
         } else {
             request.form()
         };
@@ -276,7 +295,9 @@ impl Shared {
     /// What OpenClaw asks with the access token afterwards, which proves that it uses it.
     fn api(&self, door: Door, request: &Request) -> Reply {
         let mut state = self.state();
-        let bearer = request.header("authorization").and_then(|value| value.strip_prefix("Bearer "));
+        let bearer = request
+            .header("authorization")
+            .and_then(|value| value.strip_prefix("Bearer "));
         let known = bearer.is_some_and(|token| state.families.is_current_access(token));
         let outcome = match (bearer, known) {
             (None, _) => "no access token",
@@ -285,14 +306,20 @@ impl Shared {
         };
         state.record(door, request, Vec::new(), outcome);
         if bearer.is_some() && !known {
-            return Reply::json(401, &json!({"error": {"message": "token expired", "code": "token_expired"}}));
+            return Reply::json(
+                401,
+                &json!({"error": {"message": "token expired", "code": "token_expired"}}),
+            );
         }
         if request.path.contains("usage") {
             let at = SystemClock.now().as_millis() / 1000 + 100;
             let window = json!({"used_percent": 5, "limit_window_seconds": 18000, "reset_after_seconds": 100, "reset_at": at});
-            return Reply::json(200, &json!({"plan_type": "pro", "rate_limit": {
-                "allowed": true, "limit_reached": false, "primary_window": window, "secondary_window": window,
-            }}));
+            return Reply::json(
+                200,
+                &json!({"plan_type": "pro", "rate_limit": {
+                    "allowed": true, "limit_reached": false, "primary_window": window, "secondary_window": window,
+                }}),
+            );
         }
         if request.path.contains("responses") {
             return Reply::text(200, "text/event-stream", model_answer());
@@ -302,7 +329,13 @@ impl Shared {
 }
 
 impl State {
-    fn record(&mut self, door: Door, request: &Request, fields: Vec<(String, String)>, outcome: &'static str) -> usize {
+    fn record(
+        &mut self,
+        door: Door,
+        request: &Request,
+        fields: Vec<(String, String)>,
+        outcome: &'static str,
+    ) -> usize {
         let number = self.recorded.len() + 1;
         let header = |name| request.header(name).unwrap_or_default().to_owned();
         self.recorded.push(Recorded {
@@ -328,18 +361,31 @@ impl State {
             Mode::Reused => return reply("reused", 401, refused("refresh_token_reused")),
             Mode::Invalidated => return reply("invalidated", 401, refused("refresh_token_invalidated")),
             Mode::Unavailable => {
-                return ("unavailable", Answer::Reply(Reply::text(503, "text/plain", "upstream unavailable")));
+                return (
+                    "unavailable",
+                    Answer::Reply(Reply::text(503, "text/plain", "upstream unavailable")),
+                );
             }
             Mode::Html => {
                 let page = "<!doctype html><html><body>Just a moment...</body></html>";
                 return ("html", Answer::Reply(Reply::html(200, page)));
             }
             Mode::NoContent => {
-                return ("no content", Answer::Reply(Reply { status: 204, headers: Vec::new(), body: Vec::new() }));
+                return (
+                    "no content",
+                    Answer::Reply(Reply {
+                        status: 204,
+                        headers: Vec::new(),
+                        body: Vec::new(),
+                    }),
+                );
             }
             Mode::Huge => {
                 let filler = format!("{{\"filler\":\"{}\"}}", "x".repeat(10 << 20));
-                return ("huge", Answer::Reply(Reply::text(200, "application/json", filler)));
+                return (
+                    "huge",
+                    Answer::Reply(Reply::text(200, "application/json", filler)),
+                );
             }
             Mode::Ok | Mode::DropAfter | Mode::NoRotate | Mode::Missing => {}
         }
@@ -380,9 +426,7 @@ fn refused(code: &str) -> Value {
 /// The least event stream that OpenClaw takes for a finished model answer.
 fn model_answer() -> String {
     let text = json!({"type": "output_text", "text": "OK", "annotations": []});
-    let item = |status: &str, content: Value| {
-        json!({"type": "message", "id": "msg_1", "role": "assistant", "status": status, "content": content})
-    };
+    let item = |status: &str, content: Value| json!({"type": "message", "id": "msg_1", "role": "assistant", "status": status, "content": content});
     let done = item("completed", json!([text]));
     let place = |kind: &str, more: Value| {
         let mut event = json!({"type": kind, "item_id": "msg_1", "output_index": 0, "content_index": 0});
@@ -415,7 +459,8 @@ fn model_answer() -> String {
 fn throw_away_tls(dir: &Path) -> Result<rustls::ServerConfig> {
     let mut ca = CertificateParams::new(Vec::new())?;
     ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    ca.distinguished_name.push(DnType::CommonName, "throw-away test CA");
+    ca.distinguished_name
+        .push(DnType::CommonName, "throw-away test CA");
     ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     let ca_key = KeyPair::generate()?;
     std::fs::write(dir.join("ca.pem"), ca.self_signed(&ca_key)?.pem())?;

@@ -42,7 +42,14 @@ pub struct MenuItem {
 
 /// Every registered tray item.
 pub async fn items(bus: &Connection) -> Result<Vec<TrayItem>> {
-    let registered = property(bus, WATCHER, "/StatusNotifierWatcher", WATCHER, "RegisteredStatusNotifierItems").await?;
+    let registered = property(
+        bus,
+        WATCHER,
+        "/StatusNotifierWatcher",
+        WATCHER,
+        "RegisteredStatusNotifierItems",
+    )
+    .await?;
     let names = Vec::<String>::try_from(registered).context("RegisteredStatusNotifierItems")?;
     Ok(names
         .into_iter()
@@ -52,7 +59,11 @@ pub async fn items(bus: &Connection) -> Result<Vec<TrayItem>> {
                 Some((owner, path)) => (owner.to_owned(), format!("/{path}")),
                 None => (name, "/StatusNotifierItem".to_owned()),
             };
-            TrayItem { bus: bus.clone(), owner, path }
+            TrayItem {
+                bus: bus.clone(),
+                owner,
+                path,
+            }
         })
         .collect())
 }
@@ -74,7 +85,9 @@ impl TrayItem {
     /// The process that owns the item.
     pub async fn pid(&self) -> Result<u32> {
         let bus = zbus::fdo::DBusProxy::new(&self.bus).await?;
-        Ok(bus.get_connection_unix_process_id(self.owner.as_str().try_into()?).await?)
+        Ok(bus
+            .get_connection_unix_process_id(self.owner.as_str().try_into()?)
+            .await?)
     }
 
     /// All properties.
@@ -112,7 +125,13 @@ impl TrayItem {
     /// What a left click does.
     pub async fn activate(&self) -> Result<()> {
         self.bus
-            .call_method(Some(self.owner.as_str()), self.path.as_str(), Some(ITEM), "Activate", &(10_i32, 10_i32))
+            .call_method(
+                Some(self.owner.as_str()),
+                self.path.as_str(),
+                Some(ITEM),
+                "Activate",
+                &(10_i32, 10_i32),
+            )
             .await?;
         Ok(())
     }
@@ -122,10 +141,19 @@ impl TrayItem {
         let path = self.menu_path().await?;
         let owner = Some(self.owner.as_str());
         // panels announce that they are about to show; some menus are filled only then
-        let _ = self.bus.call_method(owner, path.as_str(), Some(MENU), "AboutToShow", &0_i32).await;
+        let _ = self
+            .bus
+            .call_method(owner, path.as_str(), Some(MENU), "AboutToShow", &0_i32)
+            .await;
         let reply = self
             .bus
-            .call_method(owner, path.as_str(), Some(MENU), "GetLayout", &(0_i32, -1_i32, Vec::<String>::new()))
+            .call_method(
+                owner,
+                path.as_str(),
+                Some(MENU),
+                "GetLayout",
+                &(0_i32, -1_i32, Vec::<String>::new()),
+            )
             .await?;
         let (_, root): (u32, Node) = reply.body().deserialize()?;
         MenuItem::parse(root)
@@ -148,26 +176,41 @@ impl TrayItem {
     /// anew, so the line is looked up each time.
     pub async fn click(&self, labels: &[&str]) -> Result<()> {
         let menu = self.menu().await?;
-        let item = menu.at(labels).with_context(|| format!("no line {labels:?} in the menu:\n{menu}"))?;
+        let item = menu
+            .at(labels)
+            .with_context(|| format!("no line {labels:?} in the menu:\n{menu}"))?;
         if !item.enabled || !item.visible {
             bail!("the line {labels:?} cannot be clicked:\n{menu}");
         }
         let path = self.menu_path().await?;
         let event = (item.id, "clicked", Value::from(0_i32), 0_u32);
-        self.bus.call_method(Some(self.owner.as_str()), path.as_str(), Some(MENU), "Event", &event).await?;
+        self.bus
+            .call_method(
+                Some(self.owner.as_str()),
+                path.as_str(),
+                Some(MENU),
+                "Event",
+                &event,
+            )
+            .await?;
         Ok(())
     }
 
     async fn menu_path(&self) -> Result<String> {
         let value = property(&self.bus, &self.owner, &self.path, ITEM, "Menu").await?;
-        Ok(zbus::zvariant::OwnedObjectPath::try_from(value).context("Menu")?.to_string())
+        Ok(zbus::zvariant::OwnedObjectPath::try_from(value)
+            .context("Menu")?
+            .to_string())
     }
 }
 
 impl MenuItem {
     /// Every label below this item, without separators and hidden lines.
     pub fn labels(&self) -> Vec<&str> {
-        let shown = self.children.iter().filter(|item| item.visible && !item.separator);
+        let shown = self
+            .children
+            .iter()
+            .filter(|item| item.visible && !item.separator);
         shown
             .flat_map(|item| std::iter::once(item.label.as_str()).chain(item.labels()))
             .collect()
@@ -194,9 +237,13 @@ impl MenuItem {
 
     /// The first line anywhere below whose label contains `text`.
     pub fn find(&self, text: &str) -> Option<&MenuItem> {
-        self.children
-            .iter()
-            .find_map(|item| if item.label.contains(text) { Some(item) } else { item.find(text) })
+        self.children.iter().find_map(|item| {
+            if item.label.contains(text) {
+                Some(item)
+            } else {
+                item.find(text)
+            }
+        })
     }
 
     fn parse((id, properties, children): Node) -> Result<Self> {
@@ -204,8 +251,16 @@ impl MenuItem {
             Some(Value::Str(text)) => text.as_str(),
             _ => "",
         };
-        let flag = |name: &str| !matches!(properties.get(name).map(|value| &**value), Some(Value::Bool(false)));
-        let on = matches!(properties.get("toggle-state").map(|value| &**value), Some(Value::I32(1)));
+        let flag = |name: &str| {
+            !matches!(
+                properties.get(name).map(|value| &**value),
+                Some(Value::Bool(false))
+            )
+        };
+        let on = matches!(
+            properties.get("toggle-state").map(|value| &**value),
+            Some(Value::I32(1))
+        );
         Ok(MenuItem {
             id,
             label: without_mnemonics(text("label")),
@@ -244,12 +299,28 @@ impl fmt::Display for MenuItem {
 
 /// dbusmenu marks a mnemonic by `_` and writes a real underscore twice.
 fn without_mnemonics(label: &str) -> String {
-    label.split("__").map(|part| part.replace('_', "")).collect::<Vec<_>>().join("_")
+    label
+        .split("__")
+        .map(|part| part.replace('_', ""))
+        .collect::<Vec<_>>()
+        .join("_")
 }
 
-async fn property(bus: &Connection, owner: &str, path: &str, interface: &str, name: &str) -> Result<OwnedValue> {
+async fn property(
+    bus: &Connection,
+    owner: &str,
+    path: &str,
+    interface: &str,
+    name: &str,
+) -> Result<OwnedValue> {
     let reply = bus
-        .call_method(Some(owner), path, Some("org.freedesktop.DBus.Properties"), "Get", &(interface, name))
+        .call_method(
+            Some(owner),
+            path,
+            Some("org.freedesktop.DBus.Properties"),
+            "Get",
+            &(interface, name),
+        )
         .await
         .with_context(|| format!("{name} of {owner}"))?;
     Ok(reply.body().deserialize()?)
@@ -260,7 +331,13 @@ mod tests {
     use super::*;
 
     fn line(label: &str, children: Vec<MenuItem>) -> MenuItem {
-        MenuItem { label: label.to_owned(), enabled: true, visible: true, children, ..MenuItem::default() }
+        MenuItem {
+            label: label.to_owned(),
+            enabled: true,
+            visible: true,
+            children,
+            ..MenuItem::default()
+        }
     }
 
     #[test]
@@ -268,7 +345,10 @@ mod tests {
         let menu = line(
             "",
             vec![
-                line("Sign in…", vec![line("OpenAI (ChatGPT)", vec![]), line("Anthropic", vec![])]),
+                line(
+                    "Sign in…",
+                    vec![line("OpenAI (ChatGPT)", vec![]), line("Anthropic", vec![])],
+                ),
                 line("Quit", vec![]),
                 line("Quiet", vec![]),
             ],
@@ -276,8 +356,14 @@ mod tests {
         assert_eq!(menu.at(&["Sign in", "OpenAI"]).unwrap().label, "OpenAI (ChatGPT)");
         assert_eq!(menu.at(&["Quit"]).unwrap().label, "Quit");
         assert_eq!(menu.at(&["Qui"]), None);
-        assert_eq!(menu.labels(), ["Sign in…", "OpenAI (ChatGPT)", "Anthropic", "Quit", "Quiet"]);
-        assert_eq!(menu.to_string(), "Sign in…\n  OpenAI (ChatGPT)\n  Anthropic\nQuit\nQuiet\n");
+        assert_eq!(
+            menu.labels(),
+            ["Sign in…", "OpenAI (ChatGPT)", "Anthropic", "Quit", "Quiet"]
+        );
+        assert_eq!(
+            menu.to_string(),
+            "Sign in…\n  OpenAI (ChatGPT)\n  Anthropic\nQuit\nQuiet\n"
+        );
     }
 
     #[test]

@@ -48,9 +48,15 @@ impl WebView {
         let session = connect(&url, [("webkitgtk:browserOptions", options)]);
         let client = match tokio::time::timeout(START, session).await {
             Ok(client) => client.context("the window's WebDriver session")?,
-            Err(_) => bail!("no web view within {START:?}; the driver printed:\n{}", driver.output()),
+            Err(_) => bail!(
+                "no web view within {START:?}; the driver printed:\n{}",
+                driver.output()
+            ),
         };
-        Ok(Self { client, _driver: driver })
+        Ok(Self {
+            client,
+            _driver: driver,
+        })
     }
 
     /// The WebDriver client, for what has no method here.
@@ -78,15 +84,31 @@ impl WebView {
 
     /// Presses what `css` finds.
     pub async fn press(&self, css: &str) -> Result<()> {
-        let found = self.client.wait().at_most(Duration::from_secs(15)).for_element(Locator::Css(css)).await;
-        found.with_context(|| format!("{css} in the window"))?.click().await?;
+        let found = self
+            .client
+            .wait()
+            .at_most(Duration::from_secs(15))
+            .for_element(Locator::Css(css))
+            .await;
+        found
+            .with_context(|| format!("{css} in the window"))?
+            .click()
+            .await?;
         Ok(())
     }
 
     /// Types into what `css` finds.
     pub async fn fill(&self, css: &str, text: &str) -> Result<()> {
-        let found = self.client.wait().at_most(Duration::from_secs(15)).for_element(Locator::Css(css)).await;
-        found.with_context(|| format!("{css} in the window"))?.send_keys(text).await?;
+        let found = self
+            .client
+            .wait()
+            .at_most(Duration::from_secs(15))
+            .for_element(Locator::Css(css))
+            .await;
+        found
+            .with_context(|| format!("{css} in the window"))?
+            .send_keys(text)
+            .await?;
         Ok(())
     }
 
@@ -104,5 +126,7 @@ impl WebView {
 
 /// A port that was free a moment ago.
 pub fn free_port() -> Result<u16> {
-    Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+    Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?
+        .local_addr()?
+        .port())
 }

@@ -4,7 +4,6 @@
 #![cfg(target_os = "linux")]
 
 use std::path::Path;
-use std::process::Stdio;
 use std::time::Duration;
 
 use kalit_journeys::browser::Browser;
@@ -31,13 +30,20 @@ async fn a_notifications_button_is_pressed_for_real() {
     ] {
         let title = format!("Signed out: press {press} of {actions}");
         notify(&session, &title, actions);
-        let seen = monitor.notification("the notification", SOON, |seen| seen.title == title).await.unwrap();
+        let seen = monitor
+            .notification("the notification", SOON, |seen| seen.title == title)
+            .await
+            .unwrap();
         assert_eq!(seen.body, "OpenAI rejected the refresh token.");
         notifications::press(&session, &seen, press).await.unwrap();
-        assert_eq!(monitor.action_invoked(seen.id.unwrap(), SOON).await.unwrap(), press);
+        assert_eq!(
+            monitor.action_invoked(seen.id.unwrap(), SOON).await.unwrap(),
+            press
+        );
         // the window goes with it, so that the next one is the newest
         until_some("the notification to be closed", SOON, || {
-            let closed = |signal: &Signal| matches!(signal, Signal::Closed { id, .. } if Some(*id) == seen.id);
+            let closed =
+                |signal: &Signal| matches!(signal, Signal::Closed { id, .. } if Some(*id) == seen.id);
             monitor.signals().iter().any(closed).then_some(())
         })
         .await
@@ -51,12 +57,20 @@ async fn a_tray_item_is_listed_read_and_clicked() {
     let session = DesktopSession::start(&[Part::Panel]).await.unwrap();
     let bus = session.bus().await.unwrap();
     let shown = tray_item::show(&session).await.unwrap();
-    let item = tray::registered(&bus, Some(std::process::id()), SOON).await.unwrap();
+    let item = tray::registered(&bus, Some(std::process::id()), SOON)
+        .await
+        .unwrap();
 
     assert_eq!(item.text("Title").await.unwrap(), "Test item");
-    assert_eq!(item.tooltip().await.unwrap(), ("All accounts fine".to_owned(), "2 accounts".to_owned()));
+    assert_eq!(
+        item.tooltip().await.unwrap(),
+        ("All accounts fine".to_owned(), "2 accounts".to_owned())
+    );
     let menu = item.menu_with("Sign in", SOON).await.unwrap();
-    assert_eq!(menu.to_string(), "All accounts fine (disabled)\n---\nOpenAI\n  [x] ada_l\n  [ ] grace\nSign in…\n");
+    assert_eq!(
+        menu.to_string(),
+        "All accounts fine (disabled)\n---\nOpenAI\n  [x] ada_l\n  [ ] grace\nSign in…\n"
+    );
     assert_eq!(menu.at(&["OpenAI", "grace"]).unwrap().checked, Some(false));
 
     item.click(&["OpenAI", "grace"]).await.unwrap();
@@ -76,9 +90,19 @@ async fn absent_parts_are_absent_and_a_late_panel_can_come() {
     let bus = session.bus().await.unwrap();
     let names = zbus::fdo::DBusProxy::new(&bus).await.unwrap();
     let activatable = names.list_activatable_names().await.unwrap();
-    for name in ["org.freedesktop.Notifications", "org.freedesktop.secrets", "org.kde.StatusNotifierWatcher"] {
-        assert!(!names.name_has_owner(name.try_into().unwrap()).await.unwrap(), "{name}");
-        assert!(!activatable.iter().any(|found| found.as_str() == name), "{name} can be activated");
+    for name in [
+        "org.freedesktop.Notifications",
+        "org.freedesktop.secrets",
+        "org.kde.StatusNotifierWatcher",
+    ] {
+        assert!(
+            !names.name_has_owner(name.try_into().unwrap()).await.unwrap(),
+            "{name}"
+        );
+        assert!(
+            !activatable.iter().any(|found| found.as_str() == name),
+            "{name} can be activated"
+        );
     }
     assert!(tray::items(&bus).await.is_err());
     let before = session.dir().join("before.png");
@@ -102,7 +126,11 @@ async fn the_keyring_keeps_a_secret_without_asking() {
 async fn an_opened_url_is_written_down_and_the_browser_shows_it_on_the_screen() {
     let session = DesktopSession::start(&[Part::Panel]).await.unwrap();
     let page = "<body style='background:linear-gradient(red,blue)'><button id='allow'>Allow</button></body>";
-    let server = Server::plain(0, move |_| std::future::ready(Answer::Reply(Reply::html(200, page)))).await.unwrap();
+    let server = Server::plain(0, move |_| {
+        std::future::ready(Answer::Reply(Reply::html(200, page)))
+    })
+    .await
+    .unwrap();
     let url = format!("http://127.0.0.1:{}/authorize?state=a%20b", server.port());
     run(session.command("xdg-open").arg(&url)).unwrap();
     assert_eq!(session.opened_url(0, SOON).await.unwrap(), url);
@@ -119,12 +147,25 @@ async fn an_opened_url_is_written_down_and_the_browser_shows_it_on_the_screen() 
 #[tokio::test]
 async fn a_web_view_is_driven_by_webkits_own_driver() {
     let session = DesktopSession::start(&[]).await.unwrap();
-    let page = "<body><button id='add' onclick='this.textContent=\"added\"'>Add account</button><input></body>";
-    let server = Server::plain(0, move |_| std::future::ready(Answer::Reply(Reply::html(200, page)))).await.unwrap();
+    let page =
+        "<body><button id='add' onclick='this.textContent=\"added\"'>Add account</button><input></body>";
+    let server = Server::plain(0, move |_| {
+        std::future::ready(Answer::Reply(Reply::html(200, page)))
+    })
+    .await
+    .unwrap();
     // WebKit's own little browser stands in for a window of ours
-    let program = run(session.command("sh").args(["-c", "ls /usr/lib/*/webkit2gtk-4.1/MiniBrowser"])).unwrap();
-    let view = WebView::open(&session, Path::new(program.trim()), &["--automation"], &[]).await.unwrap();
-    view.client().goto(&format!("http://127.0.0.1:{}/", server.port())).await.unwrap();
+    let program = run(session
+        .command("sh")
+        .args(["-c", "ls /usr/lib/*/webkit2gtk-4.1/MiniBrowser"]))
+    .unwrap();
+    let view = WebView::open(&session, Path::new(program.trim()), &["--automation"], &[])
+        .await
+        .unwrap();
+    view.client()
+        .goto(&format!("http://127.0.0.1:{}/", server.port()))
+        .await
+        .unwrap();
     view.shows("Add account", SOON).await.unwrap();
     view.press("#add").await.unwrap();
     view.shows("added", SOON).await.unwrap();
@@ -139,37 +180,57 @@ async fn a_web_view_is_driven_by_webkits_own_driver() {
 async fn a_session_ends_with_its_handle_also_while_a_panic_unwinds() {
     let panicked = tokio::spawn(async {
         let session = DesktopSession::start(&Part::ALL).await.unwrap();
-        let env = session.env().clone();
+        let group = session.id();
+        assert!(alive(group).len() > 5, "{:?}", alive(group));
         let dir = session.dir().to_owned();
         let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
             let _held = session;
             panic!("a test fails");
         }));
         assert!(result.is_err());
-        (env, dir)
+        (group, dir)
     });
-    let (env, dir) = panicked.await.unwrap();
+    let (group, dir) = panicked.await.unwrap();
     assert!(!dir.exists(), "its directory is gone");
-    let number = env["DISPLAY"].trim_start_matches(':').to_owned();
-    until_some("the X server to be gone", SOON, || {
-        let probe = std::process::Command::new("xdotool")
-            .arg("getdisplaygeometry")
-            .env("DISPLAY", format!(":{number}"))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status();
-        // another session may have taken the number since
-        (!probe.is_ok_and(|status| status.success()) || std::fs::metadata(&dir).is_err()).then_some(())
+    until_some("every process of it to end", SOON, || {
+        alive(group).is_empty().then_some(())
     })
     .await
     .unwrap();
 }
 
+/// Names of the processes of a group that have not ended.
+fn alive(group: u32) -> Vec<String> {
+    let stats = std::fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| {
+        let stat = std::fs::read_to_string(entry.path().join("stat")).ok()?;
+        // "pid (name) state parent group …"
+        let (name, rest) = stat.split_once('(')?.1.rsplit_once(") ")?;
+        let mut fields = rest.split(' ');
+        let ended = fields.next() == Some("Z");
+        let of_group = fields.nth(1).and_then(|id| id.parse().ok()) == Some(group);
+        (of_group && !ended).then(|| name.to_owned())
+    });
+    stats.collect()
+}
+
 fn notify(session: &DesktopSession, title: &str, actions: &str) {
     let mut call = session.command("gdbus");
     call.args(["call", "--session", "-d", "org.freedesktop.Notifications"])
-        .args(["-o", "/org/freedesktop/Notifications", "-m", "org.freedesktop.Notifications.Notify", "--"])
-        .args(["Kalit", "0", "dialog-warning", title, "OpenAI rejected the refresh token.", actions])
+        .args([
+            "-o",
+            "/org/freedesktop/Notifications",
+            "-m",
+            "org.freedesktop.Notifications.Notify",
+            "--",
+        ])
+        .args([
+            "Kalit",
+            "0",
+            "dialog-warning",
+            title,
+            "OpenAI rejected the refresh token.",
+            actions,
+        ])
         .args(["@a{sv} {}", "int32 -1"]);
     run(&mut call).unwrap();
 }

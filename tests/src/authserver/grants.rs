@@ -26,7 +26,12 @@ pub struct Account {
 
 /// Everybody who can sign in; the first is chosen on the consent page.
 pub const ACCOUNTS: [Account; 2] = [
-    Account { email: "ada@example.com", plan: "plus", account_id: "acct-demo-ada", user_id: "user-demo-ada" },
+    Account {
+        email: "ada@example.com",
+        plan: "plus",
+        account_id: "acct-demo-ada",
+        user_id: "user-demo-ada",
+    },
     Account {
         email: "grace@example.com",
         plan: "pro",
@@ -79,7 +84,9 @@ impl Consent {
 
     fn answer(&self, pairs: &[(&str, &str)]) -> Option<String> {
         let mut url = url::Url::parse(&self.redirect_uri).ok()?;
-        url.query_pairs_mut().extend_pairs(pairs).append_pair("state", &self.state);
+        url.query_pairs_mut()
+            .extend_pairs(pairs)
+            .append_pair("state", &self.state);
         Some(url.into())
     }
 }
@@ -119,7 +126,13 @@ pub(super) struct Refusal {
 
 impl Refusal {
     pub(super) fn grant(code: &'static str, message: &'static str) -> Self {
-        Self { status: 400, code, message, account: None, family: None }
+        Self {
+            status: 400,
+            code,
+            message,
+            account: None,
+            family: None,
+        }
     }
 
     fn token(code: &'static str, message: &'static str, family: Option<(usize, &Family)>) -> Self {
@@ -208,7 +221,10 @@ impl Grants {
     /// The redirect with `access_denied`.
     pub(super) fn deny(&mut self, id: &str) -> Option<String> {
         let consent = self.consents.remove(id)?;
-        consent.answer(&[("error", "access_denied"), ("error_description", "The user denied the request")])
+        consent.answer(&[
+            ("error", "access_denied"),
+            ("error_description", "The user denied the request"),
+        ])
     }
 
     /// Redeems a code; a second attempt ends what the first one gave (RFC 6749, section 4.1.2).
@@ -236,7 +252,12 @@ impl Grants {
         }
         let number = self.families.len();
         *code = Code::Used { family: Some(number) };
-        self.families.push(Family { account, current: String::new(), refreshes: 0, live: true });
+        self.families.push(Family {
+            account,
+            current: String::new(),
+            refreshes: 0,
+            live: true,
+        });
         Ok(self.issue(number))
     }
 
@@ -248,10 +269,18 @@ impl Grants {
             return Err(refusal);
         }
         let Some(&number) = self.issued.get(token) else {
-            return Err(Refusal::token("invalid_refresh_token", "Could not validate your refresh token.", None));
+            return Err(Refusal::token(
+                "invalid_refresh_token",
+                "Could not validate your refresh token.",
+                None,
+            ));
         };
         let Some(family) = self.families.get_mut(number) else {
-            return Err(Refusal::token("invalid_refresh_token", "Could not validate your refresh token.", None));
+            return Err(Refusal::token(
+                "invalid_refresh_token",
+                "Could not validate your refresh token.",
+                None,
+            ));
         };
         if family.live && family.current != token {
             family.live = false;
@@ -274,7 +303,10 @@ impl Grants {
 
     /// Ends every login of an account; returns how many were live.
     pub(super) fn revoke_account(&mut self, email: &str) -> usize {
-        let live = self.families.iter_mut().filter(|family| family.account.email == email && family.live);
+        let live = self
+            .families
+            .iter_mut()
+            .filter(|family| family.account.email == email && family.live);
         match self.revocation {
             Revocation::Honoured => live.map(|family| family.live = false).count(),
             Revocation::Ignored => 0,
@@ -283,7 +315,10 @@ impl Grants {
 
     /// Ends the login a token belongs to; returns how many were live.
     pub(super) fn revoke_token(&mut self, token: &str) -> usize {
-        let family = self.issued.get(token).and_then(|&number| self.families.get_mut(number));
+        let family = self
+            .issued
+            .get(token)
+            .and_then(|&number| self.families.get_mut(number));
         match (family, self.revocation) {
             (Some(family), Revocation::Honoured) => usize::from(std::mem::replace(&mut family.live, false)),
             (_, Revocation::Honoured | Revocation::Ignored) => 0,
@@ -310,7 +345,13 @@ impl Grants {
         family.current = refresh.clone();
         let account = family.account;
         self.issued.insert(refresh.clone(), number);
-        Tokens { account, family: number, refresh, access: access_token(&account, self.lifetime), lifetime: self.lifetime }
+        Tokens {
+            account,
+            family: number,
+            refresh,
+            access: access_token(&account, self.lifetime),
+            lifetime: self.lifetime,
+        }
     }
 }
 
@@ -332,7 +373,11 @@ fn access_token(account: &Account, lifetime: Duration) -> String {
         "https://api.openai.com/profile": {"email": account.email},
     });
     let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
-    format!("{}.{}.unsigned", part(&json!({"alg": "none", "typ": "JWT"})), part(&claims))
+    format!(
+        "{}.{}.unsigned",
+        part(&json!({"alg": "none", "typ": "JWT"})),
+        part(&claims)
+    )
 }
 
 fn random(kind: &str) -> String {

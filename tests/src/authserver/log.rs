@@ -97,7 +97,10 @@ impl Journal {
                     .with_context(|| format!("the log {}", path.display()))
             })
             .transpose()?;
-        Ok(Self { file, entries: Mutex::default() })
+        Ok(Self {
+            file,
+            entries: Mutex::default(),
+        })
     }
 
     pub(super) fn write(&self, request: &Request, status: u16, detail: Value) {
@@ -118,6 +121,9 @@ impl Journal {
     }
 
     pub(super) fn entries(&self) -> Vec<Entry> {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.entries
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }

@@ -18,7 +18,10 @@ pub(super) fn consent(request: &str, redirect_uri: &str) -> String {
         .iter()
         .map(|account| {
             let email = escape(account.email);
-            format!("<option value=\"{email}\">{email} ({})</option>", escape(account.plan))
+            format!(
+                "<option value=\"{email}\">{email} ({})</option>",
+                escape(account.plan)
+            )
         })
         .collect();
     page(
@@ -64,7 +67,9 @@ pub(super) fn accounts(standings: &[Standing]) -> String {
         .collect();
     page(
         "Accounts",
-        &format!("<h1>Accounts of this server</h1><table>{rows}</table><p><small>Invented people, for the demo.</small></p>"),
+        &format!(
+            "<h1>Accounts of this server</h1><table>{rows}</table><p><small>Invented people, for the demo.</small></p>"
+        ),
     )
 }
 
@@ -82,5 +87,9 @@ fn page(title: &str, main: &str) -> String {
 }
 
 fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;").replace('\'', "&#39;")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
+        .replace('\'', "&#39;")
 }

@@ -78,16 +78,31 @@ pub(super) struct Families {
 
 impl Families {
     pub(super) fn new(lifetime: Duration) -> Self {
-        Self { lifetime, families: Vec::new(), issued: 0, reuses: 0 }
+        Self {
+            lifetime,
+            families: Vec::new(),
+            issued: 0,
+            reuses: 0,
+        }
     }
 
     pub(super) fn add(&mut self, login: Login) {
         let current = login.refresh.clone();
-        self.families.push(Family { login, current, spent: HashSet::new(), access: None, live: true });
+        self.families.push(Family {
+            login,
+            current,
+            spent: HashSet::new(),
+            access: None,
+            live: true,
+        });
     }
 
     pub(super) fn revoke(&mut self, account_id: &str) {
-        if let Some(family) = self.families.iter_mut().find(|family| family.login.account_id == account_id) {
+        if let Some(family) = self
+            .families
+            .iter_mut()
+            .find(|family| family.login.account_id == account_id)
+        {
             family.live = false;
         }
     }
@@ -108,16 +123,25 @@ impl Families {
     }
 
     pub(super) fn current_refresh(&self, account_id: &str) -> Option<String> {
-        let family = self.families.iter().find(|family| family.login.account_id == account_id)?;
+        let family = self
+            .families
+            .iter()
+            .find(|family| family.login.account_id == account_id)?;
         Some(family.current.clone())
     }
 
     pub(super) fn current_access(&self, account_id: &str) -> Option<String> {
-        self.families.iter().find(|family| family.login.account_id == account_id)?.access.clone()
+        self.families
+            .iter()
+            .find(|family| family.login.account_id == account_id)?
+            .access
+            .clone()
     }
 
     pub(super) fn is_current_access(&self, token: &str) -> bool {
-        self.families.iter().any(|family| family.access.as_deref() == Some(token))
+        self.families
+            .iter()
+            .any(|family| family.access.as_deref() == Some(token))
     }
 
     fn accept(&mut self, token: &str, next: String) -> Result<Map<String, Value>, Refused> {
@@ -135,7 +159,9 @@ impl Families {
         let access = access_token(&family.login, self.lifetime, self.issued);
         family.access = Some(access.clone());
         if next != family.current {
-            family.spent.insert(std::mem::replace(&mut family.current, next.clone()));
+            family
+                .spent
+                .insert(std::mem::replace(&mut family.current, next.clone()));
         }
         let body = json!({
             "access_token": access,

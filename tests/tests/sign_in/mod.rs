@@ -29,7 +29,10 @@ impl Callback {
             std::future::ready(Answer::Reply(Reply::html(200, "received")))
         })
         .await?;
-        Ok(Self { server, received: Mutex::new(received) })
+        Ok(Self {
+            server,
+            received: Mutex::new(received),
+        })
     }
 
     pub fn redirect_uri(&self) -> String {
@@ -39,7 +42,9 @@ impl Callback {
     pub async fn received(&self) -> Result<Vec<(String, String)>> {
         let mut received = self.received.lock().await;
         let pairs = tokio::time::timeout(Duration::from_secs(10), received.recv()).await;
-        pairs.context("nothing came to the callback")?.context("the callback is closed")
+        pairs
+            .context("nothing came to the callback")?
+            .context("the callback is closed")
     }
 }
 
@@ -77,7 +82,15 @@ pub async fn exchange(token_url: &str, code: &str, callback: &Callback) -> (u16,
 }
 
 pub async fn refresh(token_url: &str, token: &str) -> (u16, Value) {
-    post(token_url, &[("grant_type", "refresh_token"), ("refresh_token", token), ("client_id", CLIENT_ID)]).await
+    post(
+        token_url,
+        &[
+            ("grant_type", "refresh_token"),
+            ("refresh_token", token),
+            ("client_id", CLIENT_ID),
+        ],
+    )
+    .await
 }
 
 /// The first refresh token of a login, the consent form being posted by hand.
@@ -88,18 +101,35 @@ pub async fn without_browser(server: &AuthorizationServer, account: &str) -> Str
     tokens.1["refresh_token"].as_str().unwrap().to_owned()
 }
 
-pub async fn code_without_browser(server: &AuthorizationServer, callback: &Callback, account: &str) -> String {
+pub async fn code_without_browser(
+    server: &AuthorizationServer,
+    callback: &Callback,
+    account: &str,
+) -> String {
     let url = authorize_url(&format!("{}/oauth/authorize", server.url()), callback);
     let (_, page) = fetch(&url).await.unwrap();
-    let request = page.split("name=\"request\" value=\"").nth(1).unwrap().split('"').next().unwrap();
+    let request = page
+        .split("name=\"request\" value=\"")
+        .nth(1)
+        .unwrap()
+        .split('"')
+        .next()
+        .unwrap();
     let form = format!("request={request}&account={account}&decision=allow");
     let decision = format!("{}/oauth/decision", server.url());
     let location = url::Url::parse(&post_form_for_location(&decision, form).await.unwrap()).unwrap();
-    location.query_pairs().find(|(name, _)| name == "code").unwrap().1.into_owned()
+    location
+        .query_pairs()
+        .find(|(name, _)| name == "code")
+        .unwrap()
+        .1
+        .into_owned()
 }
 
 async fn post(url: &str, fields: &[(&str, &str)]) -> (u16, Value) {
-    let form = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+    let form = url::form_urlencoded::Serializer::new(String::new())
+        .extend_pairs(fields)
+        .finish();
     let (status, body) = post_form(url, form).await.unwrap();
     (status, serde_json::from_str(&body).unwrap_or(Value::Null))
 }

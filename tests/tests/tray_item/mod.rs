@@ -77,7 +77,12 @@ impl Item {
 
     #[zbus(property)]
     fn tool_tip(&self) -> (String, Pixmaps, String, String) {
-        (String::new(), Vec::new(), "All accounts fine".to_owned(), "2 accounts".to_owned())
+        (
+            String::new(),
+            Vec::new(),
+            "All accounts fine".to_owned(),
+            "2 accounts".to_owned(),
+        )
     }
 
     #[zbus(property)]
@@ -101,13 +106,31 @@ impl Menu {
     fn get_layout(&self, _parent: i32, _depth: i32, _names: Vec<String>) -> (u32, Node) {
         let text = |name: &str, text: &'static str| (name.to_owned(), Value::from(text));
         let check = |label, state: i32| {
-            [text("label", label), text("toggle-type", "checkmark"), ("toggle-state".to_owned(), state.into())]
+            [
+                text("label", label),
+                text("toggle-type", "checkmark"),
+                ("toggle-state".to_owned(), state.into()),
+            ]
         };
-        let accounts = vec![line(3, check("ada__l", 1), vec![]), line(4, check("grace", 0), vec![])];
+        let accounts = vec![
+            line(3, check("ada__l", 1), vec![]),
+            line(4, check("grace", 0), vec![]),
+        ];
         let lines = vec![
-            line(1, [text("label", "All accounts fine"), ("enabled".to_owned(), false.into())], vec![]),
+            line(
+                1,
+                [
+                    text("label", "All accounts fine"),
+                    ("enabled".to_owned(), false.into()),
+                ],
+                vec![],
+            ),
             line(6, [text("type", "separator")], vec![]),
-            line(2, [text("label", "_OpenAI"), text("children-display", "submenu")], accounts),
+            line(
+                2,
+                [text("label", "_OpenAI"), text("children-display", "submenu")],
+                accounts,
+            ),
             line(5, [text("label", "Sign in…")], vec![]),
         ];
         (1, (0, HashMap::new(), lines))
@@ -124,8 +147,14 @@ impl Menu {
     }
 }
 
-fn line<const N: usize>(id: i32, properties: [(String, Value<'static>); N], children: Vec<OwnedValue>) -> OwnedValue {
-    let properties: HashMap<String, OwnedValue> =
-        properties.into_iter().map(|(name, value)| (name, value.try_into().unwrap())).collect();
+fn line<const N: usize>(
+    id: i32,
+    properties: [(String, Value<'static>); N],
+    children: Vec<OwnedValue>,
+) -> OwnedValue {
+    let properties: HashMap<String, OwnedValue> = properties
+        .into_iter()
+        .map(|(name, value)| (name, value.try_into().unwrap()))
+        .collect();
     Value::from((id, properties, children)).try_into().unwrap()
 }
