@@ -22,8 +22,8 @@ use crate::process::Process;
 use crate::wait::until_some;
 pub use grants::{ACCOUNTS, Account};
 use grants::{Consent, Grants, Refusal};
-pub use log::{Entry, read_log};
-use log::{Journal, fingerprint};
+use log::Journal;
+pub use log::{Entry, fingerprint, read_log};
 
 /// The public client every OpenClaw release signs in as (providers, section 1.1).
 pub const CLIENT_ID: &str = "app_EMoamEEZ73f0CkXaXp7hrann";

@@ -99,21 +99,35 @@ impl Browser {
     /// Opens a consent page, chooses the account and presses "Allow". Returns once the browser
     /// was sent on, with the text of the page it came to: the callback's answer.
     pub async fn allow(&self, url: &str, account: &str) -> Result<String> {
+        self.consent_page(url, account).await?;
+        self.submit("#allow").await
+    }
+
+    /// Opens a consent page and chooses the account, without an answer yet.
+    pub async fn consent_page(&self, url: &str, account: &str) -> Result<()> {
         self.open(url).await?;
-        self.choose(account).await?;
-        self.press_and_leave("#allow").await
+        let select = self
+            .client
+            .wait()
+            .at_most(PAGE)
+            .for_element(Locator::Css("#account"))
+            .await?;
+        select
+            .select_by_value(account)
+            .await
+            .with_context(|| format!("choosing {account}"))
     }
 
     /// Opens a consent page and presses "Deny".
     pub async fn deny(&self, url: &str) -> Result<String> {
         self.open(url).await?;
-        self.press_and_leave("#deny").await
+        self.submit("#deny").await
     }
 
     /// Presses "Revoke" beside an account on the authorization server's own page.
     pub async fn revoke(&self, server: &str, account: &str) -> Result<()> {
         self.open(server).await?;
-        self.press_and_leave(&format!("[data-account=\"{account}\"] button"))
+        self.submit(&format!("[data-account=\"{account}\"] button"))
             .await?;
         Ok(())
     }
@@ -158,21 +172,8 @@ impl Browser {
         Ok(self.client.close().await?)
     }
 
-    async fn choose(&self, account: &str) -> Result<()> {
-        let select = self
-            .client
-            .wait()
-            .at_most(PAGE)
-            .for_element(Locator::Css("#account"))
-            .await?;
-        select
-            .select_by_value(account)
-            .await
-            .with_context(|| format!("choosing {account}"))
-    }
-
-    /// Pressing is not enough: what counts is that the form was sent and the answer is shown.
-    async fn press_and_leave(&self, css: &str) -> Result<String> {
+    /// Presses a button of the open page's form and returns the text of the page that answers.
+    pub async fn submit(&self, css: &str) -> Result<String> {
         self.client
             .execute("window.kalitOldPage = true", Vec::new())
             .await?;

@@ -243,9 +243,9 @@ impl TokenEndpoint {
                 format!("--require=\"{}\"", text(&harness("loop.cjs"))),
             ),
             ("NODE_EXTRA_CA_CERTS", text(&self.ca_file())),
-            ("KALIT_LOOP_PORT", self.tls.port().to_string()),
-            ("KALIT_LOOP_HOSTS", HOSTS.join(",")),
-            ("KALIT_LOOP_LOG", text(&self.connection_log())),
+            ("LOOP_PORT", self.tls.port().to_string()),
+            ("LOOP_HOSTS", HOSTS.join(",")),
+            ("LOOP_LOG", text(&self.connection_log())),
         ]
         .map(|(name, value)| (name.to_owned(), value))
         .into()

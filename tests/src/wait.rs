@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-const PAUSE: Duration = Duration::from_millis(20);
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// Asks `probe` until it answers `Some`; an error names `what` and the time waited.
 pub async fn until<T, F, Answer>(what: &str, limit: Duration, mut probe: F) -> Result<T>

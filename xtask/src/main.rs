@@ -1,1 +1,46 @@
-fn main() {}
+//! What a newcomer would otherwise do by hand: `cargo xtask demo`, `cargo xtask test`,
+//! `cargo xtask bench`, and `cargo xtask setup`, which the others call first.
+
+mod bench;
+mod cargo;
+mod demo;
+mod setup;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use setup::Needs;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Name missing system packages and install them
+    Setup,
+    /// Tell Kalit's main job from sign-in to a revoked login, with evidence
+    Demo(demo::Flags),
+    /// Run all tests
+    Test(test::Flags),
+    /// Measure Kalit beside OpenClaw and against its limits
+    Bench(bench::Flags),
+}
+
+fn main() -> anyhow::Result<ExitCode> {
+    match Arguments::parse().command {
+        Command::Setup => {
+            setup::ensure(Needs::Everything)?;
+            println!("everything is there");
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Demo(flags) => demo::run(&flags),
+        Command::Test(flags) => test::run(&flags),
+        Command::Bench(flags) => bench::run(&flags),
+    }
+}

@@ -1,0 +1,383 @@
+//! The story that tells itself: a private desktop, a browser that presses the real buttons, and
+//! evidence from the server's log, the store, and the session's bus.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use fantoccini::Locator;
+use kalit_core::clock::Timestamp;
+use kalit_journeys::authserver::{Entry, ServerProcess};
+use kalit_journeys::browser::Browser;
+use kalit_journeys::desktop::{DesktopSession, Part, ensure_not_blank};
+use kalit_journeys::notifications::{self, Notification, NotificationMonitor};
+use kalit_journeys::process::{Process, binary};
+use kalit_journeys::tray::{self, TrayItem};
+use kalit_journeys::webview::{WebView, free_port};
+
+use crate::Sabotage;
+use crate::installation::{Installation, Stored};
+use crate::report::Report;
+
+// What Kalit calls things: the story's only knowledge of its texts.
+const SIGN_IN: &str = "Sign in";
+const QUIT: &str = "Quit";
+const SIGN_IN_AGAIN: &str = "Sign in again";
+/// The window's button that starts a sign-in to OpenAI.
+const SIGN_IN_TO_OPENAI: &str = "//*[contains(@class,'choice')][contains(.,'OpenAI')]//button";
+
+const PERSON: &str = "ada@example.com";
+const SOON: Duration = Duration::from_secs(30);
+/// The access tokens live two minutes.
+const LIFETIME: &str = "120";
+/// A renewal is due before this has passed.
+const RENEWAL: Duration = Duration::from_secs(130);
+
+pub async fn tell(report: &mut Report, sabotage: Option<Sabotage>) -> Result<()> {
+    let server = authorization_server(report, sabotage).await?;
+    let session = desktop(report, sabotage).await?;
+    let mut stage = Stage::open(report, server, session).await?;
+    let outcome = stage.play(report).await;
+    if outcome.is_err() {
+        // what the screen showed when it went wrong
+        stage.picture(report, "failed").ok();
+        println!("   kalit-desktop printed:\n{}", stage.kalit.output());
+    }
+    outcome
+}
+
+async fn authorization_server(report: &mut Report, sabotage: Option<Sabotage>) -> Result<ServerProcess> {
+    report.step("a local authorization server");
+    let mut flags = vec!["--ttl", LIFETIME];
+    if sabotage == Some(Sabotage::Revoke) {
+        flags.extend(["--sabotage", "revoke"]);
+    }
+    let program = binary("KALIT_AUTHORIZATION_SERVER_BIN", "examples/authorization-server")?;
+    let server = ServerProcess::start(&program, report.dir(), &flags).await?;
+    report.says("process", "pid", server.id());
+    report.says("server", "address", server.url());
+    report.says("server", "log", server.log().to_string_lossy());
+    Ok(server)
+}
+
+async fn desktop(report: &mut Report, sabotage: Option<Sabotage>) -> Result<DesktopSession> {
+    report.step("a private desktop");
+    let mut parts = Part::ALL.to_vec();
+    if sabotage == Some(Sabotage::Tray) {
+        parts.retain(|part| *part != Part::Panel);
+    }
+    let session = DesktopSession::start(&parts).await?;
+    report.says("X server", "display", session.env()["DISPLAY"].as_str());
+    let bus = zbus::fdo::DBusProxy::new(&session.bus().await?).await?;
+    for name in [
+        "org.kde.StatusNotifierWatcher",
+        "org.freedesktop.Notifications",
+        "org.freedesktop.secrets",
+    ] {
+        let owner = match bus.get_name_owner(name.try_into()?).await {
+            Ok(owner) => owner.to_string(),
+            Err(_) => "nobody".to_owned(),
+        };
+        report.says("session bus", name, owner);
+    }
+    Ok(session)
+}
+
+/// Everything on the stage once Kalit's tray is registered.
+struct Stage {
+    // in this order: the programs end before the desktop does
+    browser: Browser,
+    kalit: Process,
+    item: TrayItem,
+    monitor: NotificationMonitor,
+    installation: Installation,
+    server: ServerProcess,
+    session: DesktopSession,
+}
+
+impl Stage {
+    async fn open(report: &mut Report, server: ServerProcess, session: DesktopSession) -> Result<Self> {
+        report.step("Kalit in the tray");
+        let installation =
+            Installation::create(&session.home(), server.url(), &[free_port()?, free_port()?])?;
+        report.says(
+            "file system",
+            "state directory",
+            installation.state_dir().to_string_lossy(),
+        );
+        ensure!(
+            !installation.store_file().exists(),
+            "somebody is signed in already"
+        );
+        report.says("file system", "auth-profiles.json", "does not exist");
+        let monitor = NotificationMonitor::start(&session).await?;
+        let mut command = session.command(binary("KALIT_DESKTOP_BIN", "kalit-desktop")?);
+        command.envs(installation.env());
+        let kalit = session.launch(&mut command, "kalit-desktop")?;
+        report.says("process", "kalit-desktop", kalit.id());
+        let bus = session.bus().await?;
+        let registered = tray::registered(&bus, Some(kalit.id()), SOON).await;
+        let item = registered.with_context(|| format!("kalit-desktop printed:\n{}", kalit.output()))?;
+        report.says("session bus", "StatusNotifierItem", item.owner.as_str());
+        report.says(
+            "dbusmenu",
+            "layout",
+            item.menu_with(SIGN_IN, SOON).await?.to_string(),
+        );
+        let browser = Browser::in_session(&session).await?;
+        let stage = Self {
+            browser,
+            kalit,
+            item,
+            monitor,
+            installation,
+            server,
+            session,
+        };
+        stage.picture(report, "tray")?;
+        Ok(stage)
+    }
+
+    async fn play(&mut self, report: &mut Report) -> Result<()> {
+        let first = self.sign_in(report).await?;
+        let second = self.renewed(report, &first).await?;
+        let refused = self.revoked(report, &second).await?;
+        let notification = self.notified(report, &refused).await?;
+        self.sign_in_again(report, &notification, &second).await?;
+        self.quit(report).await
+    }
+
+    async fn sign_in(&self, report: &mut Report) -> Result<Stored> {
+        report.step("sign in from the tray");
+        let kalit = binary("KALIT_DESKTOP_BIN", "kalit-desktop")?;
+        let window = WebView::open(
+            &self.session,
+            &kalit,
+            &["--window", "board"],
+            &self.installation.env(),
+        )
+        .await?;
+        let before = self.server.last_request();
+        self.item.click(&[SIGN_IN]).await?;
+        report.says("dbusmenu", "clicked", SIGN_IN);
+        let choice = window
+            .client()
+            .wait()
+            .at_most(SOON)
+            .for_element(Locator::XPath(SIGN_IN_TO_OPENAI))
+            .await;
+        let choice = choice.context("the window offers no sign-in to OpenAI")?;
+        self.picture(report, "window-sign-in")?;
+        choice.click().await?;
+        let stored = self.consent(report, 0, before).await?;
+        report.says(
+            "window",
+            "shows",
+            first_line_with(&window.shows(PERSON, SOON).await?, PERSON),
+        );
+        window.screenshot(&report.screenshot("window-signed-in")).await?;
+        window.close().await?;
+        self.tray_shows(report, PERSON).await?;
+        self.picture(report, "signed-in")?;
+        Ok(stored)
+    }
+
+    /// From the URL that was opened to the new generation in the store.
+    async fn consent(&self, report: &mut Report, opened: usize, before: u64) -> Result<Stored> {
+        let url = self.session.opened_url(opened, SOON).await?;
+        let endpoint = format!("{}/oauth/authorize?", self.server.url());
+        ensure!(url.starts_with(&endpoint), "the browser was sent elsewhere");
+        report.says(
+            "xdg-open",
+            "opened",
+            format!("{endpoint}… ({} characters)", url.len()),
+        );
+        self.browser.consent_page(&url, PERSON).await?;
+        self.picture(report, "consent")?;
+        self.browser.submit("#allow").await?;
+        let asked = self
+            .server
+            .request("the authorize request", before, SOON, |entry| {
+                entry.is("authorize")
+            })
+            .await?;
+        report.says("server log", "authorize request", asked.request);
+        let issued = self
+            .server
+            .request("the code to be exchanged", asked.request, SOON, |entry| {
+                entry.text("grant") == "authorization_code" && entry.status == 200
+            })
+            .await?;
+        report.says("server log", "token request", issued.request);
+        report.says("server log", "signed in as", issued.text("account"));
+        let stored = self.installation.holds(issued.text("issued"), SOON).await?;
+        self.tell_stored(report, &stored);
+        Ok(stored)
+    }
+
+    async fn renewed(&self, report: &mut Report, old: &Stored) -> Result<Stored> {
+        report.step("renewed before it expires");
+        let after = self.server.last_request();
+        let entry = self
+            .server
+            .request("a renewal", after, RENEWAL, |entry| entry.is_refresh())
+            .await?;
+        report.says("server log", "refresh request", entry.request);
+        report.says("server log", "generation sent", entry.text("sent"));
+        ensure!(
+            entry.text("sent") == old.generation,
+            "another generation was sent than the one stored"
+        );
+        ensure!(
+            entry.status == 200,
+            "the renewal was refused: {}",
+            entry.text("outcome")
+        );
+        let early = Timestamp::from_millis(old.expires).millis_since(Timestamp::from_millis(entry.at));
+        ensure!(early > 0, "the token had expired {} ms before", -early);
+        report.says(
+            "server log",
+            "before expiry",
+            format!("{:.0} s", early as f64 / 1000.0),
+        );
+        let stored = self.installation.holds(entry.text("issued"), SOON).await?;
+        ensure!(
+            stored.profile_id == old.profile_id,
+            "the renewal went to another profile"
+        );
+        ensure!(
+            stored.expires > old.expires && stored.modified > old.modified,
+            "the file was not renewed"
+        );
+        self.tell_stored(report, &stored);
+        self.tray_shows(report, PERSON).await?;
+        Ok(stored)
+    }
+
+    async fn revoked(&self, report: &mut Report, current: &Stored) -> Result<Entry> {
+        report.step("revoked on the server's page");
+        let before = self.server.last_request();
+        self.browser.revoke(self.server.url(), PERSON).await?;
+        self.picture(report, "revoked")?;
+        let pressed = self
+            .server
+            .request("the revocation", before, SOON, |entry| entry.is("revoke"))
+            .await?;
+        report.says("server log", "revoke request", pressed.request);
+        let refused = self
+            .server
+            .request("a refused renewal", pressed.request, RENEWAL, |entry| {
+                entry.is_refresh() && entry.status == 401
+            })
+            .await?;
+        report.says("server log", "refused request", refused.request);
+        report.says("server log", "with", refused.text("outcome"));
+        ensure!(
+            refused.text("sent") == current.generation,
+            "another generation was sent than the one stored"
+        );
+        Ok(refused)
+    }
+
+    async fn notified(&self, report: &mut Report, refused: &Entry) -> Result<Notification> {
+        report.step("the notification");
+        let has_button = |seen: &Notification| seen.actions.iter().any(|(_, label)| label == SIGN_IN_AGAIN);
+        let seen = self
+            .monitor
+            .notification("a notification with \"Sign in again\"", SOON, has_button)
+            .await?;
+        ensure!(refused.text("account") == PERSON, "somebody else was refused");
+        report.says("session bus", "Notify from", seen.app.as_str());
+        report.says("session bus", "title", seen.title.as_str());
+        report.says("session bus", "body", seen.body.as_str());
+        let labels: Vec<&str> = seen.actions.iter().map(|(_, label)| label.as_str()).collect();
+        report.says("session bus", "buttons", labels);
+        notifications::window(&self.session, SOON).await?;
+        self.picture(report, "notification")?;
+        report.says("dbusmenu", "layout", self.item.menu().await?.to_string());
+        Ok(seen)
+    }
+
+    async fn sign_in_again(
+        &self,
+        report: &mut Report,
+        notification: &Notification,
+        old: &Stored,
+    ) -> Result<()> {
+        report.step("signed in again from the notification");
+        let opened = self.session.opened_urls().len();
+        let before = self.server.last_request();
+        let action = notification
+            .actions
+            .iter()
+            .find(|(_, label)| label == SIGN_IN_AGAIN);
+        let (key, _) = action.context("the notification has lost its button")?;
+        notifications::press(&self.session, notification, key).await?;
+        let id = notification.id.context("the daemon never answered")?;
+        let invoked = self.monitor.action_invoked(id, SOON).await?;
+        report.says("session bus", "ActionInvoked", invoked);
+        let stored = self.consent(report, opened, before).await?;
+        ensure!(
+            stored.profile_id == old.profile_id,
+            "the new login went to profile {}",
+            stored.profile_id
+        );
+        ensure!(
+            stored.generation != old.generation,
+            "the profile still holds the old generation"
+        );
+        ensure!(self.installation.stored().len() == 1, "a second profile was made");
+        report.says("store", "profiles", 1);
+        self.tray_shows(report, PERSON).await?;
+        self.picture(report, "signed-in-again")
+    }
+
+    async fn quit(&mut self, report: &mut Report) -> Result<()> {
+        report.step("quit from the tray");
+        self.item.click(&[QUIT]).await?;
+        let status = self.kalit.end(SOON).await?;
+        report.says("process", "exit status", status.to_string());
+        ensure!(status.success(), "kalit-desktop ended with {status}");
+        Ok(())
+    }
+
+    fn tell_stored(&self, report: &mut Report, stored: &Stored) {
+        report.says("store", "profile", stored.profile_id.as_str());
+        report.says("store", "generation", stored.generation.as_str());
+        report.says(
+            "store",
+            "expires",
+            Timestamp::from_millis(stored.expires).to_iso8601(),
+        );
+        let modified = stored
+            .modified
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap_or_default();
+        let modified = i64::try_from(modified.as_millis()).unwrap_or_default();
+        report.says(
+            "store",
+            "file changed",
+            Timestamp::from_millis(modified).to_iso8601(),
+        );
+    }
+
+    async fn tray_shows(&self, report: &mut Report, text: &str) -> Result<()> {
+        let menu = self.item.menu_with(text, SOON).await?;
+        let line = menu.find(text).map(|line| line.label.clone()).unwrap_or_default();
+        report.says("dbusmenu", "shows", line);
+        Ok(())
+    }
+
+    fn picture(&self, report: &mut Report, name: &str) -> Result<()> {
+        let path = report.screenshot(name);
+        self.session.screenshot(&path)?;
+        ensure_not_blank(&path)
+    }
+}
+
+fn first_line_with(shown: &str, text: &str) -> String {
+    shown
+        .lines()
+        .find(|line| line.contains(text))
+        .unwrap_or_default()
+        .to_owned()
+}
