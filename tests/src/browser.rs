@@ -184,7 +184,15 @@ impl Browser {
             (fresh == Value::Bool(true)).then_some(())
         })
         .await?;
+        self.painted().await?;
         self.text().await
+    }
+
+    /// Waits until what the page says is also on the screen.
+    async fn painted(&self) -> Result<()> {
+        let next_frame = "requestAnimationFrame(() => requestAnimationFrame(arguments[0]))";
+        self.client.execute_async(next_frame, Vec::new()).await?;
+        Ok(())
     }
 
     /// Without the query, which may hold a code.

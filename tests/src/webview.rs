@@ -9,7 +9,7 @@ use fantoccini::{Client, Locator};
 use serde_json::json;
 
 use crate::browser::connect;
-use crate::desktop::DesktopSession;
+use crate::desktop::{DesktopSession, ensure_not_blank};
 use crate::process::Process;
 use crate::wait::until;
 
@@ -112,10 +112,14 @@ impl WebView {
         Ok(())
     }
 
-    /// A picture of the web view as PNG.
+    /// A picture of the web view as PNG. The first one may come before anything was painted, so
+    /// it is taken until it shows something.
     pub async fn screenshot(&self, path: &Path) -> Result<()> {
-        std::fs::write(path, self.client.screenshot().await?)?;
-        Ok(())
+        until("the web view to be painted", Duration::from_secs(10), || async {
+            std::fs::write(path, self.client.screenshot().await.ok()?).ok()?;
+            ensure_not_blank(path).ok()
+        })
+        .await
     }
 
     /// Ends the session and the program.
