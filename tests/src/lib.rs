@@ -10,6 +10,7 @@ pub mod http;
 #[cfg(target_os = "linux")]
 pub mod notifications;
 pub mod oidc;
+pub mod openclaw;
 pub mod process;
 pub mod token_endpoint;
 #[cfg(target_os = "linux")]

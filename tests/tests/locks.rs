@@ -53,7 +53,7 @@ async fn nothing_is_lost(version: Version) -> Result<()> {
     assert!(writers.end().await?.success());
 
     println!(
-        "{version}: Kalit {WRITES} writes in {} ms ({} after waiting, {} after a stolen lock); \
+        "{version:?}: Kalit {WRITES} writes in {} ms ({} after waiting, {} after a stolen lock); \
          OpenClaw {} in {} ms; {} changes of hand",
         ours.took.as_millis(),
         ours.waited,
