@@ -1,0 +1,274 @@
+//! What a snapshot gives reason to tell, as pure functions. No e-mail address may stand in a text:
+//! other people see notifications.
+
+use std::collections::BTreeSet;
+
+use kalit_core::ids::{AgentId, ProfileId};
+use kalit_core::view::{AccountView, AgentView, LostSignal, LostView, ProviderView, Snapshot};
+
+use crate::route::Route;
+use crate::words;
+
+/// One lost login, to be told once.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Alert {
+    /// Signal and generation: the same loss has the same key after a restart.
+    pub key: String,
+    pub title: String,
+    /// Plain text, the cause first.
+    pub body: String,
+    pub agent: AgentId,
+    pub profile: ProfileId,
+    /// Where "Sign in again" leads.
+    pub sign_in: Route,
+    /// Whether renewing may still show that nothing is lost.
+    pub renewable: bool,
+}
+
+/// Every loss in `snapshot`, worst agents first as they come; several agents that hold one
+/// generation make one alert.
+pub fn alerts(snapshot: &Snapshot) -> Vec<Alert> {
+    let mut keys = BTreeSet::new();
+    let mut alerts = Vec::new();
+    for agent in &snapshot.agents {
+        for provider in &agent.providers {
+            for account in provider.accounts.iter().filter(|account| !account.inherited) {
+                if let Some(lost) = &account.lost
+                    && keys.insert(key(agent, account, lost))
+                {
+                    alerts.push(alert(agent, provider, account, lost));
+                }
+            }
+        }
+    }
+    alerts
+}
+
+/// The alerts that are still to be told; `first_time` answers, and remembers, whether a key is new.
+pub fn due(snapshot: &Snapshot, mut first_time: impl FnMut(&str) -> bool) -> Vec<Alert> {
+    alerts(snapshot)
+        .into_iter()
+        .filter(|alert| first_time(&alert.key))
+        .collect()
+}
+
+fn key(agent: &AgentView, account: &AccountView, lost: &LostView) -> String {
+    let signal = match lost.signal {
+        LostSignal::SignedOut => "signed-out",
+        LostSignal::OpenclawRefused => "openclaw-refused",
+        LostSignal::NotRenewed => "not-renewed",
+        LostSignal::Vanished => "vanished",
+    };
+    match lost.generation.as_ref().or(account.generation.as_ref()) {
+        Some(generation) => format!("lost:{signal}:{generation}"),
+        None => format!(
+            "lost:{signal}:{}:{}:{}",
+            agent.id,
+            account.profile_id,
+            lost.at.as_millis()
+        ),
+    }
+}
+
+fn alert(agent: &AgentView, provider: &ProviderView, account: &AccountView, lost: &LostView) -> Alert {
+    let name = name(provider, account);
+    let mut body = without_addresses(&lost.text, &name);
+    if let Some(next) = successor(provider, account) {
+        body.push_str(&format!(" {} goes on with {next}.", agent.id));
+    }
+    Alert {
+        key: key(agent, account, lost),
+        title: format!("{name} {}", words::lost(lost.signal)),
+        body,
+        agent: agent.id.clone(),
+        profile: account.profile_id.clone(),
+        sign_in: Route::SignIn {
+            provider: account.provider.clone(),
+            agent: agent.id.clone(),
+            profile: Some(account.profile_id.clone()),
+        },
+        renewable: matches!(lost.signal, LostSignal::OpenclawRefused | LostSignal::NotRenewed),
+    }
+}
+
+/// The account's name, unless it is an e-mail address.
+fn name(provider: &ProviderView, account: &AccountView) -> String {
+    if account.name.contains('@') {
+        provider.name.clone()
+    } else {
+        account.name.clone()
+    }
+}
+
+/// The account that is used instead, if another one is usable.
+fn successor(provider: &ProviderView, lost: &AccountView) -> Option<String> {
+    let next = provider.effective.as_ref().filter(|id| **id != lost.profile_id)?;
+    let next = provider
+        .accounts
+        .iter()
+        .find(|account| account.profile_id == *next)?;
+    (next.lost.is_none() && !next.name.contains('@')).then(|| next.name.clone())
+}
+
+/// Puts `name` in the place of every word that looks like an address.
+fn without_addresses(text: &str, name: &str) -> String {
+    let hidden = |word: &str| match word.find('@') {
+        Some(at) if at > 0 => {
+            let tail = word
+                .trim_end_matches(|c: char| c.is_alphanumeric())
+                .chars()
+                .last();
+            let tail = tail.filter(|c| matches!(c, '.' | ',' | ':' | ';') && word.ends_with(*c));
+            tail.map_or_else(|| name.to_owned(), |c| format!("{name}{c}"))
+        }
+        _ => word.to_owned(),
+    };
+    text.split(' ').map(hidden).collect::<Vec<_>>().join(" ")
+}
+
+/// Notification bodies are markup on Linux (Desktop Notifications Specification, section
+/// "Markup"); elsewhere they are plain text.
+pub fn body_markup(text: &str) -> String {
+    if cfg!(target_os = "linux") {
+        text.replace('&', "&amp;")
+            .replace('<', "&lt;")
+            .replace('>', "&gt;")
+    } else {
+        text.to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kalit_core::view::{AccountState, OrderSource};
+
+    use super::*;
+    use crate::summary::samples::{account, agent, lost, provider, snapshot};
+
+    /// main goes on with `work` after `studio` was lost.
+    fn one_lost(signal: LostSignal) -> Snapshot {
+        let accounts = vec![
+            account("openai:work", AccountState::Healthy),
+            lost("openai:studio", signal, "feed"),
+        ];
+        snapshot(vec![agent("main", vec![provider(OrderSource::Stored, accounts)])])
+    }
+
+    #[test]
+    fn a_lost_login_is_told_with_its_cause_and_a_way_back() {
+        let route = Route::parse("sign-in/openai?agent=main&profile=openai:studio").unwrap();
+        let expected = Alert {
+            key: "lost:signed-out:feed".to_owned(),
+            title: "studio is signed out".to_owned(),
+            body: "Another program used this login. main goes on with work.".to_owned(),
+            agent: AgentId::main(),
+            profile: ProfileId::parse("openai:studio").unwrap(),
+            sign_in: route,
+            renewable: false,
+        };
+        assert_eq!(due(&one_lost(LostSignal::SignedOut), |_| true), vec![expected]);
+    }
+
+    #[test]
+    fn each_signal_has_its_own_words_and_key() {
+        let told = |signal| {
+            let alert = due(&one_lost(signal), |_| true).remove(0);
+            (alert.title, alert.key, alert.renewable)
+        };
+        let text = |title: &str, key: &str, renewable| (title.to_owned(), key.to_owned(), renewable);
+        assert_eq!(
+            told(LostSignal::SignedOut),
+            text("studio is signed out", "lost:signed-out:feed", false)
+        );
+        assert_eq!(
+            told(LostSignal::OpenclawRefused),
+            text(
+                "studio was refused to OpenClaw",
+                "lost:openclaw-refused:feed",
+                true
+            )
+        );
+        assert_eq!(
+            told(LostSignal::NotRenewed),
+            text("studio is not renewed", "lost:not-renewed:feed", true)
+        );
+        assert_eq!(
+            told(LostSignal::Vanished),
+            text("studio disappeared from the store", "lost:vanished:feed", false)
+        );
+    }
+
+    #[test]
+    fn a_loss_is_told_once_and_again_only_for_another_generation() {
+        let mut sent = BTreeSet::new();
+        let mut told = |snapshot: &Snapshot| due(snapshot, |key| sent.insert(key.to_owned())).len();
+        let mut state = one_lost(LostSignal::SignedOut);
+        assert_eq!(told(&state), 1);
+        assert_eq!(told(&state), 0);
+        let lost = state.agents[0].providers[0].accounts[1].lost.as_mut().unwrap();
+        lost.generation = Some("beef".to_owned());
+        assert_eq!(told(&state), 1);
+    }
+
+    #[test]
+    fn agents_with_copies_of_one_generation_make_one_alert() {
+        let group = || {
+            provider(
+                OrderSource::Rotation,
+                vec![lost("openai:studio", LostSignal::SignedOut, "feed")],
+            )
+        };
+        let state = snapshot(vec![agent("main", vec![group()]), agent("work", vec![group()])]);
+        let titles: Vec<_> = due(&state, |_| true)
+            .into_iter()
+            .map(|a| (a.agent, a.body))
+            .collect();
+        assert_eq!(
+            titles,
+            [(AgentId::main(), "Another program used this login.".to_owned())]
+        );
+    }
+
+    #[test]
+    fn an_inherited_loss_is_told_for_its_owner_only() {
+        let mut inherited = lost("openai:studio", LostSignal::SignedOut, "beef");
+        inherited.inherited = true;
+        let state = snapshot(vec![agent(
+            "work",
+            vec![provider(OrderSource::Rotation, vec![inherited])],
+        )]);
+        assert_eq!(due(&state, |_| true), vec![]);
+    }
+
+    #[test]
+    fn a_loss_without_a_generation_is_known_by_its_time() {
+        let mut state = one_lost(LostSignal::Vanished);
+        let account = &mut state.agents[0].providers[0].accounts[1];
+        account.generation = None;
+        account.lost.as_mut().unwrap().generation = None;
+        assert_eq!(
+            due(&state, |_| true)[0].key,
+            "lost:vanished:main:openai:studio:1800000000000"
+        );
+    }
+
+    #[test]
+    fn no_address_stands_in_a_notification() {
+        let mut gone = lost("openai:me@example.com", LostSignal::SignedOut, "feed");
+        gone.lost.as_mut().unwrap().text = "The login of me@example.com, was used by <codex>.".to_owned();
+        let other = account("openai:you@example.com", AccountState::Healthy);
+        let state = snapshot(vec![agent(
+            "main",
+            vec![provider(OrderSource::Stored, vec![other, gone])],
+        )]);
+        let alert = due(&state, |_| true).remove(0);
+        assert_eq!(alert.title, "ChatGPT is signed out");
+        assert_eq!(alert.body, "The login of ChatGPT, was used by <codex>.");
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn the_body_is_escaped_where_it_is_markup() {
+        assert_eq!(body_markup("R&D <b>"), "R&amp;D &lt;b&gt;");
+    }
+}

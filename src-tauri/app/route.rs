@@ -1,0 +1,132 @@
+//! Where in the window to go: the one word that the tray, a notification's button and a second
+//! start pass to it. A route names accounts, never secrets.
+
+use std::fmt;
+
+use kalit_core::ids::{AgentId, ProfileId, ProviderId};
+use url::Url;
+
+/// A view of the window.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// All accounts.
+    Board,
+    /// The choice of a provider to sign in to.
+    Add,
+    /// Sign in at once; with a profile: again, as the same person.
+    SignIn {
+        provider: ProviderId,
+        agent: AgentId,
+        profile: Option<ProfileId>,
+    },
+}
+
+impl Route {
+    /// Parses `board`, `add` or `sign-in/<provider>?agent=<id>&profile=<id>`; the agent is main
+    /// unless named. `None` for anything else.
+    pub fn parse(text: &str) -> Option<Self> {
+        let url = Url::parse("kalit:///").ok()?.join(text.trim()).ok()?;
+        if url.scheme() != "kalit" || url.has_host() {
+            return None;
+        }
+        let steps: Vec<&str> = url.path().trim_matches('/').split('/').collect();
+        match steps.as_slice() {
+            ["board"] => Some(Self::Board),
+            ["add"] => Some(Self::Add),
+            ["sign-in", provider] => {
+                let named = |name: &str| {
+                    url.query_pairs()
+                        .find(|(key, value)| key == name && !value.is_empty())
+                        .map(|(_, value)| value.into_owned())
+                };
+                Some(Self::SignIn {
+                    provider: ProviderId::parse(&decoded(provider)?)?,
+                    agent: named("agent").map_or_else(AgentId::main, |id| AgentId::normalize(&id)),
+                    profile: named("profile").and_then(|id| ProfileId::parse(&id)),
+                })
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Undoes the percent-encoding of one path step.
+fn decoded(step: &str) -> Option<String> {
+    let query = format!("kalit:?={}", step.replace('+', "%2B"));
+    let url = Url::parse(&query).ok()?;
+    url.query_pairs().next().map(|(_, value)| value.into_owned())
+}
+
+impl fmt::Display for Route {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Board => formatter.write_str("board"),
+            Self::Add => formatter.write_str("add"),
+            Self::SignIn {
+                provider,
+                agent,
+                profile,
+            } => {
+                let encode = |text: &str| {
+                    url::form_urlencoded::byte_serialize(text.as_bytes())
+                        .collect::<String>()
+                        .replace('+', "%20")
+                };
+                let (provider, agent) = (encode(provider.as_str()), encode(agent.as_str()));
+                write!(formatter, "sign-in/{provider}?agent={agent}")?;
+                match profile {
+                    Some(profile) => write!(formatter, "&profile={}", encode(profile.as_str())),
+                    None => Ok(()),
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sign_in(provider: &str, agent: &str, profile: Option<&str>) -> Route {
+        Route::SignIn {
+            provider: ProviderId::parse(provider).unwrap(),
+            agent: AgentId::normalize(agent),
+            profile: profile.and_then(ProfileId::parse),
+        }
+    }
+
+    #[test]
+    fn every_route_survives_the_way_through_text() {
+        for route in [
+            Route::Board,
+            Route::Add,
+            sign_in("openai", "main", None),
+            sign_in("openai-codex", "work", Some("openai-codex:me+x@example.com")),
+            sign_in("a/b c+d", "main", Some("a b&c=d#e?f/..")),
+        ] {
+            assert_eq!(Route::parse(&route.to_string()), Some(route));
+        }
+    }
+
+    #[test]
+    fn the_agent_is_main_unless_named() {
+        assert_eq!(
+            Route::parse("sign-in/openai?agent=&profile="),
+            Some(sign_in("openai", "main", None))
+        );
+    }
+
+    #[test]
+    fn what_is_not_a_route_leads_nowhere() {
+        for text in [
+            "",
+            "boards",
+            "sign-in",
+            "sign-in/",
+            "https://example.com/board",
+            "//host/board",
+        ] {
+            assert_eq!(Route::parse(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,630 @@
+//! What the tray's menu says, as a pure function of the snapshot and the time. Nothing here
+//! touches a desktop.
+
+use kalit_core::clock::Timestamp;
+use kalit_core::ids::{AgentId, ProfileId};
+use kalit_core::view::{
+    AccountState, AccountView, AgentView, EraView, OrderSource, ProviderView, Snapshot, Worst,
+};
+
+use crate::route::Route;
+use crate::summary::Summary;
+use crate::words;
+
+/// Accounts of one provider that the menu lists; the window has the rest.
+const LISTED: usize = 10;
+
+/// The whole menu, with what the icon and its tooltip say.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MenuModel {
+    pub picture: Picture,
+    /// The first line of the menu and the tooltip.
+    pub status: String,
+    pub items: Vec<Item>,
+}
+
+/// The four states that the icon tells by its shape.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Picture {
+    Healthy,
+    Notice,
+    SignedOut,
+    Paused,
+}
+
+/// One line of the menu. Ids are unique within a menu and the same for the same line later.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Item {
+    pub id: String,
+    /// As people read it; escaped when it is put into the menu.
+    pub label: String,
+    pub kind: Kind,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Kind {
+    Separator,
+    /// A line to read.
+    Line,
+    Verb(Action),
+    Check {
+        checked: bool,
+        action: Action,
+    },
+    Submenu(Vec<Item>),
+}
+
+/// What a click does.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Put the account first in its provider's order.
+    Use {
+        agent: AgentId,
+        profile: ProfileId,
+    },
+    /// Renew one account now: for a suspected loss this is the check.
+    Renew {
+        agent: AgentId,
+        profile: ProfileId,
+    },
+    RenewAll,
+    Pause(bool),
+    Open(Route),
+    Quit,
+}
+
+impl MenuModel {
+    /// Before the first snapshot was read, or when Kalit's own files cannot be.
+    pub fn without_snapshot(status: impl Into<String>) -> Self {
+        Self::new(Picture::Paused, status.into(), Vec::new(), Vec::new())
+    }
+
+    fn new(picture: Picture, status: String, accounts: Vec<Item>, renewal: Vec<Item>) -> Self {
+        let mut items = vec![line("status", &status), separator("top")];
+        if !accounts.is_empty() {
+            items.extend(accounts);
+            items.push(separator("middle"));
+        }
+        items.push(verb("sign-in", "Sign in…", Action::Open(Route::Add)));
+        items.extend(renewal);
+        items.push(separator("bottom"));
+        items.push(verb("open", "Open Kalit", Action::Open(Route::Board)));
+        items.push(verb("quit", "Quit", Action::Quit));
+        Self {
+            picture,
+            status,
+            items,
+        }
+    }
+
+    /// Says `text` in the first line instead of the counts.
+    pub fn say(&mut self, text: &str) {
+        text.clone_into(&mut self.status);
+        if let Some(first) = self.items.first_mut() {
+            text.clone_into(&mut first.label);
+        }
+    }
+
+    /// The line with this id, at any depth.
+    pub fn find(&self, id: &str) -> Option<&Item> {
+        find(&self.items, id)
+    }
+
+    /// Whether both have the same lines, so that only their texts need to be set anew.
+    pub fn same_structure(&self, other: &Self) -> bool {
+        same_structure(&self.items, &other.items)
+    }
+}
+
+impl Item {
+    /// What a click on this line does.
+    pub fn action(&self) -> Option<&Action> {
+        match &self.kind {
+            Kind::Verb(action) | Kind::Check { action, .. } => Some(action),
+            Kind::Separator | Kind::Line | Kind::Submenu(_) => None,
+        }
+    }
+}
+
+fn find<'a>(items: &'a [Item], id: &str) -> Option<&'a Item> {
+    items.iter().find_map(|item| match &item.kind {
+        _ if item.id == id => Some(item),
+        Kind::Submenu(children) => find(children, id),
+        _ => None,
+    })
+}
+
+fn same_structure(left: &[Item], right: &[Item]) -> bool {
+    left.len() == right.len()
+        && left.iter().zip(right).all(|(left, right)| {
+            left.id == right.id
+                && match (&left.kind, &right.kind) {
+                    (Kind::Submenu(left), Kind::Submenu(right)) => same_structure(left, right),
+                    (left, right) => std::mem::discriminant(left) == std::mem::discriminant(right),
+                }
+        })
+}
+
+/// The menu for one moment.
+pub fn menu(snapshot: &Snapshot, now: Timestamp) -> MenuModel {
+    let mut accounts = Vec::new();
+    for agent in &snapshot.agents {
+        if agent.store_error.is_some() {
+            let label = format!("{}: the account file cannot be read", agent.id);
+            accounts.push(verb(
+                &key(&["store", agent.id.as_str()]),
+                &label,
+                Action::Open(Route::Board),
+            ));
+        }
+        for provider in &agent.providers {
+            accounts.push(group(snapshot, agent, provider, now));
+        }
+    }
+    if matches!(snapshot.installation.era, EraView::Sqlite) {
+        accounts.push(line("era", "Kept by OpenClaw 2026.6.5 or later"));
+    }
+    let renewal = vec![
+        verb("renew", "Renew now", Action::RenewAll),
+        Item {
+            id: "pause".to_owned(),
+            label: "Pause renewal".to_owned(),
+            kind: Kind::Check {
+                checked: snapshot.paused,
+                action: Action::Pause(!snapshot.paused),
+            },
+        },
+    ];
+    MenuModel::new(picture(snapshot), status(snapshot), accounts, renewal)
+}
+
+/// When the menu of `snapshot` reads differently though nothing happened: milliseconds from now.
+pub fn until_change(snapshot: &Snapshot, now: Timestamp) -> Option<i64> {
+    let accounts = snapshot
+        .agents
+        .iter()
+        .flat_map(|agent| &agent.providers)
+        .flat_map(|p| &p.accounts);
+    accounts
+        .flat_map(|account| {
+            [
+                account.expires_at,
+                account.cooldown.as_ref().map(|cooldown| cooldown.until),
+            ]
+        })
+        .flatten()
+        .map(|at| at.millis_since(now))
+        .filter(|left| *left > 0)
+        .map(words::until_change)
+        .min()
+}
+
+fn picture(snapshot: &Snapshot) -> Picture {
+    match (snapshot.worst, snapshot.installation.era) {
+        (Worst::SignedOut, _) => Picture::SignedOut,
+        (Worst::Notice, _) => Picture::Notice,
+        (Worst::Paused, _) | (Worst::Healthy, EraView::None) => Picture::Paused,
+        (Worst::Healthy, _) => Picture::Healthy,
+    }
+}
+
+fn status(snapshot: &Snapshot) -> String {
+    let summary = Summary::of(snapshot);
+    let mut text = match (snapshot.installation.era, summary.total) {
+        (EraView::None, 0) => "OpenClaw was not found".to_owned(),
+        (_, 0) if summary.needs_you == 0 => "OpenClaw: no accounts yet".to_owned(),
+        _ => format!("OpenClaw: {} ready", summary.ready),
+    };
+    match summary.needs_you {
+        0 => {}
+        1 => text.push_str(", 1 needs you"),
+        many => text.push_str(&format!(", {many} need you")),
+    }
+    if snapshot.paused {
+        text.push_str(", renewal paused");
+    }
+    text
+}
+
+/// A provider's accounts in one agent, as a submenu.
+fn group(snapshot: &Snapshot, agent: &AgentView, provider: &ProviderView, now: Timestamp) -> Item {
+    let ids = [agent.id.as_str(), provider.id.as_str()];
+    let mut items: Vec<Item> = provider
+        .accounts
+        .iter()
+        .take(LISTED)
+        .map(|account| row(snapshot, agent, provider, account, now))
+        .collect();
+    if provider.accounts.len() > LISTED {
+        items.push(verb(
+            &key(&["more", ids[0], ids[1]]),
+            "More…",
+            Action::Open(Route::Board),
+        ));
+    }
+    if snapshot.installation.era == EraView::Json {
+        let route = Route::SignIn {
+            provider: provider.id.clone(),
+            agent: agent.id.clone(),
+            profile: None,
+        };
+        items.push(separator(&key(&["line", ids[0], ids[1]])));
+        items.push(verb(
+            &key(&["add", ids[0], ids[1]]),
+            &format!("Add {} account…", provider.name),
+            Action::Open(route),
+        ));
+    }
+    Item {
+        id: key(&["group", ids[0], ids[1]]),
+        label: format!("{} ({})", provider.name, agent.id),
+        kind: Kind::Submenu(items),
+    }
+}
+
+fn row(
+    snapshot: &Snapshot,
+    agent: &AgentView,
+    provider: &ProviderView,
+    account: &AccountView,
+    now: Timestamp,
+) -> Item {
+    let rotating = provider.order_source == OrderSource::Rotation;
+    let mut label = format!("{} · {}", account.name, words::state(account, now));
+    if account.inherited {
+        label.push_str(" · from main");
+    }
+    if rotating && account.effective {
+        label.push_str(" · next");
+    }
+    let kind = match click(snapshot, agent, account) {
+        None => Kind::Line,
+        Some(action @ Action::Use { .. }) if !rotating => Kind::Check {
+            checked: account.in_use,
+            action,
+        },
+        Some(action) => Kind::Verb(action),
+    };
+    Item {
+        id: key(&["use", agent.id.as_str(), account.profile_id.as_str()]),
+        label,
+        kind,
+    }
+}
+
+/// What a click on an account does: use it if it can be used, else what would make it usable.
+fn click(snapshot: &Snapshot, agent: &AgentView, account: &AccountView) -> Option<Action> {
+    if snapshot.installation.era != EraView::Json {
+        return None;
+    }
+    let (agent, profile) = (agent.id.clone(), account.profile_id.clone());
+    match account.state {
+        AccountState::NeedsDoctor => None,
+        AccountState::SignedOut | AccountState::Vanished | AccountState::Missing => {
+            let provider = account.provider.clone();
+            Some(Action::Open(Route::SignIn {
+                provider,
+                agent,
+                profile: Some(profile),
+            }))
+        }
+        AccountState::Refused | AccountState::NotRenewed => Some(Action::Renew { agent, profile }),
+        // Switching main switches every agent that inherits from it: the window names them first.
+        _ if account.inherited => Some(Action::Open(Route::Board)),
+        AccountState::Healthy
+        | AccountState::Static
+        | AccountState::Renewing
+        | AccountState::Expired
+        | AccountState::CoolingDown
+        | AccountState::Disabled
+        | AccountState::Unknown
+        | AccountState::Shared => Some(Action::Use { agent, profile }),
+    }
+}
+
+/// An id out of parts; a profile id may hold any character but hardly the unit separator.
+fn key(parts: &[&str]) -> String {
+    parts.join("\u{1f}")
+}
+
+fn line(id: &str, label: &str) -> Item {
+    Item {
+        id: id.to_owned(),
+        label: label.to_owned(),
+        kind: Kind::Line,
+    }
+}
+
+fn verb(id: &str, label: &str, action: Action) -> Item {
+    Item {
+        id: id.to_owned(),
+        label: label.to_owned(),
+        kind: Kind::Verb(action),
+    }
+}
+
+fn separator(id: &str) -> Item {
+    Item {
+        id: key(&["separator", id]),
+        label: String::new(),
+        kind: Kind::Separator,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kalit_core::view::{CooldownView, LostSignal, Notice};
+
+    use super::*;
+    use crate::summary::samples::*;
+
+    /// The menu as a person reads it: one line an item, submenus indented.
+    fn read(items: &[Item], depth: usize) -> String {
+        items
+            .iter()
+            .map(|item| {
+                let mark = match &item.kind {
+                    Kind::Separator => "---",
+                    Kind::Line => "",
+                    Kind::Verb(_) => "> ",
+                    Kind::Check { checked: true, .. } => "[x] ",
+                    Kind::Check { checked: false, .. } => "[ ] ",
+                    Kind::Submenu(_) => "v ",
+                };
+                let below = match &item.kind {
+                    Kind::Submenu(items) => read(items, depth + 1),
+                    _ => String::new(),
+                };
+                format!("{}{mark}{}\n{below}", "  ".repeat(depth), item.label)
+            })
+            .collect()
+    }
+
+    fn accounts(snapshot: &Snapshot) -> Vec<String> {
+        let model = menu(snapshot, NOW);
+        let Some(Item {
+            kind: Kind::Submenu(rows),
+            ..
+        }) = model
+            .items
+            .iter()
+            .find(|item| matches!(item.kind, Kind::Submenu(_)))
+        else {
+            panic!("no submenu");
+        };
+        rows.iter().map(|row| row.label.clone()).collect()
+    }
+
+    #[test]
+    fn the_menu_of_an_order_marks_the_account_in_use() {
+        let work = account("openai:work", AccountState::Healthy);
+        let spare = account("openai:spare", AccountState::Static);
+        let gone = lost("openai:studio", LostSignal::SignedOut, "feed");
+        let snapshot = snapshot(vec![agent(
+            "main",
+            vec![provider(OrderSource::Stored, vec![work, spare, gone])],
+        )]);
+        let expected = "\
+OpenClaw: 2 ready, 1 needs you
+---
+v ChatGPT (main)
+  [x] work · 7 h left
+  [ ] spare · 7 h left, does not renew
+  > studio · signed out, sign in again
+  ---
+  > Add ChatGPT account…
+---
+> Sign in…
+> Renew now
+[ ] Pause renewal
+---
+> Open Kalit
+> Quit
+";
+        let model = menu(&snapshot, NOW);
+        assert_eq!(read(&model.items, 0), expected);
+        assert_eq!(
+            (model.picture, model.status.as_str()),
+            (Picture::SignedOut, "OpenClaw: 2 ready, 1 needs you")
+        );
+    }
+
+    #[test]
+    fn rotation_marks_nothing_and_says_which_is_next() {
+        let two = vec![
+            account("openai:a", AccountState::Healthy),
+            account("openai:b", AccountState::Healthy),
+        ];
+        let snapshot = snapshot(vec![agent("main", vec![provider(OrderSource::Rotation, two)])]);
+        assert_eq!(
+            accounts(&snapshot)[..2],
+            ["a · 7 h left · next".to_owned(), "b · 7 h left".to_owned()]
+        );
+        let model = menu(&snapshot, NOW);
+        let first = model.find("use\u{1f}main\u{1f}openai:a").unwrap();
+        let use_it = Action::Use {
+            agent: AgentId::main(),
+            profile: ProfileId::parse("openai:a").unwrap(),
+        };
+        assert_eq!(first.kind, Kind::Verb(use_it));
+    }
+
+    #[test]
+    fn every_state_has_words_and_a_click_that_helps() {
+        let click_word = |snapshot: &Snapshot, account: &AccountView| match click(
+            snapshot,
+            &snapshot.agents[0],
+            account,
+        ) {
+            None => "nothing",
+            Some(Action::Use { .. }) => "use",
+            Some(Action::Renew { .. }) => "renew",
+            Some(Action::Open(Route::SignIn { profile: Some(_), .. })) => "sign in",
+            Some(_) => "other",
+        };
+        let cases = [
+            (AccountState::Healthy, "7 h left", "use"),
+            (AccountState::Static, "7 h left, does not renew", "use"),
+            (AccountState::Renewing, "renewing…", "use"),
+            (AccountState::Expired, "expired, renews on use", "use"),
+            (AccountState::CoolingDown, "resting 3 min (rate limit)", "use"),
+            (AccountState::Disabled, "disabled", "use"),
+            (
+                AccountState::NeedsDoctor,
+                "kept in OpenClaw’s encrypted file",
+                "nothing",
+            ),
+            (AccountState::Missing, "has no secret, sign in", "sign in"),
+            (AccountState::Unknown, "renewal was not answered", "use"),
+            (AccountState::Shared, "also used by Codex CLI", "use"),
+            (AccountState::NotRenewed, "not renewed, renew now", "renew"),
+            (AccountState::Vanished, "disappeared, sign in again", "sign in"),
+            (AccountState::Refused, "OpenClaw was refused, check now", "renew"),
+            (AccountState::SignedOut, "signed out, sign in again", "sign in"),
+        ];
+        for (state, words, does) in cases {
+            let mut one = account("openai:work", state);
+            one.shared_with = vec!["Codex CLI".to_owned()];
+            one.cooldown = Some(CooldownView {
+                until: NOW.plus_millis(3 * 60_000),
+                reason: Some("rate_limit".to_owned()),
+                disabled: false,
+            });
+            let snapshot = snapshot(vec![agent(
+                "main",
+                vec![provider(OrderSource::Stored, vec![one])],
+            )]);
+            assert_eq!(accounts(&snapshot)[0], format!("work · {words}"));
+            assert_eq!(
+                click_word(&snapshot, &snapshot.agents[0].providers[0].accounts[0]),
+                does,
+                "{state:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_tenth_account_is_listed_and_an_eleventh_is_in_the_window() {
+        let many = |count: usize| {
+            let accounts = (0..count)
+                .map(|n| account(&format!("openai:{n}"), AccountState::Healthy))
+                .collect();
+            accounts_of(provider(OrderSource::Stored, accounts))
+        };
+        fn accounts_of(provider: ProviderView) -> Vec<String> {
+            accounts(&snapshot(vec![agent("main", vec![provider])]))
+        }
+        assert_eq!(many(10).len(), 12);
+        assert_eq!(many(11)[10], "More…");
+        assert_eq!(many(11).len(), 13);
+    }
+
+    #[test]
+    fn an_inherited_account_is_switched_in_the_window() {
+        let mut work = account("openai:work", AccountState::Healthy);
+        work.inherited = true;
+        let snapshot = snapshot(vec![agent(
+            "research",
+            vec![provider(OrderSource::Rotation, vec![work])],
+        )]);
+        assert_eq!(accounts(&snapshot)[0], "work · 7 h left · from main · next");
+        let account = &snapshot.agents[0].providers[0].accounts[0];
+        assert_eq!(
+            click(&snapshot, &snapshot.agents[0], account),
+            Some(Action::Open(Route::Board))
+        );
+    }
+
+    #[test]
+    fn what_openclaw_keeps_itself_is_shown_and_not_clickable() {
+        let mut kept = snapshot(vec![agent(
+            "main",
+            vec![provider(
+                OrderSource::Stored,
+                vec![account("openai:work", AccountState::Healthy)],
+            )],
+        )]);
+        kept.installation.era = EraView::Sqlite;
+        let text = read(&menu(&kept, NOW).items, 0);
+        assert!(text.contains("  work · 7 h left\n"), "{text}");
+        assert!(text.contains("Kept by OpenClaw 2026.6.5 or later\n"), "{text}");
+        assert!(!text.contains("Add ChatGPT"), "{text}");
+    }
+
+    #[test]
+    fn an_unreadable_store_has_a_line_of_its_own() {
+        let mut broken = agent("main", vec![]);
+        broken.store_error = Some(Notice {
+            code: "store.unparsable".to_owned(),
+            message: "line 1".to_owned(),
+            hint: String::new(),
+        });
+        let mut snapshot = snapshot(vec![broken]);
+        snapshot.needs_you = 1;
+        let model = menu(&snapshot, NOW);
+        assert_eq!(model.status, "OpenClaw: 0 ready, 1 needs you");
+        assert_eq!(model.items[2].label, "main: the account file cannot be read");
+    }
+
+    #[test]
+    fn the_picture_tells_the_worst_state() {
+        let mut none = snapshot(vec![]);
+        none.installation.era = EraView::None;
+        assert_eq!(menu(&none, NOW).picture, Picture::Paused);
+        assert_eq!(menu(&none, NOW).status, "OpenClaw was not found");
+        let mut calm = snapshot(vec![]);
+        let mut see = |worst, paused| {
+            (calm.worst, calm.paused) = (worst, paused);
+            (menu(&calm, NOW).picture, menu(&calm, NOW).status)
+        };
+        let empty = "OpenClaw: no accounts yet".to_owned();
+        assert_eq!(see(Worst::Healthy, false), (Picture::Healthy, empty.clone()));
+        assert_eq!(see(Worst::Notice, false), (Picture::Notice, empty.clone()));
+        assert_eq!(
+            see(Worst::Paused, true),
+            (Picture::Paused, format!("{empty}, renewal paused"))
+        );
+        assert_eq!(see(Worst::SignedOut, false).0, Picture::SignedOut);
+    }
+
+    #[test]
+    fn a_minute_changes_texts_and_a_new_account_the_structure() {
+        let state = |extra: bool| {
+            let mut accounts = vec![account("openai:work", AccountState::Healthy)];
+            if extra {
+                accounts.push(account("openai:new", AccountState::Healthy));
+            }
+            snapshot(vec![agent("main", vec![provider(OrderSource::Stored, accounts)])])
+        };
+        let before = menu(&state(false), NOW);
+        let later = menu(&state(false), NOW.plus_millis(60_000));
+        assert_ne!(before, later);
+        assert!(before.same_structure(&later));
+        assert!(!before.same_structure(&menu(&state(true), NOW)));
+        assert_eq!(until_change(&state(false), NOW), Some(1));
+        assert_eq!(until_change(&snapshot(vec![]), NOW), None);
+    }
+
+    #[test]
+    fn ids_are_unique_though_agents_and_profiles_share_names() {
+        let group = || {
+            provider(
+                OrderSource::Stored,
+                vec![account("openai:work", AccountState::Healthy)],
+            )
+        };
+        let snapshot = snapshot(vec![agent("main", vec![group()]), agent("work", vec![group()])]);
+        fn ids(items: &[Item], seen: &mut Vec<String>) {
+            for item in items {
+                seen.push(item.id.clone());
+                if let Kind::Submenu(children) = &item.kind {
+                    ids(children, seen);
+                }
+            }
+        }
+        let mut seen = Vec::new();
+        ids(&menu(&snapshot, NOW).items, &mut seen);
+        let unique: std::collections::BTreeSet<_> = seen.iter().collect();
+        assert_eq!(unique.len(), seen.len());
+    }
+}

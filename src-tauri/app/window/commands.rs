@@ -1,0 +1,135 @@
+//! The verbs that the window may ask for. Each one parses, calls core and answers a view; what a
+//! person pasted comes in once and goes straight into a secret.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kalit_core::broker::{
+    Activation, PasteKind, PasteRequest, ProviderInfo, RefreshOutcome, RefreshTarget, Removal, Saved,
+};
+use kalit_core::ids::{AgentId, ProfileId};
+use kalit_core::secret::Secret;
+use tauri::ipc::Invoke;
+use tauri::{AppHandle, State, Wry, async_runtime};
+
+use super::session::Session;
+use super::view::{Answer, PasteTarget, Pasted, SignInRequest, SignInStarted, View};
+
+/// All commands; src-tauri/permissions/window.toml allows the same ones.
+pub fn handler() -> impl Fn(Invoke<Wry>) -> bool + Send + Sync + 'static {
+    tauri::generate_handler![
+        snapshot,
+        providers,
+        first_run,
+        sign_in_start,
+        sign_in_paste,
+        sign_in_cancel,
+        open_link,
+        paste_secret,
+        activate,
+        refresh,
+        refresh_all,
+        remove,
+        set_paused,
+    ]
+}
+
+type Window<'a> = State<'a, Session>;
+
+#[tauri::command]
+async fn snapshot(session: Window<'_>) -> Answer<View> {
+    let broker = session.broker()?;
+    let snapshot = async_runtime::spawn_blocking(move || broker.snapshot()).await?;
+    Ok(Arc::new(snapshot).into())
+}
+
+#[tauri::command]
+async fn providers(session: Window<'_>) -> Answer<Vec<ProviderInfo>> {
+    Ok(session.broker()?.providers())
+}
+
+/// Whether the window shows accounts for the first time on this machine.
+#[tauri::command]
+async fn first_run(session: Window<'_>) -> Answer<bool> {
+    let broker = session.broker()?;
+    Ok(async_runtime::spawn_blocking(move || broker.notified("window.first-run")).await?)
+}
+
+#[tauri::command]
+async fn sign_in_start(app: AppHandle, session: Window<'_>, request: SignInRequest) -> Answer<SignInStarted> {
+    session.sign_in.start(&app, request).await
+}
+
+#[tauri::command]
+async fn sign_in_paste(session: Window<'_>, text: String) -> Answer<()> {
+    session.sign_in.paste(Secret::new(text))
+}
+
+#[tauri::command]
+async fn sign_in_cancel(session: Window<'_>) -> Answer<()> {
+    session.sign_in.cancel();
+    Ok(())
+}
+
+/// Opens the page of the running sign-in once more.
+#[tauri::command]
+async fn open_link(app: AppHandle, session: Window<'_>) -> Answer<()> {
+    session.sign_in.open_browser(&app)
+}
+
+#[tauri::command]
+async fn paste_secret(session: Window<'_>, target: PasteTarget, secret: String) -> Answer<Saved> {
+    let secret = Secret::new(secret);
+    let _begun = session.in_flight.begin().await;
+    let broker = session.broker()?;
+    Ok(broker.paste_secret(request(target, secret)).await?)
+}
+
+#[tauri::command]
+async fn activate(session: Window<'_>, agent: AgentId, profile: ProfileId) -> Answer<Activation> {
+    let _begun = session.in_flight.begin().await;
+    Ok(session.broker()?.activate(&agent, &profile).await?)
+}
+
+#[tauri::command]
+async fn refresh(session: Window<'_>, agent: AgentId, profile: ProfileId) -> Answer<Vec<RefreshOutcome>> {
+    let _begun = session.in_flight.begin().await;
+    Ok(session
+        .broker()?
+        .refresh(RefreshTarget::Profile(agent, profile))
+        .await)
+}
+
+#[tauri::command]
+async fn refresh_all(session: Window<'_>) -> Answer<Vec<RefreshOutcome>> {
+    let _begun = session.in_flight.begin().await;
+    Ok(session.broker()?.refresh(RefreshTarget::All).await)
+}
+
+#[tauri::command]
+async fn remove(session: Window<'_>, agent: AgentId, profile: ProfileId) -> Answer<Removal> {
+    let _begun = session.in_flight.begin().await;
+    Ok(session.broker()?.remove(&agent, &profile).await?)
+}
+
+#[tauri::command]
+async fn set_paused(session: Window<'_>, paused: bool) -> Answer<()> {
+    let broker = session.broker()?;
+    Ok(async_runtime::spawn_blocking(move || broker.set_paused(paused)).await??)
+}
+
+fn request(target: PasteTarget, secret: Secret) -> PasteRequest {
+    PasteRequest {
+        agent: target.agent,
+        provider: target.provider,
+        profile_id: target.profile,
+        kind: match target.kind {
+            Pasted::Token => PasteKind::Token,
+            Pasted::ApiKey => PasteKind::ApiKey,
+        },
+        secret,
+        expires_in: target
+            .expires_in_days
+            .map(|days| Duration::from_secs(u64::from(days) * 24 * 60 * 60)),
+    }
+}

@@ -1,0 +1,117 @@
+//! The one sign-in of this window: started, fed with a pasted address, cancelled, told of. It runs
+//! in core; here is only what connects it with the browser and the web view.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use kalit_core::broker::{LoginHandle, LoginRequest};
+use kalit_core::secret::Secret;
+use kalit_core::{Error, ErrorCode};
+use tauri::{AppHandle, Emitter, Manager, async_runtime};
+
+use super::LABEL;
+use super::session::Session;
+use super::view::{Answer, Problem, SIGN_IN, SignInEvent, SignInOutcome, SignInRequest, SignInStarted};
+
+/// The running sign-in, if any.
+#[derive(Default)]
+pub struct SignIn(Mutex<Option<Running>>);
+
+struct Running {
+    attempt: u32,
+    authorize_url: String,
+    handle: LoginHandle,
+}
+
+impl SignIn {
+    /// Starts a sign-in and opens the browser; an earlier one is cancelled.
+    pub async fn start(&self, app: &AppHandle, request: SignInRequest) -> Answer<SignInStarted> {
+        self.cancel();
+        let session = app.state::<Session>();
+        let begun = session.in_flight.begin().await;
+        let attempt = request.attempt;
+        let login = session
+            .broker()?
+            .login(LoginRequest {
+                provider: request.provider,
+                agent: request.agent,
+                profile_id: request.profile,
+                use_now: request.use_now,
+            })
+            .await?;
+        let started = SignInStarted {
+            authorize_url: login.authorize_url().to_owned(),
+            port_notice: login.port_notice().map(str::to_owned),
+        };
+        *self.running() = Some(Running {
+            attempt,
+            authorize_url: started.authorize_url.clone(),
+            handle: login.handle(),
+        });
+        let handle = app.clone();
+        async_runtime::spawn(async move {
+            let _begun = begun;
+            let what = match login.wait().await {
+                Ok(signed_in) => SignInOutcome::Done { signed_in },
+                Err(error) => SignInOutcome::Failed {
+                    problem: error.into(),
+                },
+            };
+            handle.state::<Session>().sign_in.finish(&handle, attempt, what);
+        });
+        self.open_browser(app)?;
+        Ok(started)
+    }
+
+    /// Opens the page of the running sign-in in the system's browser, told by an event: some
+    /// systems take their time. No other address can be opened from the window.
+    pub fn open_browser(&self, app: &AppHandle) -> Answer<()> {
+        let running = self.running();
+        let Running {
+            attempt,
+            authorize_url,
+            ..
+        } = running.as_ref().ok_or_else(not_running)?;
+        let (app, attempt, url) = (app.clone(), *attempt, authorize_url.clone());
+        async_runtime::spawn_blocking(move || {
+            let what = match tauri_plugin_opener::open_url(url, None::<&str>) {
+                Ok(()) => SignInOutcome::BrowserOpened,
+                Err(_) => SignInOutcome::BrowserFailed,
+            };
+            let _ = app.emit(SIGN_IN, SignInEvent { attempt, what });
+        });
+        Ok(())
+    }
+
+    /// Feeds what a person pasted from the browser.
+    pub fn paste(&self, text: Secret) -> Answer<()> {
+        let running = self.running();
+        Ok(running.as_ref().ok_or_else(not_running)?.handle.paste(text)?)
+    }
+
+    /// Cancels, unless the code has already arrived: what was sent is never abandoned.
+    pub fn cancel(&self) {
+        if let Some(running) = self.running().as_ref() {
+            running.handle.cancel();
+        }
+    }
+
+    /// Tells how it ended and shows the window: the person is in the browser.
+    fn finish(&self, app: &AppHandle, attempt: u32, what: SignInOutcome) {
+        self.running().take_if(|running| running.attempt == attempt);
+        if let SignInOutcome::Done { .. } = what
+            && !app.state::<Session>().is_leaving()
+            && let Some(window) = app.get_webview_window(LABEL)
+        {
+            let _ = window.set_focus();
+        }
+        let _ = app.emit(SIGN_IN, SignInEvent { attempt, what });
+    }
+
+    fn running(&self) -> MutexGuard<'_, Option<Running>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn not_running() -> Problem {
+    Error::new(ErrorCode::LoginCancelled, "no sign-in is running").into()
+}

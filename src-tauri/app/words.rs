@@ -1,0 +1,143 @@
+//! Words that tray and notifications share: time left and the state of an account. Times come in
+//! whole minutes, so that nothing on the screen ticks.
+
+use kalit_core::clock::Timestamp;
+use kalit_core::view::{AccountState, AccountView, LostSignal};
+
+const MINUTE: i64 = 60_000;
+const HOUR: i64 = 60 * MINUTE;
+const DAY: i64 = 24 * HOUR;
+
+/// A duration in words: `6 d 7 h`, `4 h 10 min`, `11 min`, `less than a minute`.
+pub fn duration(millis: i64) -> String {
+    let millis = millis.max(0);
+    let (days, hours, minutes) = (millis / DAY, millis % DAY / HOUR, millis % HOUR / MINUTE);
+    match (days, hours, minutes) {
+        (0, 0, 0) => "less than a minute".to_owned(),
+        (0, 0, minutes) => format!("{minutes} min"),
+        (0, hours, 0) => format!("{hours} h"),
+        (0, hours, minutes) => format!("{hours} h {minutes} min"),
+        (days, 0, _) => format!("{days} d"),
+        (days, hours, _) => format!("{days} d {hours} h"),
+    }
+}
+
+/// Milliseconds until [`duration`] of a shrinking `millis` reads differently.
+pub fn until_change(millis: i64) -> i64 {
+    let unit = if millis >= DAY { HOUR } else { MINUTE };
+    millis.max(0) % unit + 1
+}
+
+/// The account's state as a menu item says it after the name.
+pub fn state(account: &AccountView, now: Timestamp) -> String {
+    let left = account.expires_at.map(|at| at.millis_since(now));
+    match account.state {
+        AccountState::Healthy => match left {
+            Some(left) => format!("{} left", duration(left)),
+            None => "OK".to_owned(),
+        },
+        AccountState::Static => match left {
+            Some(left) => format!("{} left, does not renew", duration(left)),
+            None => "does not renew".to_owned(),
+        },
+        AccountState::Renewing => "renewing…".to_owned(),
+        AccountState::Expired => "expired, renews on use".to_owned(),
+        AccountState::CoolingDown => resting(account, now),
+        AccountState::Disabled => match reason(account) {
+            Some("billing") => "no credit".to_owned(),
+            _ => "disabled".to_owned(),
+        },
+        AccountState::NeedsDoctor => "kept in OpenClaw’s encrypted file".to_owned(),
+        AccountState::Missing => "has no secret, sign in".to_owned(),
+        AccountState::Unknown => "renewal was not answered".to_owned(),
+        AccountState::Shared => match account.shared_with.first() {
+            Some(other) => format!("also used by {other}"),
+            None => "shared login".to_owned(),
+        },
+        AccountState::NotRenewed => "not renewed, renew now".to_owned(),
+        AccountState::Vanished => "disappeared, sign in again".to_owned(),
+        AccountState::Refused => "OpenClaw was refused, check now".to_owned(),
+        AccountState::SignedOut => "signed out, sign in again".to_owned(),
+    }
+}
+
+fn resting(account: &AccountView, now: Timestamp) -> String {
+    let cause = match reason(account) {
+        Some("rate_limit") => " (rate limit)",
+        Some("overloaded") => " (overloaded)",
+        Some("timeout") => " (timeout)",
+        _ => "",
+    };
+    match &account.cooldown {
+        Some(cooldown) => format!("resting {}{cause}", duration(cooldown.until.millis_since(now))),
+        None => format!("resting{cause}"),
+    }
+}
+
+fn reason(account: &AccountView) -> Option<&str> {
+    account.cooldown.as_ref()?.reason.as_deref()
+}
+
+/// What happened to a lost account, after its name: the title of a notification.
+pub fn lost(signal: LostSignal) -> &'static str {
+    match signal {
+        LostSignal::SignedOut => "is signed out",
+        LostSignal::OpenclawRefused => "was refused to OpenClaw",
+        LostSignal::NotRenewed => "is not renewed",
+        LostSignal::Vanished => "disappeared from the store",
+    }
+}
+
+/// Doubles `&`, which menus take for the mark of a mnemonic, and flattens line breaks.
+pub fn menu_label(text: &str) -> String {
+    text.replace('&', "&&").replace(['\n', '\r', '\t'], " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_said_in_at_most_two_units() {
+        let cases = [
+            (-5, "less than a minute"),
+            (59_999, "less than a minute"),
+            (11 * MINUTE + 59_999, "11 min"),
+            (2 * HOUR, "2 h"),
+            (4 * HOUR + 10 * MINUTE, "4 h 10 min"),
+            (DAY, "1 d"),
+            (DAY + 59 * MINUTE, "1 d"),
+            (6 * DAY + 7 * HOUR + 59 * MINUTE, "6 d 7 h"),
+        ];
+        for (millis, words) in cases {
+            assert_eq!(duration(millis), words);
+        }
+    }
+
+    #[test]
+    fn a_text_changes_exactly_when_it_is_said_to() {
+        for millis in [
+            0,
+            1,
+            59_999,
+            MINUTE,
+            90_000,
+            HOUR,
+            DAY - 1,
+            DAY,
+            DAY + 1,
+            6 * DAY + 7 * HOUR + 123,
+        ] {
+            let wait = until_change(millis);
+            assert_eq!(duration(millis - wait + 1), duration(millis), "{millis} too late");
+            if millis >= MINUTE {
+                assert_ne!(duration(millis - wait), duration(millis), "{millis} too early");
+            }
+        }
+    }
+
+    #[test]
+    fn a_label_shows_every_ampersand_and_stays_on_one_line() {
+        assert_eq!(menu_label("R&D\nteam"), "R&&D team");
+    }
+}

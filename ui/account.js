@@ -1,0 +1,97 @@
+// One account: its state in a sentence, its verbs, why it is used or not, and what is known of it.
+
+import { text } from './i18n/en.js';
+import { button, clone, code, go, slot } from './dom.js';
+import { again } from './board.js';
+import { cuts, cutText, key } from './key.js';
+import * as places from './places.js';
+import * as states from './states.js';
+import { due, duration, exact, sentence } from './words.js';
+
+/** The sheet of an account, or null when it is gone. */
+export function account({ view, busy }, now, place) {
+  const agent = view.snapshot.agents.find(agent => agent.id === place.agent);
+  const provider = agent?.providers.find(provider => provider.accounts.some(one => one.profileId === place.profile));
+  const one = provider?.accounts.find(one => one.profileId === place.profile);
+  if (!one) return null;
+  const writable = view.snapshot.installation.era === 'json';
+  const node = clone('t-one', {
+    back: `‹ ${text.place(agent.id, provider.name)}`,
+    title: one.name,
+    lead: busy.get(`${agent.id} ${one.profileId}`) ?? stateLine(one, view.snapshot.paused, now),
+    verbs: writable ? verbs(agent, one, busy.has(`${agent.id} ${one.profileId}`)) : [],
+    tries: provider.accounts.map((other, at) => attempt(provider, other, at, now)),
+    reason: reason(agent, provider),
+    facts: facts(agent, one, now),
+  });
+  slot(node, 'back').href = places.board;
+  return node;
+}
+
+function stateLine(one, paused, now) {
+  const left = one.expiresAt !== null && one.expiresAt > now && !one.lost ? duration(one.expiresAt - now, text.longParts) : null;
+  const when = one.dueAt !== null && one.dueAt > now && !paused && one.state === 'healthy' ? due(one.dueAt, now) : null;
+  const line = text.stateLine(states.word(one, now), left, when);
+  return one.sentence ? `${line} ${sentence(one.sentence)}` : line;
+}
+
+function verbs(agent, one, working) {
+  const data = { agent: agent.id, profile: one.profileId };
+  const list = [];
+  const isOauth = one.kind === 'oauth';
+  const lost = states.needsYou(one);
+  if (states.usable(one) && !one.inUse) {
+    list.push(one.inherited ? button(text.useInMain, { action: 'use-in-main', ...data }) : button(text.use, { action: 'use', ...data }));
+  }
+  if (isOauth && !['signed-out', 'vanished', 'shared'].includes(one.state)) {
+    list.push(button(one.state === 'refused' ? text.checkNow : text.renewNow, { action: 'renew', ...data }));
+  }
+  list.push(go(isOauth ? text.signInAgain : text.pasteAgain, again(agent, one), { main: lost && ['signed-out', 'vanished'].includes(one.state) }));
+  if (!one.inherited) list.push(button(text.remove, { action: 'remove', ...data }, { grave: true }));
+  for (const node of list) if (node.localName === 'button') node.disabled = working;
+  return list;
+}
+
+function attempt(provider, other, at, now) {
+  const rotating = provider.orderSource === 'rotation';
+  const chosen = other.effective;
+  const passed = other.passedOver ?? (other.lost ? states.word(other, now).toLowerCase() : null);
+  const verdict = chosen ? (rotating && provider.candidates.length > 1 ? text.nextInTurn : text.used)
+    : passed ? text.passedOver(passed) : text.following;
+  const node = clone('t-try', { number: String(at + 1), name: other.name, verdict });
+  node.classList.toggle('chosen', chosen);
+  node.classList.toggle('away', Boolean(passed) && !chosen);
+  return node;
+}
+
+function reason(agent, provider) {
+  const pins = agent.pins.filter(pin => provider.accounts.some(one => one.profileId === pin.profileId));
+  const names = [...new Set(pins.map(pin => pin.profileId))];
+  const pinned = names.map(id => {
+    const name = provider.accounts.find(one => one.profileId === id).name;
+    return text.pinned(name, pins.filter(pin => pin.profileId === id).length);
+  });
+  return [sentence(provider.reason.text), ...pinned].filter(Boolean).join(' ');
+}
+
+function facts(agent, one, now) {
+  const rows = [];
+  const fact = (term, value, help = null) => value && rows.push(clone('t-fact', { term: text.facts[term], value, help }));
+  fact('person', one.email ?? one.displayName);
+  fact('plan', one.plan);
+  if (one.kind !== 'oauth') fact('kind', text.kinds[one.kind]);
+  if (one.expiresAt !== null && one.expiresAt > now && !one.lost) {
+    const words = document.createElement('span');
+    words.textContent = text.leftUntil(duration(one.expiresAt - now), exact(one.expiresAt, now));
+    fact('left', [key(one, now), words]);
+  } else if (one.expiresAt !== null && !one.lost) fact('ends', exact(one.expiresAt, now));
+  const digits = cuts(one.family);
+  if (digits) fact('cut', code(cutText(digits)), text.cutHelp);
+  fact('copies', one.copiesIn.join(', '));
+  fact('shared', one.sharedWith.join(', '));
+  if (one.lastUsed !== null) fact('lastUsed', exact(one.lastUsed, now));
+  if (one.lastError) fact('trouble', sentence(one.lastError.message), one.lastError.hint);
+  fact('id', code(one.profileId));
+  fact('store', code(agent.storePath));
+  return rows;
+}

@@ -1,0 +1,117 @@
+// The choice of a provider, and pasting a token or an API key.
+
+import { text } from './i18n/en.js';
+import { clone, fill, go, slot } from './dom.js';
+import * as api from './api.js';
+import * as places from './places.js';
+import { sentence } from './words.js';
+
+const SETUP_TOKEN = 'sk-ant-oat01-';
+const SHORTEST = 8;
+
+/** What a provider entry says of the ways in. */
+const help = { pkce: text.choicePkce, device: text.choiceDevice, token: text.choiceToken, 'api-key': text.choiceKey };
+
+/** The sheet that asks where the new account is. */
+export function add({ view, providers }, place) {
+  const agents = view?.snapshot.agents.map(agent => agent.id) ?? [];
+  const node = clone('t-add', {
+    choices: providers.map(provider => clone('t-choice', {
+      mark: provider.mark,
+      name: provider.name,
+      help: help[provider.flow] ?? null,
+      verbs: ways(provider, place.agent),
+    })),
+  });
+  const select = node.querySelector('#add-agent');
+  select.append(...agents.map(id => new Option(id, id, false, id === place.agent)));
+  fill(slot(node, 'for'), agents.length > 1 ? [...slot(node, 'for').childNodes] : null);
+  return node;
+}
+
+function ways(provider, agent) {
+  const key = go(text.pasteKey, places.paste(provider.id, agent, { kind: 'api-key' }), { name: provider.name });
+  const named = { main: true, name: provider.name };
+  if (provider.flow === 'token') return [go(text.pasteToken, places.paste(provider.id, agent, { kind: 'token' }), named), key];
+  if (provider.flow === 'api-key') return [go(text.pasteKey, places.paste(provider.id, agent, { kind: 'api-key' }), named)];
+  return [go(text.signIn, places.signIn(provider.id, agent), named), key];
+}
+
+/** The sheet that takes a secret. What is pasted stays in its field until it is saved. */
+export function secret({ providers, view }, place) {
+  const provider = providers.find(one => one.id === place.provider);
+  const name = provider?.name ?? place.provider;
+  const kind = place.kind ?? (provider?.flow === 'token' ? 'token' : 'api-key');
+  const accountName = place.profile && nameOf(view, place);
+  const node = clone('t-secret', {
+    title: accountName ? text.secretAgainTitle(accountName) : text.secretTitle(name, kind),
+    lead: text.secretLead(place.agent),
+    tokenHelp: place.provider === 'anthropic' ? text.setupTokenHelp : text.tokenHelp,
+    error: null,
+    save: text.save,
+  });
+  node.querySelector(`input[value="${kind}"]`).checked = true;
+  const retitle = () => {
+    if (!accountName) fill(slot(node, 'title'), text.secretTitle(name, chosen(node)));
+    check(node, place);
+  };
+  node.addEventListener('change', event => event.target.name === 'kind' && retitle());
+  node.querySelector('#secret').addEventListener('input', () => check(node, place));
+  return node;
+}
+
+function nameOf(view, place) {
+  const accounts = view?.snapshot.agents.find(agent => agent.id === place.agent)?.providers.flatMap(one => one.accounts);
+  return accounts?.find(account => account.profileId === place.profile)?.name ?? place.profile;
+}
+
+const chosen = node => node.querySelector('input[name=kind]:checked').value;
+
+/** Says as it is typed what cannot be right; the program checks the same again. */
+function check(node, place) {
+  const value = node.querySelector('#secret').value.trim();
+  const wrong = !value ? null
+    : /\s/.test(value) ? text.hasSpaces
+      : chosen(node) === 'token' && place.provider === 'anthropic' && !SETUP_TOKEN.startsWith(value.slice(0, SETUP_TOKEN.length)) ? text.tokenPrefix(SETUP_TOKEN)
+        : null;
+  complain(node, wrong);
+  slot(node, 'save').disabled = Boolean(wrong) || value.length < SHORTEST;
+}
+
+function complain(node, words) {
+  fill(slot(node, 'error'), words);
+  node.querySelector('#secret').setAttribute('aria-invalid', String(Boolean(words)));
+}
+
+/** Saves what is in the field and clears the field before the call is made. */
+export async function save(node, place) {
+  const field = node.querySelector('#secret'), button = slot(node, 'save');
+  const days = node.querySelector('#days').valueAsNumber;
+  const target = {
+    agent: place.agent, provider: place.provider, profile: place.profile, kind: chosen(node),
+    expiresInDays: Number.isInteger(days) && days > 0 ? days : null,
+  };
+  button.disabled = true;
+  button.textContent = text.saving;
+  const call = api.pasteSecret(target, field.value.trim());
+  field.value = '';
+  try {
+    return await call;
+  } catch (thrown) {
+    const { message, hint } = api.problem(thrown);
+    complain(node, `${sentence(message)} ${hint}`.trim());
+    field.focus();
+    return null;
+  } finally {
+    button.textContent = text.save;
+  }
+}
+
+/** Shows or hides what is in the field. */
+export function reveal(button) {
+  const field = button.parentElement.querySelector('input');
+  const show = field.type === 'password';
+  field.type = show ? 'text' : 'password';
+  button.textContent = show ? text.hide : text.show;
+  button.setAttribute('aria-pressed', String(show));
+}

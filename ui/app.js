@@ -1,0 +1,395 @@
+// The window: keeps the last view, draws the place that the address names, and turns presses into
+// commands. What a row can do is decided by its renderer and named in data-action.
+
+import { text } from './i18n/en.js';
+import { button, clone, fill, fixed, glyph } from './dom.js';
+import * as api from './api.js';
+import { account } from './account.js';
+import { add, reveal, save, secret } from './add.js';
+import { board } from './board.js';
+import * as places from './places.js';
+import { SignIn, accountName, copyLink, paste, refresh, signIn, tick } from './sign-in.js';
+import * as states from './states.js';
+import { sentence, time, untilChange } from './words.js';
+
+const sheet = document.getElementById('sheet');
+const dialog = document.getElementById('dialog');
+const toast = document.getElementById('toast');
+const state = { view: null, problem: null, providers: [], busy: new Map(), firstRun: false, signIn: null, place: places.parse(location.hash) };
+let redraw, hideToast, undo;
+
+// Drawing ------------------------------------------------------------------
+
+function render() {
+  clearTimeout(redraw);
+  const now = Date.now();
+  index();
+  if (state.place.view === 'sign-in' && state.signIn) return followSignIn();
+  // A form keeps what is typed while views come in.
+  if (['paste', 'add'].includes(state.place.view) && sheet.dataset.place === location.hash) return;
+  show(content(now));
+  if (state.view) redraw = setTimeout(render, nextChange(now));
+}
+
+function content(now) {
+  const { place } = state;
+  if (state.problem && !state.view) return trouble(state.problem);
+  if (!state.view) return clone('t-loading');
+  if (place.view === 'add') return add(state, place);
+  if (place.view === 'paste') return secret(state, place);
+  if (place.view === 'account') return account(state, now, place) ?? board(state, now);
+  return board(state, now, place.view === 'agent' ? place.agent : undefined);
+}
+
+/** Replaces the sheet and puts the focus back where it was. */
+function show(node) {
+  const focused = sheet.contains(document.activeElement) ? document.activeElement.dataset.focus : null;
+  const moved = sheet.dataset.place !== location.hash;
+  sheet.dataset.place = location.hash;
+  sheet.replaceChildren(node);
+  if (moved) {
+    scrollTo(0, 0);
+    if (focused !== null) sheet.focus({ preventScroll: true });
+  } else if (focused) {
+    sheet.querySelector(`[data-focus="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
+  }
+}
+
+function trouble({ message, hint, code }) {
+  return clone('t-calm', {
+    title: text.problemTitle, lead: `${sentence(message)} ${hint}`, code,
+    verbs: [button(text.tryAgain, { action: 'reload' }, { main: true })],
+  });
+}
+
+/** Milliseconds until a time on the sheet reads differently. */
+function nextChange(now) {
+  const accounts = state.view.snapshot.agents.flatMap(agent => agent.providers).flatMap(provider => provider.accounts);
+  const ends = accounts.flatMap(one => [one.expiresAt, one.cooldown?.until]).filter(at => at > now);
+  return Math.min(60_000, ...ends.map(at => untilChange(at - now)));
+}
+
+function index() {
+  const { view, place } = state;
+  const all = link(text.allAccounts, places.board, view ? String(view.summary.total) : null, ['board', 'account'].includes(place.view));
+  const agents = view?.snapshot.agents ?? [];
+  const several = agents.length > 1 || agents.some(agent => states.worst(agent));
+  fill(document.getElementById('index-all'), view && (view.summary.total || several) ? [all] : null);
+  document.getElementById('index-title').hidden = !several;
+  fill(document.getElementById('index-agents'), several ? agents.map(agent => agentLink(agent, place)) : null);
+  fill(document.getElementById('foot'), view && foot(view.snapshot));
+
+}
+
+function link(name, href, end, current) {
+  const node = clone('t-index-link', { name, end });
+  const anchor = node.querySelector('a');
+  anchor.href = href;
+  if (current) anchor.setAttribute('aria-current', 'page');
+  return node;
+}
+
+function agentLink(agent, place) {
+  const worst = states.worst(agent);
+  let end = null;
+  if (worst) {
+    const word = Object.assign(document.createElement('span'), { className: 'hidden', textContent: worst.word });
+    end = Object.assign(document.createElement('span'), { className: worst.tone });
+    end.append(glyph(worst.shape), word);
+  }
+  return link(agent.id, places.agent(agent.id), end, place.view === 'agent' && place.agent === agent.id);
+}
+
+function foot({ installation, paused, at }) {
+  if (installation.era !== 'json') return text.footKept(time(at));
+  return paused ? text.footPaused(time(at)) : text.footRenewing(time(at));
+}
+
+// Views and announcements ---------------------------------------------------
+
+function receive(view) {
+  announceChanges(state.view, view);
+  state.view = view;
+  state.problem = null;
+  render();
+}
+
+async function reload() {
+  try {
+    receive(await api.snapshot());
+  } catch (thrown) {
+    state.problem = api.problem(thrown);
+    if (state.view) say(state.problem.message, true);
+    render();
+  }
+}
+
+function announceChanges(before, after) {
+  if (!before) return;
+  const all = view => view.snapshot.agents.flatMap(agent => agent.providers.flatMap(provider => provider.accounts.map(one => [`${agent.id} ${one.profileId}`, one])));
+  const old = new Map(all(before).map(([id, one]) => [id, one.state]));
+  for (const [id, one] of all(after)) {
+    if (old.has(id) && old.get(id) !== one.state) say(text.changed(one.name, states.word(one, Date.now())), states.needsYou(one));
+  }
+}
+
+/** Says something to those who listen to the screen. */
+function say(words, urgent = false) {
+  document.getElementById(urgent ? 'urgent' : 'polite').textContent = words;
+}
+
+function tell(words, takeBack = null) {
+  clearTimeout(hideToast);
+  undo = takeBack;
+  toast.querySelector('span').textContent = words;
+  toast.querySelector('button').hidden = !takeBack;
+  toast.hidden = false;
+  hideToast = setTimeout(function later() {
+    if (toast.matches(':hover, :focus-within')) hideToast = setTimeout(later, 1500);
+    else toast.hidden = true;
+  }, 6000);
+}
+
+const fail = thrown => {
+  const { message, hint } = api.problem(thrown);
+  tell(`${sentence(message)} ${hint}`.trim());
+};
+
+// Actions -------------------------------------------------------------------
+
+function find({ agent: agentId, profile }) {
+  const agent = state.view.snapshot.agents.find(agent => agent.id === agentId);
+  for (const provider of agent?.providers ?? []) {
+    const one = provider.accounts.find(one => one.profileId === profile);
+    if (one) return { agent, provider, one };
+  }
+  return {};
+}
+
+/** Runs a command on an account; its row says meanwhile what runs. */
+async function work(target, words, command) {
+  const id = `${target.agent} ${target.profile}`;
+  state.busy.set(id, words);
+  render();
+  try {
+    return await command();
+  } catch (thrown) {
+    fail(thrown);
+    return null;
+  } finally {
+    state.busy.delete(id);
+    await reload();
+  }
+}
+
+async function activate(target, takesBack = true) {
+  const { provider, one } = find(target);
+  const before = provider?.accounts.find(other => other.inUse);
+  const done = await work(target, text.switching, () => api.activate(target.agent, target.profile));
+  if (!done) return;
+  const used = done.effective ? accountName({ profileId: done.effective }) : one?.name ?? target.profile;
+  const words = [text.nowUses(target.agent, used, provider?.name ?? done.provider), ...(done.notes ?? [])].join(' ');
+  const back = takesBack && before && before.profileId !== target.profile;
+  tell(words, back ? () => activate({ agent: target.agent, profile: before.profileId }, false) : null);
+}
+
+const actions = {
+  'reload': reload,
+  'skip': event => { event.preventDefault(); sheet.focus(); },
+  'undo': () => { toast.hidden = true; undo?.(); },
+  'use': (_, data) => activate(data),
+  'use-now': async (_, data) => { location.hash = places.board; await activate(data); },
+  'use-in-main': async (_, data) => {
+    const { provider, one } = find(data);
+    const agents = state.view.snapshot.agents
+      .filter(agent => agent.providers.some(other => other.id === provider.id && other.accounts.some(each => each.inherited)))
+      .map(agent => agent.id);
+    if (await ask(text.mainTitle(one.name), text.mainText(agents), text.mainGo)) activate({ agent: 'main', profile: data.profile });
+  },
+  'renew': async (_, data) => {
+    const { one } = find(data);
+    const outcomes = await work(data, text.states.renewing, () => api.refresh(data.agent, data.profile));
+    const outcome = outcomes?.[0];
+    if (outcome?.error) tell(`${sentence(outcome.error.message)} ${outcome.error.hint}`);
+    else if (outcome) tell((text[outcome.result] ?? text.fresh)(one.name));
+    else if (outcomes) tell(text.nothingToRenew);
+  },
+  'remove': async (_, data) => {
+    const { one } = find(data);
+    if (!await ask(text.removeTitle(one.name, data.agent), text.removeText, text.removeGo)) return;
+    if (await work(data, text.removing, () => api.remove(data.agent, data.profile))) {
+      location.hash = places.board;
+      tell(text.removed(one.name, data.agent));
+    }
+  },
+  'first-keep': () => { state.firstRun = false; render(); },
+  'first-watch': () => { state.firstRun = false; pause(true); },
+  'resume': () => pause(false),
+  'reveal': (_, __, pressed) => reveal(pressed),
+  'open-again': () => api.openLink().catch(fail),
+  'copy-link': (_, __, pressed) => copyLink(state.signIn, pressed),
+  'cancel-sign-in': () => { location.hash = places.board; },
+  'restart-sign-in': () => startSignIn(),
+};
+
+const forms = {
+  'paste-address': form => paste(form.closest('.view'), state.signIn, followSignIn),
+  'paste-other': form => { location.hash = places.paste(form.elements['add-other'].value.trim().toLowerCase(), state.place.agent, { kind: 'api-key' }); },
+  'save-secret': async form => {
+    const saved = await save(form.closest('.view'), state.place);
+    if (!saved) return;
+    location.hash = places.board;
+    tell(text.saved(accountName(saved)));
+    await reload();
+  },
+};
+
+async function pause(paused) {
+  try {
+    await api.setPaused(paused);
+  } catch (thrown) {
+    fail(thrown);
+  }
+  await reload();
+}
+
+/** A question with one verb; whether it was answered with it. */
+function ask(title, words, verb) {
+  dialog.querySelector('h1').textContent = title;
+  document.getElementById('dialog-text').textContent = words;
+  document.getElementById('dialog-go').textContent = verb;
+  dialog.returnValue = '';
+  dialog.showModal();
+  return new Promise(resolve => dialog.addEventListener('close', () => resolve(dialog.returnValue === 'go'), { once: true }));
+}
+
+// Signing in ----------------------------------------------------------------
+
+/** What is known of a provider: by its id, or by the name under which an older id is shown. */
+function providerOf(place) {
+  const shown = state.view?.snapshot.agents.flatMap(agent => agent.providers).find(provider => provider.id === place.provider);
+  return state.providers.find(one => one.id === place.provider) ?? state.providers.find(one => one.name === shown?.name) ?? { name: shown?.name ?? place.provider, flow: 'pkce' };
+}
+
+/** Starts the sign-in that the address names, or goes on to pasting where that is the way in. */
+function startSignIn() {
+  const { place } = state;
+  const provider = providerOf(place);
+  if (provider.flow === 'token' || provider.flow === 'api-key') {
+    location.replace(places.paste(place.provider, place.agent, { profile: place.profile, kind: provider.flow }));
+    return;
+  }
+  const name = place.profile && (find(place).one?.name ?? place.profile);
+  state.signIn = new SignIn(place, provider.name, name);
+  delete sheet.dataset.place;
+  state.signIn.start(followSignIn);
+  followSignIn();
+}
+
+function followSignIn() {
+  const running = state.signIn;
+  if (!running || state.place.view !== 'sign-in') return;
+  const node = sheet.querySelector('.view');
+  if (sheet.dataset.place === location.hash && sheet.dataset.attempt === String(running.attempt)) refresh(node, running);
+  else {
+    show(signIn(running));
+    sheet.dataset.attempt = running.attempt;
+  }
+  if (running.phase === 'cancelled') location.hash = places.board;
+  if (running.phase === 'done' && !running.told) {
+    running.told = true;
+    say(text.stepSaved(accountName(running.signedIn), running.signedIn.plan));
+    reload();
+    if (running.signedIn.offersUse) sheet.querySelector('[data-action=use-now]')?.focus();
+    else setTimeout(() => { if (state.signIn === running) location.hash = places.board; }, 1200);
+  }
+}
+
+setInterval(() => {
+  if (state.signIn?.phase === 'waiting') tick(sheet, state.signIn, say);
+}, 1000);
+
+// Places --------------------------------------------------------------------
+
+function arrive() {
+  state.place = places.parse(location.hash);
+  if (state.signIn && state.place.view !== 'sign-in') {
+    if (state.signIn.running) api.signInCancel().catch(() => {});
+    state.signIn = null;
+  }
+  if (state.place.view === 'sign-in' && state.view) startSignIn();
+  render();
+}
+
+/** The program asks for a place; asking for the running sign-in again changes nothing. */
+function goTo(route) {
+  const hash = `#/${route}`;
+  if (hash !== location.hash) location.hash = hash;
+  else if (state.place.view === 'sign-in' && !state.signIn?.running) arrive();
+}
+
+addEventListener('hashchange', arrive);
+document.addEventListener('click', event => {
+  const pressed = event.target.closest('[data-action]');
+  if (pressed && pressed.localName !== 'form') actions[pressed.dataset.action]?.(event, { ...pressed.dataset }, pressed);
+});
+document.addEventListener('submit', event => {
+  const act = forms[event.target.dataset.action];
+  if (!act) return;
+  event.preventDefault();
+  act(event.target);
+});
+document.addEventListener('change', event => {
+  if (event.target.id === 'add-agent') location.hash = places.add(event.target.value);
+});
+document.addEventListener('keydown', event => {
+  const typing = event.target.matches('input, textarea, select');
+  if (event.key === 'Escape' && !dialog.open && state.place.view !== 'board') location.hash = places.board;
+  else if ((event.ctrlKey || event.metaKey) && event.key === 'n') location.hash = places.add();
+  else if ((event.ctrlKey || event.metaKey) && event.key === 'r' && !typing) renewAll();
+  else if (event.key === 'ArrowDown' || event.key === 'ArrowUp') step(event);
+  else return;
+  event.preventDefault();
+});
+
+/** Up and down go from name to name. */
+function step(event) {
+  const names = [...sheet.querySelectorAll('.acct .name a')];
+  const at = names.indexOf(document.activeElement);
+  names[at + (event.key === 'ArrowDown' ? 1 : -1)]?.focus();
+}
+
+async function renewAll() {
+  try {
+    const outcomes = await api.refreshAll();
+    tell(outcomes.length ? text.renewedAll(outcomes.length) : text.nothingToRenew);
+  } catch (thrown) {
+    fail(thrown);
+  }
+  await reload();
+}
+
+// Start ---------------------------------------------------------------------
+
+async function begin() {
+  fixed(document.body);
+  render();
+  await Promise.all([
+    api.onView(receive),
+    api.onSignIn(event => { if (state.signIn?.follow(event)) followSignIn(); }),
+    api.onRoute(goTo),
+  ]);
+  try {
+    state.providers = await api.providers();
+  } catch {
+    // The snapshot tells the same problem.
+  }
+  await reload();
+  if (state.place.view === 'sign-in') arrive();
+  if (state.view?.summary.total) {
+    state.firstRun = await api.firstRun().catch(() => false);
+    if (state.firstRun) render();
+  }
+}
+
+begin();

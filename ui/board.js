@@ -1,0 +1,207 @@
+// The board: verdict, then every agent with its providers and accounts in the order of use.
+
+import { text } from './i18n/en.js';
+import { button, clone, fill, glyph, go, slot, use } from './dom.js';
+import { key } from './key.js';
+import * as places from './places.js';
+import * as states from './states.js';
+import { duration, moment, sentence, time } from './words.js';
+
+/** The sheet of all agents, or of the one called `only`. */
+export function board({ view, firstRun, busy }, now, only) {
+  const { snapshot, summary } = view;
+  const agents = snapshot.agents.filter(agent => !only || agent.id === only);
+  const whole = wholeSheet(snapshot, summary, agents);
+  if (whole) return whole;
+  const node = clone('t-board', {
+    title: only ?? verdict(snapshot, agents),
+    lead: only ? null : lead(snapshot, summary, agents, now),
+    strips: strips(snapshot, summary, firstRun),
+    agents: agents.map(agent => agentSection(agent, snapshot, now, busy)),
+  });
+  slot(node, 'add').href = places.add(only);
+  slot(node, 'add').hidden = snapshot.installation.era === 'sqlite';
+  return node;
+}
+
+/** Sheets with one thing to say. */
+function wholeSheet(snapshot, summary, agents) {
+  const { era, openclawVersion, openclawFound, stateDir } = snapshot.installation;
+  if (summary.total > 0 || agents.some(agent => agent.storeError)) return null;
+  if (era === 'sqlite') {
+    return clone('t-calm', { title: text.keptTitle, lead: text.keptLead(openclawVersion), code: stateDir, verbs: [] });
+  }
+  const verbs = [
+    go(text.signInTo('ChatGPT'), places.signIn('openai', agents[0]?.id ?? 'main'), { main: true }),
+    go(text.pasteToken, places.paste('anthropic', agents[0]?.id ?? 'main', { kind: 'token' })),
+    go(text.addAccount, places.add(agents[0]?.id)),
+  ];
+  if (era === 'none' && !openclawFound) {
+    return clone('t-calm', { title: text.notFoundTitle, lead: text.notFoundLead, code: text.lookedIn(stateDir), verbs });
+  }
+  const agent = agents.find(agent => agent.isDefault)?.id ?? agents[0]?.id ?? 'main';
+  return clone('t-calm', { title: text.emptyTitle, lead: text.emptyLead(openclawVersion, agent), code: null, verbs });
+}
+
+function verdict(snapshot, agents) {
+  const unreadable = agents.filter(agent => agent.storeError);
+  if (unreadable.length && unreadable.length === snapshot.needsYou) return text.unreadableTitle(unreadable[0].id);
+  return snapshot.needsYou ? text.needYou(snapshot.needsYou) : text.inOrder;
+}
+
+function lead(snapshot, summary, agents, now) {
+  if (agents.some(agent => agent.storeError) && !summary.total) return text.unreadableLead;
+  const counts = [text.ready(summary.ready, summary.total)];
+  if (summary.returning) counts.push(text.returning(summary.returning));
+  const { nextRenewal } = summary;
+  return [`${counts.join(', ')}.`, nextRenewal && text.nextRenewal(nextRenewal.name, moment(nextRenewal.at, now))]
+    .filter(Boolean).join(' ');
+}
+
+function strips(snapshot, summary, firstRun) {
+  const list = snapshot.notices.map(notice => strip('notice', 'g-shared', sentence(notice.message), notice.hint));
+  if (firstRun && snapshot.installation.era === 'json') {
+    list.push(strip('', 'g-ok', text.firstTitle(snapshot.installation.openclawVersion, summary.total), text.firstHint, [
+      button(text.firstKeep, { action: 'first-keep' }, { main: true }),
+      button(text.firstWatch, { action: 'first-watch' }),
+    ]));
+  } else if (snapshot.paused) {
+    list.push(strip('notice', 'g-off', text.pausedTitle, text.pausedHint, [button(text.resume, { action: 'resume' })]));
+  }
+  return list;
+}
+
+function strip(tone, shape, message, hint, verbs = [], code = null) {
+  const node = clone('t-strip', { message, hint, code, verbs });
+  if (tone) node.classList.add(tone);
+  use(node, shape);
+  return node;
+}
+
+function agentSection(agent, snapshot, now, busy) {
+  const { era } = snapshot.installation;
+  const node = clone('t-agent', {
+    name: agent.name ?? agent.id,
+    glyph: era === 'sqlite' ? glyph('g-shelf') : null,
+    line: agentLine(agent, snapshot),
+    trouble: agent.storeError && strip('danger', 'g-torn', sentence(agent.storeError.message), agent.storeError.hint,
+      [button(text.checkAgain, { action: 'reload' })], agent.storePath),
+    providers: agent.providers.map(provider => providerSection(agent, provider, snapshot, now, busy)),
+  });
+  node.dataset.agent = agent.id;
+  node.setAttribute('aria-label', agent.id);
+  if (!agent.providers.length && !agent.storeError) fill(slot(node, 'providers'), calmNote(text.noAccountInAgent));
+  return node;
+}
+
+function agentLine(agent, { installation, paused }) {
+  if (agent.lock) return text.writing(agent.lock.program, agent.lock.pid);
+  if (installation.era === 'sqlite') return text.keptByOpenClaw;
+  return paused ? text.onlyWatched(installation.openclawVersion) : text.keptByKalit(installation.openclawVersion);
+}
+
+function providerSection(agent, provider, snapshot, now, busy) {
+  const writable = snapshot.installation.era === 'json';
+  const rotating = provider.orderSource === 'rotation' && provider.candidates.length > 1;
+  const node = clone('t-provider', {
+    mark: provider.mark,
+    name: provider.name,
+    count: rotating ? text.rotating(provider.accounts.length) : text.accounts(provider.accounts.length),
+    rail: provider.accounts.map((account, at) => row(agent, provider, account, at, { now, busy, writable })),
+    notes: providerNotes(agent, provider),
+  });
+  const add = slot(node, 'add');
+  add.href = places.signIn(provider.id, agent.id);
+  add.dataset.focus = add.getAttribute('href');
+  add.setAttribute('aria-label', `${text.add}: ${provider.name}`);
+  add.hidden = !writable;
+  slot(node, 'rail').setAttribute('aria-label', text.orderOfUse(provider.name, agent.id));
+  node.dataset.provider = provider.id;
+  return node;
+}
+
+function providerNotes(agent, provider) {
+  const notes = [];
+  if (['none-usable', 'cooldown'].includes(provider.reason.code)) {
+    const model = provider.reason.fallbackModel;
+    notes.push(clone('t-group-note', { text: [sentence(provider.reason.text), model && text.goesOnWith(model)].filter(Boolean).join(' ') }));
+  }
+  for (const account of provider.accounts) {
+    const pins = agent.pins.filter(pin => pin.profileId === account.profileId).length;
+    if (pins) notes.push(calmNote(text.pinned(account.name, pins)));
+  }
+  return notes;
+}
+
+function calmNote(words) {
+  const node = clone('t-group-note', { text: words });
+  node.classList.add('calm-note');
+  return node;
+}
+
+function row(agent, provider, account, at, { now, busy, writable }) {
+  const working = busy.get(`${agent.id} ${account.profileId}`);
+  const node = clone('t-account', {
+    number: String(at + 1),
+    name: account.name,
+    using: account.inUse ? text.inUse : account.effective ? text.next : null,
+    plan: account.plan ?? (account.kind === 'oauth' ? null : text.kinds[account.kind]),
+    left: left(account, now),
+    key: key(account, now),
+    note: note(provider, account),
+    verb: writable ? verb(agent, account, Boolean(working)) : null,
+  });
+  Object.assign(node.dataset, { agent: agent.id, profile: account.profileId, state: account.state });
+  if (account.inUse) node.setAttribute('aria-current', 'true');
+  else slot(node, 'using').classList.add('next');
+  node.classList.toggle('away', Boolean(account.passedOver ?? account.lost));
+  node.querySelector('.time').classList.toggle('gone', Boolean(account.lost));
+  const name = slot(node, 'name');
+  name.href = places.account(agent.id, account.profileId);
+  name.dataset.focus = name.getAttribute('href');
+  states.show(slot(node, 'state'), account, now, working);
+  return node;
+}
+
+/** The time column: what is left, or since when nothing is. */
+export function left(account, now) {
+  if (account.lost) return text.since(moment(account.lost.at, now));
+  if (account.expiresAt === null) return text.noEnd;
+  return account.expiresAt > now ? duration(account.expiresAt - now) : text.since(moment(account.expiresAt, now));
+}
+
+/** One sentence where there is something to say. */
+function note(provider, account) {
+  const said = [];
+  if (account.sentence) said.push(sentence(account.sentence));
+  else if (account.lost) said.push(sentence(account.lost.text));
+  else if (account.state === 'shared') said.push(text.sharedNote(account.sharedWith.join(', ')));
+  else if (account.lastError) said.push(sentence(account.lastError.message), account.lastError.hint);
+  else if (account.inUse && provider.accounts.length > 1) said.push(sentence(provider.reason.text));
+  if (account.inherited) said.push(text.inheritedFrom);
+  return said.filter(Boolean).join(' ');
+}
+
+/** The one thing worth doing with an account from here; all others are in its own sheet. */
+export function verb(agent, account, working) {
+  const data = { agent: agent.id, profile: account.profileId };
+  const main = { main: true, name: account.name };
+  let node = null;
+  if (['signed-out', 'vanished', 'missing'].includes(account.state)) {
+    return go(account.kind === 'oauth' ? text.signInAgain : text.pasteAgain, again(agent, account), main);
+  }
+  if (account.state === 'refused') node = button(text.checkNow, { action: 'renew', ...data }, main);
+  else if (account.state === 'not-renewed') node = button(text.renewNow, { action: 'renew', ...data }, main);
+  else if (account.inUse || !states.usable(account)) return null;
+  else if (account.inherited) node = button(text.useInMain, { action: 'use-in-main', ...data }, { name: account.name });
+  else node = button(text.use, { action: 'use', ...data }, { name: account.name });
+  node.disabled = working;
+  return node;
+}
+
+/** Where an account is signed in to, or pasted, once more. */
+export function again(agent, account) {
+  if (account.kind === 'oauth' || account.kind === 'unknown') return places.signIn(account.provider, agent.id, account.profileId);
+  const kind = account.kind === 'token' ? 'token' : 'api-key';
+  return places.paste(account.provider, agent.id, { profile: account.profileId, kind });
+}

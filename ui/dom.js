@@ -1,0 +1,72 @@
+// Templates and slots: the one way text gets into the page, always as text.
+
+import { text } from './i18n/en.js';
+
+/** Sets every fixed text (data-text) below `root`. */
+export function fixed(root) {
+  for (const node of root.querySelectorAll('[data-text]')) node.textContent = text[node.dataset.text];
+}
+
+/** A copy of a template's one element with its slots filled; an empty slot is hidden. */
+export function clone(id, slots = {}) {
+  const node = document.getElementById(id).content.firstElementChild.cloneNode(true);
+  fixed(node);
+  for (const [name, value] of Object.entries(slots)) fill(slot(node, name), value);
+  return node;
+}
+
+/** The place called `name` in `node`. */
+export const slot = (node, name) => node.querySelector(`[data-slot="${name}"]`);
+
+/** Puts a text, a node or several nodes into `place`. */
+export function fill(place, value) {
+  const empty = value === null || value === undefined || value === '' || (Array.isArray(value) && !value.length);
+  place.hidden = empty;
+  if (empty) place.replaceChildren();
+  else if (Array.isArray(value)) place.replaceChildren(...value);
+  else place.replaceChildren(value);
+}
+
+/** A state's or a strip's shape. */
+export function glyph(name, spins = false) {
+  const node = clone('t-glyph');
+  use(node, name);
+  node.classList.toggle('spin', spins);
+  return node;
+}
+
+/** Points the shape inside `node` to the symbol `name`. */
+export const use = (node, name) => node.querySelector('use').setAttribute('href', `#${name}`);
+
+/**
+ * A button. `data` becomes data-attributes, of which `action` decides what a press does; `name`
+ * says for whom, after the visible word.
+ */
+export function button(word, data, { main = false, grave = false, name = '' } = {}) {
+  const node = document.createElement('button');
+  node.type = 'button';
+  node.className = `btn${main ? ' main' : ''}${grave ? ' grave' : ''}`;
+  node.textContent = word;
+  Object.assign(node.dataset, data);
+  node.dataset.focus = Object.values(data).join(' ');
+  if (name) node.setAttribute('aria-label', `${word}: ${name}`);
+  return node;
+}
+
+/** A link to another view that looks like a button. */
+export function go(word, href, options = {}) {
+  const node = document.createElement('a');
+  node.className = `btn${options.main ? ' main' : ''}${options.plain ? ' plain' : ''}`;
+  node.href = href;
+  node.textContent = word;
+  node.dataset.focus = href;
+  if (options.name) node.setAttribute('aria-label', `${word}: ${options.name}`);
+  return node;
+}
+
+/** Text in the monospace face. */
+export function code(words) {
+  const node = document.createElement('code');
+  node.textContent = words;
+  return node;
+}

@@ -1,0 +1,43 @@
+// Times in words. They change at minute boundaries, never by the second.
+
+import { locale, text } from './i18n/en.js';
+
+const MINUTE = 60_000, HOUR = 60 * MINUTE, DAY = 24 * HOUR;
+const clock = new Intl.DateTimeFormat(locale, { hour: '2-digit', minute: '2-digit' });
+const day = new Intl.DateTimeFormat(locale, { day: 'numeric', month: 'short' });
+const weekday = new Intl.DateTimeFormat(locale, { weekday: 'long' });
+
+/** At most two units: "6 d 7 h", or spelled out with text.longParts. */
+export function duration(millis, parts = text.parts) {
+  const days = Math.floor(millis / DAY), hours = Math.floor(millis % DAY / HOUR), minutes = Math.floor(millis % HOUR / MINUTE);
+  if (days > 0) return hours ? `${parts.d(days)} ${parts.h(hours)}` : parts.d(days);
+  if (hours > 0) return minutes ? `${parts.h(hours)} ${parts.min(minutes)}` : parts.h(hours);
+  return minutes > 0 ? parts.min(minutes) : parts.less;
+}
+
+/** When the text of a shrinking duration changes, in milliseconds from now. */
+export const untilChange = millis => millis % (millis >= DAY ? HOUR : MINUTE) + 1;
+
+/** "13:48". */
+export const time = at => clock.format(at);
+
+/** "13:48" today, "20 Nov" otherwise. */
+export const moment = (at, now) => sameDay(at, now) ? time(at) : day.format(at);
+
+/** "13:48" today, "29 Nov 21:10" otherwise. */
+export const exact = (at, now) => sameDay(at, now) ? time(at) : `${day.format(at)} ${time(at)}`;
+
+/** "at 17:24", or "on Sunday at 09:10". */
+export function due(at, now) {
+  if (sameDay(at, now)) return text.dueAt(time(at));
+  return text.dueOn(at - now < 6 * DAY ? weekday.format(at) : day.format(at), time(at));
+}
+
+const sameDay = (a, b) => new Date(a).toDateString() === new Date(b).toDateString();
+
+/** "invalid_grant" → "Invalid grant": a message of core as a sentence. */
+export function sentence(words) {
+  if (!words) return '';
+  const upper = words[0].toUpperCase() + words.slice(1);
+  return /[.!?…]$/.test(upper) ? upper : `${upper}.`;
+}
