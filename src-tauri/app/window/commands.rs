@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kalit_core::broker::{
-    Activation, PasteKind, PasteRequest, ProviderInfo, RefreshOutcome, RefreshTarget, Removal, Saved,
+    Activation, PasteKind, PasteRequest, ProviderInfo, RefreshOutcome, RefreshTarget, Removal, SignedIn,
 };
 use kalit_core::ids::{AgentId, ProfileId};
 use kalit_core::secret::Secret;
@@ -78,7 +78,7 @@ async fn open_link(app: AppHandle, session: Window<'_>) -> Answer<()> {
 }
 
 #[tauri::command]
-async fn paste_secret(session: Window<'_>, target: PasteTarget, secret: String) -> Answer<Saved> {
+async fn paste_secret(session: Window<'_>, target: PasteTarget, secret: String) -> Answer<SignedIn> {
     let secret = Secret::new(secret);
     let _begun = session.in_flight.begin().await;
     let broker = session.broker()?;

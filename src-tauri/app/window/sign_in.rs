@@ -85,7 +85,7 @@ impl SignIn {
     /// Feeds what a person pasted from the browser.
     pub fn paste(&self, text: Secret) -> Answer<()> {
         let running = self.running();
-        Ok(running.as_ref().ok_or_else(not_running)?.handle.paste(text)?)
+        Ok(running.as_ref().ok_or_else(not_running)?.handle.paste(&text)?)
     }
 
     /// Cancels, unless the code has already arrived: what was sent is never abandoned.
