@@ -23,7 +23,7 @@ const SIGN_IN: &str = "Sign in";
 const QUIT: &str = "Quit";
 const SIGN_IN_AGAIN: &str = "Sign in again";
 /// The window's button that starts a sign-in to OpenAI.
-const SIGN_IN_TO_OPENAI: &str = "//*[contains(@class,'choice')][contains(.,'OpenAI')]//button";
+const SIGN_IN_TO_OPENAI: &str = "//*[contains(@class,'choice')][contains(.,'ChatGPT')]//a[contains(@class,'main')]";
 
 const PERSON: &str = "ada@example.com";
 const SOON: Duration = Duration::from_secs(30);
