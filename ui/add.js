@@ -16,11 +16,11 @@ const help = { pkce: text.choicePkce, device: text.choiceDevice, token: text.cho
 export function add({ view, providers }, place) {
   const agents = view?.snapshot.agents.map(agent => agent.id) ?? [];
   const node = clone('t-add', {
-    choices: providers.map(provider => clone('t-choice', {
+    choices: providers.map((provider, at) => clone('t-choice', {
       mark: provider.mark,
       name: provider.name,
       help: help[provider.flow] ?? null,
-      verbs: ways(provider, place.agent),
+      verbs: ways(provider, place.agent, at === 0),
     })),
   });
   const select = node.querySelector('#add-agent');
@@ -29,9 +29,9 @@ export function add({ view, providers }, place) {
   return node;
 }
 
-function ways(provider, agent) {
+function ways(provider, agent, main) {
   const key = go(text.pasteKey, places.paste(provider.id, agent, { kind: 'api-key' }), { name: provider.name });
-  const named = { main: true, name: provider.name };
+  const named = { main, name: provider.name };
   if (provider.flow === 'token') return [go(text.pasteToken, places.paste(provider.id, agent, { kind: 'token' }), named), key];
   if (provider.flow === 'api-key') return [go(text.pasteKey, places.paste(provider.id, agent, { kind: 'api-key' }), named)];
   return [go(text.signIn, places.signIn(provider.id, agent), named), key];

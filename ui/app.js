@@ -7,6 +7,7 @@ import * as api from './api.js';
 import { account } from './account.js';
 import { add, reveal, save, secret } from './add.js';
 import { board } from './board.js';
+import { morph } from './morph.js';
 import * as places from './places.js';
 import { SignIn, accountName, copyLink, paste, refresh, signIn, tick } from './sign-in.js';
 import * as states from './states.js';
@@ -26,9 +27,9 @@ function render() {
   index();
   if (state.place.view === 'sign-in' && state.signIn) return followSignIn();
   // A form keeps what is typed while views come in.
-  if (['paste', 'add'].includes(state.place.view) && sheet.dataset.place === location.hash) return;
+  if (['paste', 'add'].includes(state.place.view) && sheet.dataset.place === location.hash && sheet.querySelector('form')) return;
   show(content(now));
-  if (state.view) redraw = setTimeout(render, nextChange(now));
+  if (state.view) redraw = setTimeout(() => outdated() ? reload() : render(), nextChange(now));
 }
 
 function content(now) {
@@ -41,16 +42,17 @@ function content(now) {
   return board(state, now, place.view === 'agent' ? place.agent : undefined);
 }
 
-/** Replaces the sheet and puts the focus back where it was. */
+/** Draws the sheet: another place anew, the same one in place. The focus stays where it was. */
 function show(node) {
   const focused = sheet.contains(document.activeElement) ? document.activeElement.dataset.focus : null;
   const moved = sheet.dataset.place !== location.hash;
   sheet.dataset.place = location.hash;
-  sheet.replaceChildren(node);
+  if (moved || !sheet.firstElementChild) sheet.replaceChildren(node);
+  else morph(sheet.firstElementChild, node);
   if (moved) {
     scrollTo(0, 0);
     if (focused !== null) sheet.focus({ preventScroll: true });
-  } else if (focused) {
+  } else if (focused && document.activeElement?.dataset.focus !== focused) {
     sheet.querySelector(`[data-focus="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
   }
 }
@@ -62,12 +64,15 @@ function trouble({ message, hint, code }) {
   });
 }
 
+/** When credentials and cooldowns end. */
+const ends = () => state.view.snapshot.agents.flatMap(agent => agent.providers).flatMap(provider => provider.accounts)
+  .flatMap(one => [one.expiresAt, one.cooldown?.until ?? null]).filter(at => at !== null);
+
 /** Milliseconds until a time on the sheet reads differently. */
-function nextChange(now) {
-  const accounts = state.view.snapshot.agents.flatMap(agent => agent.providers).flatMap(provider => provider.accounts);
-  const ends = accounts.flatMap(one => [one.expiresAt, one.cooldown?.until]).filter(at => at > now);
-  return Math.min(60_000, ...ends.map(at => untilChange(at - now)));
-}
+const nextChange = now => Math.min(60_000, ...ends().filter(at => at > now).map(at => untilChange(at - now)));
+
+/** Whether an end was reached since the snapshot was taken: the states may be others by now. */
+const outdated = () => ends().some(at => at > state.view.snapshot.at && at <= Date.now());
 
 function index() {
   const { view, place } = state;
@@ -271,19 +276,20 @@ function providerOf(place) {
   return state.providers.find(one => one.id === place.provider) ?? state.providers.find(one => one.name === shown?.name) ?? { name: shown?.name ?? place.provider, flow: 'pkce' };
 }
 
-/** Starts the sign-in that the address names, or goes on to pasting where that is the way in. */
+/** Starts the sign-in that the address names; false where pasting is the way in. */
 function startSignIn() {
   const { place } = state;
   const provider = providerOf(place);
   if (provider.flow === 'token' || provider.flow === 'api-key') {
     location.replace(places.paste(place.provider, place.agent, { profile: place.profile, kind: provider.flow }));
-    return;
+    return false;
   }
   const name = place.profile && (find(place).one?.name ?? place.profile);
   state.signIn = new SignIn(place, provider.name, name);
   delete sheet.dataset.place;
   state.signIn.start(followSignIn);
   followSignIn();
+  return true;
 }
 
 function followSignIn() {
@@ -313,11 +319,13 @@ setInterval(() => {
 
 function arrive() {
   state.place = places.parse(location.hash);
+  // What a toast said belongs to the sheet it was said on, and it must not cover a form.
+  if (['add', 'paste', 'sign-in'].includes(state.place.view)) toast.hidden = true;
   if (state.signIn && state.place.view !== 'sign-in') {
     if (state.signIn.running) api.signInCancel().catch(() => {});
     state.signIn = null;
   }
-  if (state.place.view === 'sign-in' && state.view) startSignIn();
+  if (state.place.view === 'sign-in' && state.view && !startSignIn()) return;
   render();
 }
 
@@ -347,16 +355,17 @@ document.addEventListener('keydown', event => {
   if (event.key === 'Escape' && !dialog.open && state.place.view !== 'board') location.hash = places.board;
   else if ((event.ctrlKey || event.metaKey) && event.key === 'n') location.hash = places.add();
   else if ((event.ctrlKey || event.metaKey) && event.key === 'r' && !typing) renewAll();
-  else if (event.key === 'ArrowDown' || event.key === 'ArrowUp') step(event);
-  else return;
+  else if (!step(event)) return;
   event.preventDefault();
 });
 
-/** Up and down go from name to name. */
-function step(event) {
+/** Up and down go from name to name; whether they did. */
+function step({ key }) {
   const names = [...sheet.querySelectorAll('.acct .name a')];
   const at = names.indexOf(document.activeElement);
-  names[at + (event.key === 'ArrowDown' ? 1 : -1)]?.focus();
+  if (at < 0 || !['ArrowDown', 'ArrowUp'].includes(key)) return false;
+  names[at + (key === 'ArrowDown' ? 1 : -1)]?.focus();
+  return true;
 }
 
 async function renewAll() {

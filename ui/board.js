@@ -1,11 +1,11 @@
 // The board: verdict, then every agent with its providers and accounts in the order of use.
 
 import { text } from './i18n/en.js';
-import { button, clone, fill, glyph, go, slot, use } from './dom.js';
+import { breakable, button, clone, fill, glyph, go, slot, use } from './dom.js';
 import { key } from './key.js';
 import * as places from './places.js';
 import * as states from './states.js';
-import { duration, moment, sentence, time } from './words.js';
+import { duration, moment, sentence } from './words.js';
 
 /** The sheet of all agents, or of the one called `only`. */
 export function board({ view, firstRun, busy }, now, only) {
@@ -14,8 +14,8 @@ export function board({ view, firstRun, busy }, now, only) {
   const whole = wholeSheet(snapshot, summary, agents);
   if (whole) return whole;
   const node = clone('t-board', {
-    title: only ?? verdict(snapshot, agents),
-    lead: only ? null : lead(snapshot, summary, agents, now),
+    title: verdict(agents, only ? null : snapshot.needsYou),
+    lead: only ? null : lead(summary, agents, now),
     strips: strips(snapshot, summary, firstRun),
     agents: agents.map(agent => agentSection(agent, snapshot, now, busy)),
   });
@@ -43,13 +43,16 @@ function wholeSheet(snapshot, summary, agents) {
   return clone('t-calm', { title: text.emptyTitle, lead: text.emptyLead(openclawVersion, agent), code: null, verbs });
 }
 
-function verdict(snapshot, agents) {
+/** The first sentence: of everything, where core counted it, or of one agent. */
+function verdict(agents, counted) {
   const unreadable = agents.filter(agent => agent.storeError);
-  if (unreadable.length && unreadable.length === snapshot.needsYou) return text.unreadableTitle(unreadable[0].id);
-  return snapshot.needsYou ? text.needYou(snapshot.needsYou) : text.inOrder;
+  const lost = agents.flatMap(agent => agent.providers).flatMap(provider => provider.accounts).filter(states.needsYou);
+  const needy = counted ?? unreadable.length + lost.length;
+  if (unreadable.length && unreadable.length === needy) return text.unreadableTitle(unreadable[0].id);
+  return needy ? text.needYou(needy) : text.inOrder;
 }
 
-function lead(snapshot, summary, agents, now) {
+function lead(summary, agents, now) {
   if (agents.some(agent => agent.storeError) && !summary.total) return text.unreadableLead;
   const counts = [text.ready(summary.ready, summary.total)];
   if (summary.returning) counts.push(text.returning(summary.returning));
@@ -143,7 +146,7 @@ function row(agent, provider, account, at, { now, busy, writable }) {
   const working = busy.get(`${agent.id} ${account.profileId}`);
   const node = clone('t-account', {
     number: String(at + 1),
-    name: account.name,
+    name: breakable(account.name),
     using: account.inUse ? text.inUse : account.effective ? text.next : null,
     plan: account.plan ?? (account.kind === 'oauth' ? null : text.kinds[account.kind]),
     left: left(account, now),
@@ -154,7 +157,8 @@ function row(agent, provider, account, at, { now, busy, writable }) {
   Object.assign(node.dataset, { agent: agent.id, profile: account.profileId, state: account.state });
   if (account.inUse) node.setAttribute('aria-current', 'true');
   else slot(node, 'using').classList.add('next');
-  node.classList.toggle('away', Boolean(account.passedOver ?? account.lost));
+  // Who merely rests keeps its turn; who is passed over has lost it.
+  node.classList.toggle('away', Boolean(account.lost || (account.passedOver && account.state !== 'cooling-down')));
   node.querySelector('.time').classList.toggle('gone', Boolean(account.lost));
   const name = slot(node, 'name');
   name.href = places.account(agent.id, account.profileId);

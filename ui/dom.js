@@ -24,8 +24,15 @@ export function fill(place, value) {
   place.hidden = empty;
   if (empty) place.replaceChildren();
   else if (Array.isArray(value)) place.replaceChildren(...value);
+  else if (typeof value === 'string') place.replaceChildren(...spoken(value));
   else place.replaceChildren(value);
 }
+
+/** A text whose `commands` stand in the monospace face. */
+const spoken = words => words.split('`').map((part, at) => at % 2 ? code(part) : part);
+
+/** A name that may be broken before the @ of an address. */
+export const breakable = name => name.split(/(?=@)/).flatMap((part, at) => at ? [document.createElement('wbr'), part] : [part]);
 
 /** A state's or a strip's shape. */
 export function glyph(name, spins = false) {

@@ -35,9 +35,9 @@ export function due(at, now) {
 
 const sameDay = (a, b) => new Date(a).toDateString() === new Date(b).toDateString();
 
-/** "invalid_grant" → "Invalid grant": a message of core as a sentence. */
+/** A message of core as a sentence: "line 41: …" becomes "Line 41: …."; file names stay. */
 export function sentence(words) {
   if (!words) return '';
-  const upper = words[0].toUpperCase() + words.slice(1);
-  return /[.!?…]$/.test(upper) ? upper : `${upper}.`;
+  const begun = /^[a-z]+([ ,;:]|$)/.test(words) ? words[0].toUpperCase() + words.slice(1) : words;
+  return /[.!?…]$/.test(begun) ? begun : `${begun}.`;
 }

@@ -22,7 +22,8 @@ pub fn broker(arguments: &Arguments) -> kalit_core::Result<Broker> {
     })
 }
 
-fn environment() -> Environment {
+/// What this process was started with.
+pub fn environment() -> Environment {
     let vars = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     let home = std::env::home_dir().unwrap_or_default();

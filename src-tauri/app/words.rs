@@ -2,6 +2,7 @@
 //! whole minutes, so that nothing on the screen ticks.
 
 use kalit_core::clock::Timestamp;
+use kalit_core::ids::AgentId;
 use kalit_core::view::{AccountState, AccountView, LostSignal};
 
 const MINUTE: i64 = 60_000;
@@ -78,13 +79,13 @@ fn reason(account: &AccountView) -> Option<&str> {
     account.cooldown.as_ref()?.reason.as_deref()
 }
 
-/// What happened to a lost account, after its name: the title of a notification.
-pub fn lost(signal: LostSignal) -> &'static str {
+/// What happened to the lost account `name` of `agent`: the title of a notification.
+pub fn lost(signal: LostSignal, name: &str, agent: &AgentId) -> String {
     match signal {
-        LostSignal::SignedOut => "is signed out",
-        LostSignal::OpenclawRefused => "was refused to OpenClaw",
-        LostSignal::NotRenewed => "is not renewed",
-        LostSignal::Vanished => "disappeared from the store",
+        LostSignal::SignedOut => format!("{name} is signed out"),
+        LostSignal::OpenclawRefused => format!("OpenClaw was refused: {name}"),
+        LostSignal::NotRenewed => format!("{name} is not renewed"),
+        LostSignal::Vanished => format!("{name} disappeared from {agent}"),
     }
 }
 

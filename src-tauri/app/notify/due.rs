@@ -78,7 +78,7 @@ fn alert(agent: &AgentView, provider: &ProviderView, account: &AccountView, lost
     }
     Alert {
         key: key(agent, account, lost),
-        title: format!("{name} {}", words::lost(lost.signal)),
+        title: words::lost(lost.signal, &name, &agent.id),
         body,
         agent: agent.id.clone(),
         profile: account.profile_id.clone(),
@@ -182,11 +182,7 @@ mod tests {
         );
         assert_eq!(
             told(LostSignal::OpenclawRefused),
-            text(
-                "studio was refused to OpenClaw",
-                "lost:openclaw-refused:feed",
-                true
-            )
+            text("OpenClaw was refused: studio", "lost:openclaw-refused:feed", true)
         );
         assert_eq!(
             told(LostSignal::NotRenewed),
@@ -194,7 +190,7 @@ mod tests {
         );
         assert_eq!(
             told(LostSignal::Vanished),
-            text("studio disappeared from the store", "lost:vanished:feed", false)
+            text("studio disappeared from main", "lost:vanished:feed", false)
         );
     }
 

@@ -61,17 +61,11 @@ impl Notifications {
             .map(|(id, _)| *id)
             .collect();
         shown.retain(|id, _| !solved.contains(id));
-        let mut next = shown.last_key_value().map_or(1, |(id, _)| id + 1);
-        for alert in due::due(snapshot, |key| broker.notified(key)) {
+        let first = shown.last_key_value().map_or(1, |(id, _)| id + 1);
+        for (id, alert) in (first..).zip(due::due(snapshot, |key| broker.notified(key))) {
             let buttons = if alert.renewable { SUSPECTED } else { LOST };
-            let notification = app.notification().builder().id(next).title(&alert.title);
-            // Where it cannot be shown, tray and window tell the same.
-            let _ = notification
-                .body(due::body_markup(&alert.body))
-                .action_type_id(buttons)
-                .show();
-            shown.insert(next, alert);
-            next += 1;
+            show(app, id, &alert.title, &alert.body, Some(buttons));
+            shown.insert(id, alert);
         }
         drop(shown);
         if !solved.is_empty() {
@@ -85,8 +79,7 @@ impl Notifications {
         if let Some(first) = body.get_mut(..1) {
             first.make_ascii_uppercase();
         }
-        let body = due::body_markup(&format!("{body}. {}", error.hint()));
-        let _ = app.notification().builder().id(0).title(title).body(body).show();
+        show(app, 0, title, &format!("{body}. {}", error.hint()), None);
     }
 
     fn pressed(&self, app: &AppHandle, id: i32, button: &str) {
@@ -109,4 +102,22 @@ impl Notifications {
     fn shown(&self) -> MutexGuard<'_, BTreeMap<i32, Alert>> {
         self.shown.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn show(app: &AppHandle, id: i32, title: &str, body: &str, buttons: Option<&str>) {
+    let mut notification = app
+        .notification()
+        .builder()
+        .id(id)
+        .title(title)
+        .body(due::body_markup(body));
+    if cfg!(target_os = "linux") {
+        // A name of the icon theme; the program has no icon there before it is installed.
+        notification = notification.icon("dialog-warning");
+    }
+    if let Some(buttons) = buttons {
+        notification = notification.action_type_id(buttons);
+    }
+    // Where it cannot be shown, tray and window tell the same.
+    let _ = notification.show();
 }

@@ -180,23 +180,26 @@ pub fn menu(snapshot: &Snapshot, now: Timestamp) -> MenuModel {
 
 /// When the menu of `snapshot` reads differently though nothing happened: milliseconds from now.
 pub fn until_change(snapshot: &Snapshot, now: Timestamp) -> Option<i64> {
+    let left = ends(snapshot)
+        .map(|at| at.millis_since(now))
+        .filter(|left| *left > 0);
+    left.map(words::until_change).min()
+}
+
+/// Whether an end has been reached since `snapshot` was taken, so that states may have changed.
+pub fn outdated(snapshot: &Snapshot, now: Timestamp) -> bool {
+    ends(snapshot).any(|at| snapshot.at < at && at <= now)
+}
+
+/// When credentials and cooldowns end.
+fn ends(snapshot: &Snapshot) -> impl Iterator<Item = Timestamp> {
     let accounts = snapshot
         .agents
         .iter()
         .flat_map(|agent| &agent.providers)
         .flat_map(|p| &p.accounts);
-    accounts
-        .flat_map(|account| {
-            [
-                account.expires_at,
-                account.cooldown.as_ref().map(|cooldown| cooldown.until),
-            ]
-        })
-        .flatten()
-        .map(|at| at.millis_since(now))
-        .filter(|left| *left > 0)
-        .map(words::until_change)
-        .min()
+    let ends = |account: &AccountView| [account.expires_at, account.cooldown.as_ref().map(|c| c.until)];
+    accounts.flat_map(ends).flatten()
 }
 
 fn picture(snapshot: &Snapshot) -> Picture {
@@ -603,6 +606,8 @@ v ChatGPT (main)
         assert!(!before.same_structure(&menu(&state(true), NOW)));
         assert_eq!(until_change(&state(false), NOW), Some(1));
         assert_eq!(until_change(&snapshot(vec![]), NOW), None);
+        assert!(!outdated(&state(false), NOW.plus_millis(7 * HOUR - 1)));
+        assert!(outdated(&state(false), NOW.plus_millis(7 * HOUR)));
     }
 
     #[test]

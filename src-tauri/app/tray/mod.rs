@@ -6,7 +6,8 @@ mod icon;
 pub mod menu;
 pub mod window_process;
 
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
@@ -44,6 +45,8 @@ pub struct Shell {
     said: Mutex<Option<(String, Instant)>>,
     redraw: Notify,
     quit: Notify,
+    /// The window was opened in place of a tray icon.
+    stood_in: AtomicBool,
 }
 
 /// Runs until Quit.
@@ -99,6 +102,7 @@ impl Shell {
             said: Mutex::new(None),
             redraw: Notify::new(),
             quit: Notify::new(),
+            stood_in: AtomicBool::new(false),
         }
     }
 
@@ -157,18 +161,23 @@ enum Source {
 }
 
 impl Source {
-    async fn open(app: &AppHandle, broker: &Broker) -> kalit_core::Result<Self> {
+    async fn open(broker: &Broker) -> kalit_core::Result<Self> {
         match broker.engine().await {
             Ok(engine) => Ok(Self::Engine(engine)),
-            Err(error) if error.code() == ErrorCode::AlreadyRunning => {
-                shell(app).say("Another Kalit renews this installation".to_owned());
-                Ok(Self::Watch(broker.watch().await?))
-            }
+            Err(error) if error.code() == ErrorCode::AlreadyRunning => Ok(Self::Watch(broker.watch().await?)),
             Err(error) => Err(error),
         }
     }
 
-    fn changes(&self) -> watch::Receiver<std::sync::Arc<Snapshot>> {
+    /// Ends when it is time to see whether this Kalit can renew by now.
+    async fn reconsidered(&self) {
+        match self {
+            Self::Engine(_) => std::future::pending().await,
+            Self::Watch(_) => tokio::time::sleep(LOOK_AGAIN).await,
+        }
+    }
+
+    fn changes(&self) -> watch::Receiver<Arc<Snapshot>> {
         match self {
             Self::Engine(engine) => engine.changes(),
             Self::Watch(watch) => watch.changes(),
@@ -186,21 +195,12 @@ impl Source {
 /// Reads, shows and tells until Quit, then waits for the window and for what is under way.
 async fn follow(app: AppHandle, arguments: Arguments) {
     let shell = shell(&app);
-    let terminated = setup::terminated();
-    tokio::pin!(terminated);
-    let source = tokio::select! {
-        source = start(&app, &arguments) => Some(source),
-        () = shell.quit.notified() => None,
-        () = &mut terminated => None,
-        () = closed_without_tray(&app) => None,
-    };
-    if let Some(source) = &source {
-        tokio::select! {
-            () = show_changes(&app, source) => {}
-            () = shell.quit.notified() => {}
-            () = &mut terminated => {}
-            () = closed_without_tray(&app) => {}
-        }
+    let mut source = None;
+    tokio::select! {
+        () = keep(&app, &arguments, &mut source) => {}
+        () = shell.quit.notified() => {}
+        () = setup::terminated() => {}
+        () = closed_without_tray(&app) => {}
     }
     shell.window.close().await;
     shell.in_flight.ended().await;
@@ -210,24 +210,25 @@ async fn follow(app: AppHandle, arguments: Arguments) {
     app.exit(0);
 }
 
-/// Opens broker and engine, trying again while something keeps them from starting.
-async fn start(app: &AppHandle, arguments: &Arguments) -> Source {
+/// Keeps a source open and shows what comes from it; tries again while something is in the way.
+async fn keep(app: &AppHandle, arguments: &Arguments, source: &mut Option<Source>) {
     loop {
-        match try_start(app, arguments).await {
-            Ok(source) => return source,
-            Err(error) => draw(
-                app,
-                MenuModel::without_snapshot(format!("Kalit: {}", error.message())),
-            ),
-        }
-        if shell(app).tray().is_none() {
-            open(app, &Route::Board);
+        match start(app, arguments, source.is_none()).await {
+            Ok(opened) => show_changes(app, source.insert(opened)).await,
+            Err(error) => {
+                draw(
+                    app,
+                    MenuModel::without_snapshot(format!("Kalit: {}", error.message())),
+                );
+                stand_in(app);
+            }
         }
         tokio::time::sleep(TRY_AGAIN).await;
     }
 }
 
-async fn try_start(app: &AppHandle, arguments: &Arguments) -> kalit_core::Result<Source> {
+/// Opens the broker, draws what it reads, and opens the engine.
+async fn start(app: &AppHandle, arguments: &Arguments, first_time: bool) -> kalit_core::Result<Source> {
     let shell = shell(app);
     let broker = match shell.broker.get() {
         Some(broker) => broker.clone(),
@@ -237,20 +238,34 @@ async fn try_start(app: &AppHandle, arguments: &Arguments) -> kalit_core::Result
             shell.broker.get_or_init(|| broker).clone()
         }
     };
-    let reading = broker.clone();
-    let snapshot = blocking(move || reading.snapshot()).await?;
+    let snapshot = read(&broker).await?;
     draw(app, menu::menu(&snapshot, SystemClock.now()));
-    Source::open(app, &broker).await
+    let source = Source::open(&broker).await?;
+    if first_time && matches!(source, Source::Watch(_)) {
+        shell.say("Another Kalit renews this installation".to_owned());
+    }
+    Ok(source)
 }
 
-/// Draws every new snapshot, and the same one again when a text in it changes with time.
+async fn read(broker: &Broker) -> kalit_core::Result<Arc<Snapshot>> {
+    let broker = broker.clone();
+    blocking(move || Arc::new(broker.snapshot())).await
+}
+
+/// Draws every new snapshot, and the same one again when a text in it changes with time. Ends when
+/// the source does, and after a while when another Kalit renews: that one may have ended.
 async fn show_changes(app: &AppHandle, source: &Source) {
     let shell = shell(app);
+    let Some(broker) = shell.broker.get() else { return };
     let mut changes = source.changes();
-    let mut window_asked_for = false;
+    let mut snapshot = changes.borrow_and_update().clone();
     loop {
-        let snapshot = changes.borrow_and_update().clone();
         let now = SystemClock.now();
+        if menu::outdated(&snapshot, now)
+            && let Ok(newer) = read(broker).await
+        {
+            snapshot = newer;
+        }
         let mut model = menu::menu(&snapshot, now);
         let mut wait = menu::until_change(&snapshot, now)
             .and_then(|millis| u64::try_from(millis).ok())
@@ -260,22 +275,30 @@ async fn show_changes(app: &AppHandle, source: &Source) {
             wait = wait.min(left);
         }
         draw(app, model);
-        if let Some(broker) = shell.broker.get() {
-            shell.notifications.tell(app, broker, &snapshot);
-        }
-        if shell.tray().is_none() {
+        shell.notifications.tell(app, broker, &snapshot);
+        if stand_in(app) {
             wait = wait.min(TRY_AGAIN);
-            if !window_asked_for {
-                open(app, &Route::Board);
-                window_asked_for = true;
-            }
         }
         tokio::select! {
-            changed = changes.changed() => if changed.is_err() { return },
+            changed = changes.changed() => match changed {
+                Ok(()) => snapshot = changes.borrow_and_update().clone(),
+                Err(_) => return,
+            },
             () = tokio::time::sleep(wait) => {}
             () = shell.redraw.notified() => {}
+            () = source.reconsidered() => return,
         }
     }
+}
+
+/// Without a tray host the window stands in for the tray; it is opened once. Whether it does.
+fn stand_in(app: &AppHandle) -> bool {
+    let shell = shell(app);
+    let missing = shell.tray().is_none();
+    if missing && !shell.stood_in.swap(true, Ordering::SeqCst) {
+        open(app, &Route::Board);
+    }
+    missing
 }
 
 /// Without a tray host nothing but the window shows that Kalit runs: it ends with the window.

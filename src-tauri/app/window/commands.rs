@@ -133,3 +133,48 @@ fn request(target: PasteTarget, secret: Secret) -> PasteRequest {
             .map(|days| Duration::from_secs(u64::from(days) * 24 * 60 * 60)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    /// What stands between `before` and `after` in a text, each time.
+    fn between<'a>(text: &'a str, before: &str, after: &str) -> BTreeSet<&'a str> {
+        text.split(before)
+            .skip(1)
+            .filter_map(|rest| Some(rest.split_once(after)?.0))
+            .collect()
+    }
+
+    #[test]
+    fn the_window_may_call_exactly_the_commands_it_uses() {
+        let source = include_str!("commands.rs");
+        let commands = between(source, "#[tauri::command]\nasync fn ", "(");
+        let handled = source
+            .split_once("generate_handler![")
+            .unwrap()
+            .1
+            .split_once(']')
+            .unwrap()
+            .0;
+        let handled: BTreeSet<_> = handled
+            .split(',')
+            .map(str::trim)
+            .filter(|name| !name.is_empty())
+            .collect();
+        let permissions = include_str!("../../permissions/window.toml");
+        let allowed: BTreeSet<_> = permissions
+            .split_once("allow = [")
+            .unwrap()
+            .1
+            .split('"')
+            .skip(1)
+            .step_by(2)
+            .collect();
+        let called = between(include_str!("../../../ui/api.js"), "invoke('", "'");
+        assert_eq!(commands.len(), 13);
+        assert_eq!(commands, handled);
+        assert_eq!(commands, allowed);
+        assert_eq!(commands, called);
+    }
+}

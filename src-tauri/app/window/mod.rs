@@ -2,6 +2,8 @@
 //! closed; a sign-in whose code has arrived is finished first, out of sight.
 
 mod commands;
+#[cfg(test)]
+mod page;
 mod session;
 mod sign_in;
 mod view;
@@ -65,6 +67,8 @@ fn open(app: &AppHandle, route: &Route) -> tauri::Result<WebviewWindow> {
         .title("Kalit")
         .inner_size(760.0, 560.0)
         .min_inner_size(480.0, 400.0)
+        // What the web view keeps stays in Kalit's own directory.
+        .data_directory(setup::environment().data_dir().join("window"))
         .build()
 }
 
