@@ -25,6 +25,8 @@ const SIGN_IN_AGAIN: &str = "Sign in again";
 /// The window's button that starts a sign-in to OpenAI.
 const SIGN_IN_TO_OPENAI: &str = "//*[contains(@class,'choice')][contains(.,'ChatGPT')]//a[contains(@class,'main')]";
 
+/// How the window names the provider.
+const CHATGPT: &str = "ChatGPT";
 const PERSON: &str = "ada@example.com";
 const SOON: Duration = Duration::from_secs(30);
 /// The access tokens live two minutes.
@@ -159,13 +161,20 @@ impl Stage {
         let before = self.server.last_request();
         self.item.click(&[SIGN_IN]).await?;
         report.says("dbusmenu", "clicked", SIGN_IN);
+        window.shows(CHATGPT, SOON).await?;
         let choice = window
             .client()
             .wait()
             .at_most(SOON)
             .for_element(Locator::XPath(SIGN_IN_TO_OPENAI))
             .await;
-        let choice = choice.context("the window offers no sign-in to OpenAI")?;
+        let choice = match choice {
+            Ok(choice) => choice,
+            Err(error) => {
+                let shown = window.text().await?;
+                return Err(error).with_context(|| format!("no sign-in to ChatGPT is offered; the window shows:\n{shown}"));
+            }
+        };
         self.picture(report, "window-sign-in")?;
         choice.click().await?;
         let stored = self.consent(report, 0, before).await?;
