@@ -1,0 +1,275 @@
+//! The menu as a person reads it.
+
+use kalit_core::view::{CooldownView, LostSignal, Notice};
+
+use super::*;
+use crate::summary::samples::*;
+
+/// The menu as a person reads it: one line an item, submenus indented.
+fn read(items: &[Item], depth: usize) -> String {
+    items
+        .iter()
+        .map(|item| {
+            let mark = match &item.kind {
+                Kind::Separator => "---",
+                Kind::Line => "",
+                Kind::Verb(_) => "> ",
+                Kind::Check { checked: true, .. } => "[x] ",
+                Kind::Check { checked: false, .. } => "[ ] ",
+                Kind::Submenu(_) => "v ",
+            };
+            let below = match &item.kind {
+                Kind::Submenu(items) => read(items, depth + 1),
+                _ => String::new(),
+            };
+            format!("{}{mark}{}\n{below}", "  ".repeat(depth), item.label)
+        })
+        .collect()
+}
+
+fn accounts(snapshot: &Snapshot) -> Vec<String> {
+    let model = menu(snapshot, NOW);
+    let Some(Item {
+        kind: Kind::Submenu(rows),
+        ..
+    }) = model
+        .items
+        .iter()
+        .find(|item| matches!(item.kind, Kind::Submenu(_)))
+    else {
+        panic!("no submenu");
+    };
+    rows.iter().map(|row| row.label.clone()).collect()
+}
+
+#[test]
+fn the_menu_of_an_order_marks_the_account_in_use() {
+    let work = account("openai:work", AccountState::Healthy);
+    let spare = account("openai:spare", AccountState::Static);
+    let gone = lost("openai:studio", LostSignal::SignedOut, "feed");
+    let snapshot = snapshot(vec![agent(
+        "main",
+        vec![provider(OrderSource::Stored, vec![work, spare, gone])],
+    )]);
+    let expected = "\
+OpenClaw: 2 ready, 1 needs you
+---
+v ChatGPT (main)
+  [x] work · 7 h left
+  [ ] spare · 7 h left, does not renew
+  > studio · signed out, sign in again
+  ---
+  > Add ChatGPT account…
+---
+> Sign in…
+> Renew now
+[ ] Pause renewal
+---
+> Open Kalit
+> Quit
+";
+    let model = menu(&snapshot, NOW);
+    assert_eq!(read(&model.items, 0), expected);
+    assert_eq!(
+        (model.picture, model.status.as_str()),
+        (Picture::SignedOut, "OpenClaw: 2 ready, 1 needs you")
+    );
+}
+
+#[test]
+fn rotation_marks_nothing_and_says_which_is_next() {
+    let two = vec![
+        account("openai:a", AccountState::Healthy),
+        account("openai:b", AccountState::Healthy),
+    ];
+    let snapshot = snapshot(vec![agent("main", vec![provider(OrderSource::Rotation, two)])]);
+    assert_eq!(
+        accounts(&snapshot)[..2],
+        ["a · 7 h left · next".to_owned(), "b · 7 h left".to_owned()]
+    );
+    let model = menu(&snapshot, NOW);
+    let first = model.find("use\u{1f}main\u{1f}openai:a").unwrap();
+    let use_it = Action::Use {
+        agent: AgentId::main(),
+        profile: ProfileId::parse("openai:a").unwrap(),
+    };
+    assert_eq!(first.kind, Kind::Verb(use_it));
+}
+
+#[test]
+fn every_state_has_words_and_a_click_that_helps() {
+    let click_word =
+        |snapshot: &Snapshot, account: &AccountView| match click(snapshot, &snapshot.agents[0], account) {
+            None => "nothing",
+            Some(Action::Use { .. }) => "use",
+            Some(Action::Renew { .. }) => "renew",
+            Some(Action::Open(Route::SignIn { profile: Some(_), .. })) => "sign in",
+            Some(_) => "other",
+        };
+    let cases = [
+        (AccountState::Healthy, "7 h left", "use"),
+        (AccountState::Static, "7 h left, does not renew", "use"),
+        (AccountState::Renewing, "renewing…", "use"),
+        (AccountState::Expired, "expired, renews on use", "use"),
+        (AccountState::CoolingDown, "resting 3 min (rate limit)", "use"),
+        (AccountState::Disabled, "disabled", "use"),
+        (
+            AccountState::NeedsDoctor,
+            "kept in OpenClaw’s encrypted file",
+            "nothing",
+        ),
+        (AccountState::Missing, "has no secret, sign in", "sign in"),
+        (AccountState::Unknown, "renewal was not answered", "use"),
+        (AccountState::Shared, "also used by Codex CLI", "use"),
+        (AccountState::NotRenewed, "not renewed, renew now", "renew"),
+        (AccountState::Vanished, "disappeared, sign in again", "sign in"),
+        (AccountState::Refused, "OpenClaw was refused, check now", "renew"),
+        (AccountState::SignedOut, "signed out, sign in again", "sign in"),
+    ];
+    for (state, words, does) in cases {
+        let mut one = account("openai:work", state);
+        one.shared_with = vec!["Codex CLI".to_owned()];
+        one.cooldown = Some(CooldownView {
+            until: NOW.plus_millis(3 * 60_000),
+            reason: Some("rate_limit".to_owned()),
+            disabled: false,
+        });
+        let snapshot = snapshot(vec![agent(
+            "main",
+            vec![provider(OrderSource::Stored, vec![one])],
+        )]);
+        assert_eq!(accounts(&snapshot)[0], format!("work · {words}"));
+        assert_eq!(
+            click_word(&snapshot, &snapshot.agents[0].providers[0].accounts[0]),
+            does,
+            "{state:?}"
+        );
+    }
+}
+
+#[test]
+fn a_tenth_account_is_listed_and_an_eleventh_is_in_the_window() {
+    let many = |count: usize| {
+        let accounts = (0..count)
+            .map(|n| account(&format!("openai:{n}"), AccountState::Healthy))
+            .collect();
+        accounts_of(provider(OrderSource::Stored, accounts))
+    };
+    fn accounts_of(provider: ProviderView) -> Vec<String> {
+        accounts(&snapshot(vec![agent("main", vec![provider])]))
+    }
+    assert_eq!(many(10).len(), 12);
+    assert_eq!(many(11)[10], "More…");
+    assert_eq!(many(11).len(), 13);
+}
+
+#[test]
+fn an_inherited_account_is_switched_in_the_window() {
+    let mut work = account("openai:work", AccountState::Healthy);
+    work.inherited = true;
+    let snapshot = snapshot(vec![agent(
+        "research",
+        vec![provider(OrderSource::Rotation, vec![work])],
+    )]);
+    assert_eq!(accounts(&snapshot)[0], "work · 7 h left · from main · next");
+    let account = &snapshot.agents[0].providers[0].accounts[0];
+    assert_eq!(
+        click(&snapshot, &snapshot.agents[0], account),
+        Some(Action::Open(Route::Board))
+    );
+}
+
+#[test]
+fn what_openclaw_keeps_itself_is_shown_and_not_clickable() {
+    let mut kept = snapshot(vec![agent(
+        "main",
+        vec![provider(
+            OrderSource::Stored,
+            vec![account("openai:work", AccountState::Healthy)],
+        )],
+    )]);
+    kept.installation.era = EraView::Sqlite;
+    let text = read(&menu(&kept, NOW).items, 0);
+    assert!(text.contains("  work · 7 h left\n"), "{text}");
+    assert!(text.contains("Kept by OpenClaw 2026.6.5 or later\n"), "{text}");
+    assert!(!text.contains("Add ChatGPT"), "{text}");
+}
+
+#[test]
+fn an_unreadable_store_has_a_line_of_its_own() {
+    let mut broken = agent("main", vec![]);
+    broken.store_error = Some(Notice {
+        code: "store.unparsable".to_owned(),
+        message: "line 1".to_owned(),
+        hint: String::new(),
+    });
+    let mut snapshot = snapshot(vec![broken]);
+    snapshot.needs_you = 1;
+    let model = menu(&snapshot, NOW);
+    assert_eq!(model.status, "OpenClaw: 0 ready, 1 needs you");
+    assert_eq!(model.items[2].label, "main: the account file cannot be read");
+}
+
+#[test]
+fn the_picture_tells_the_worst_state() {
+    let mut none = snapshot(vec![]);
+    none.installation.era = EraView::None;
+    assert_eq!(menu(&none, NOW).picture, Picture::Paused);
+    assert_eq!(menu(&none, NOW).status, "OpenClaw was not found");
+    let mut calm = snapshot(vec![]);
+    let mut see = |worst, paused| {
+        (calm.worst, calm.paused) = (worst, paused);
+        (menu(&calm, NOW).picture, menu(&calm, NOW).status)
+    };
+    let empty = "OpenClaw: no accounts yet".to_owned();
+    assert_eq!(see(Worst::Healthy, false), (Picture::Healthy, empty.clone()));
+    assert_eq!(see(Worst::Notice, false), (Picture::Notice, empty.clone()));
+    assert_eq!(
+        see(Worst::Paused, true),
+        (Picture::Paused, format!("{empty}, renewal paused"))
+    );
+    assert_eq!(see(Worst::SignedOut, false).0, Picture::SignedOut);
+}
+
+#[test]
+fn a_minute_changes_texts_and_a_new_account_the_structure() {
+    let state = |extra: bool| {
+        let mut accounts = vec![account("openai:work", AccountState::Healthy)];
+        if extra {
+            accounts.push(account("openai:new", AccountState::Healthy));
+        }
+        snapshot(vec![agent("main", vec![provider(OrderSource::Stored, accounts)])])
+    };
+    let before = menu(&state(false), NOW);
+    let later = menu(&state(false), NOW.plus_millis(60_000));
+    assert_ne!(before, later);
+    assert!(before.same_structure(&later));
+    assert!(!before.same_structure(&menu(&state(true), NOW)));
+    assert_eq!(until_change(&state(false), NOW), Some(1));
+    assert_eq!(until_change(&snapshot(vec![]), NOW), None);
+    assert!(!outdated(&state(false), NOW.plus_millis(7 * HOUR - 1)));
+    assert!(outdated(&state(false), NOW.plus_millis(7 * HOUR)));
+}
+
+#[test]
+fn ids_are_unique_though_agents_and_profiles_share_names() {
+    let group = || {
+        provider(
+            OrderSource::Stored,
+            vec![account("openai:work", AccountState::Healthy)],
+        )
+    };
+    let snapshot = snapshot(vec![agent("main", vec![group()]), agent("work", vec![group()])]);
+    fn ids(items: &[Item], seen: &mut Vec<String>) {
+        for item in items {
+            seen.push(item.id.clone());
+            if let Kind::Submenu(children) = &item.kind {
+                ids(children, seen);
+            }
+        }
+    }
+    let mut seen = Vec::new();
+    ids(&menu(&snapshot, NOW).items, &mut seen);
+    let unique: std::collections::BTreeSet<_> = seen.iter().collect();
+    assert_eq!(unique.len(), seen.len());
+}
