@@ -197,7 +197,7 @@ export const text = {
   mainText: agents => `${agents.join(', ')} ${agents.length === 1 ? 'reads' : 'read'} the account from main and ${agents.length === 1 ? 'switches' : 'switch'} with it. To switch one agent alone, add a login of its own there.`,
   mainGo: 'Use in main',
   nowUses: (agent, name, provider) => `${agent} now uses ${name} for ${provider}.`,
-  renewed: name => `${name} was renewed.`,
+  refreshed: name => `${name} was renewed.`,
   adopted: name => `${name} was already renewed by another program.`,
   fresh: name => `${name} is fresh; nothing was sent.`,
   nothingToRenew: 'Nothing to renew.',

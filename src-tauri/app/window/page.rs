@@ -64,7 +64,7 @@ fn every_text_that_is_used_is_written_and_every_written_text_is_used() {
     let mut used = named(&(scripts + words), "text.");
     used.extend(named(PAGE, "data-text=\""));
     // What a refresh answers: `text[outcome.result]`.
-    used.extend(["renewed", "adopted", "fresh"].map(str::to_owned));
+    used.extend(["refreshed", "adopted", "fresh"].map(str::to_owned));
     let not_texts = ["js", "textContent"].map(str::to_owned);
     for key in used.iter().filter(|key| !not_texts.contains(key)) {
         assert!(written.contains(key), "text.{key} is used and not written");

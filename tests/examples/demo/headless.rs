@@ -23,7 +23,8 @@ const SIGN_IN: &str = "Sign in";
 const QUIT: &str = "Quit";
 const SIGN_IN_AGAIN: &str = "Sign in again";
 /// The window's button that starts a sign-in to OpenAI.
-const SIGN_IN_TO_OPENAI: &str = "//*[contains(@class,'choice')][contains(.,'ChatGPT')]//a[contains(@class,'main')]";
+const SIGN_IN_TO_OPENAI: &str =
+    "//*[contains(@class,'choice')][contains(.,'ChatGPT')]//a[contains(@class,'main')]";
 
 /// How the window names the provider.
 const CHATGPT: &str = "ChatGPT";
@@ -172,7 +173,9 @@ impl Stage {
             Ok(choice) => choice,
             Err(error) => {
                 let shown = window.text().await?;
-                return Err(error).with_context(|| format!("no sign-in to ChatGPT is offered; the window shows:\n{shown}"));
+                return Err(error).with_context(|| {
+                    format!("no sign-in to ChatGPT is offered; the window shows:\n{shown}")
+                });
             }
         };
         self.picture(report, "window-sign-in")?;
