@@ -159,10 +159,10 @@ impl Stage {
             &self.installation.env(),
         )
         .await?;
+        window.shows(CHATGPT, SOON).await?;
         let before = self.server.last_request();
         self.item.click(&[SIGN_IN]).await?;
         report.says("dbusmenu", "clicked", SIGN_IN);
-        window.shows(CHATGPT, SOON).await?;
         let choice = window
             .client()
             .wait()
