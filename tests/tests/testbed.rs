@@ -295,7 +295,7 @@ async fn node_reaches_the_token_endpoint_by_openais_names_and_nothing_else() {
         .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)));
     assert_eq!(
         printed,
-        json!({"status": 200, "usage": 200, "outside": "ENOTFOUND"})
+        json!({"status": 200, "usage": 200, "outside": "ECONNREFUSED"})
     );
     let outcomes: Vec<_> = endpoint
         .requests()
