@@ -1,6 +1,7 @@
 //! A small HTTP/1.1 server for the test parts: one function answers a request, and it may also
 //! misbehave (drop the connection, never answer), which is what the tests are about.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -14,6 +15,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
+use url::Url;
 
 /// A request as the test parts want it.
 #[derive(Clone, Debug)]
@@ -185,6 +187,78 @@ pub async fn post_form_for_location(url: &str, form: String) -> Result<String> {
 /// Gets a page over plain HTTP without following redirects; the status and the body.
 pub async fn fetch(url: &str) -> Result<(u16, String)> {
     body_of(send(hyper::Request::get(url).body(Full::default())?).await?).await
+}
+
+/// A browser without a face: keeps cookies, shows redirects instead of following them.
+#[derive(Debug, Default)]
+pub struct Visitor {
+    cookies: BTreeMap<String, String>,
+}
+
+/// What a visitor was shown.
+#[derive(Debug)]
+pub struct Page {
+    pub status: u16,
+    /// Where it leads, made absolute.
+    pub location: Option<Url>,
+    pub body: String,
+}
+
+impl Visitor {
+    /// Gets a page.
+    pub async fn get(&mut self, url: &Url) -> Result<Page> {
+        let request = hyper::Request::get(url.as_str());
+        self.visit(url, request, String::new()).await
+    }
+
+    /// Gets a page under another `Host`.
+    pub async fn get_as_host(&mut self, url: &Url, host: &str) -> Result<Page> {
+        let request = hyper::Request::get(url.as_str()).header("host", host);
+        self.visit(url, request, String::new()).await
+    }
+
+    /// Sends a form.
+    pub async fn post(&mut self, url: &Url, form: &[(&str, &str)]) -> Result<Page> {
+        let form = url::form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(form)
+            .finish();
+        let kind = "application/x-www-form-urlencoded";
+        let request = hyper::Request::post(url.as_str()).header("content-type", kind);
+        self.visit(url, request, form).await
+    }
+
+    async fn visit(
+        &mut self,
+        url: &Url,
+        request: hyper::http::request::Builder,
+        body: String,
+    ) -> Result<Page> {
+        let cookies: Vec<String> = self
+            .cookies
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        let request = request
+            .header("cookie", cookies.join("; "))
+            .body(Full::new(Bytes::from(body)))?;
+        let response = send(request).await?;
+        for cookie in response.headers().get_all("set-cookie") {
+            let pair = cookie.to_str()?.split(';').next().unwrap_or_default();
+            if let Some((name, value)) = pair.split_once('=') {
+                self.cookies.insert(name.to_owned(), value.to_owned());
+            }
+        }
+        let location = match response.headers().get("location") {
+            Some(location) => Some(url.join(location.to_str()?)?),
+            None => None,
+        };
+        let (status, body) = body_of(response).await?;
+        Ok(Page {
+            status,
+            location,
+            body,
+        })
+    }
 }
 
 fn form_request(url: &str, form: String) -> Result<hyper::Request<Full<Bytes>>> {

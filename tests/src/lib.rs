@@ -6,7 +6,9 @@ pub mod authserver;
 pub mod browser;
 #[cfg(target_os = "linux")]
 pub mod desktop;
+pub mod dialogue;
 pub mod http;
+pub mod kalit;
 #[cfg(target_os = "linux")]
 pub mod notifications;
 pub mod oidc;

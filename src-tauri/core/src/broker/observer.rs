@@ -238,18 +238,15 @@ impl Observer {
             let Some(newest) = self.replacement(scene.inner, stale) else {
                 continue;
             };
-            match scene.put_back(fleet, &id, stale, newest) {
-                Ok(true) => {
-                    wrote = true;
-                    scene.emit(
-                        EventKind::Repaired,
-                        Some(&id),
-                        Some(newest.generation),
-                        "went_back",
-                        "the store had gone back to an older login: the newest one was put back",
-                    );
-                }
-                Ok(false) | Err(_) => {}
+            if let Ok(true) = scene.put_back(fleet, &id, stale, newest) {
+                wrote = true;
+                scene.emit(
+                    EventKind::Repaired,
+                    Some(&id),
+                    Some(newest.generation),
+                    "went_back",
+                    "the store had gone back to an older login: the newest one was put back",
+                );
             }
         }
         wrote

@@ -336,7 +336,7 @@ impl Inner {
             expires_at,
             generation: generation.map(|generation| generation.short()),
             replaced,
-            offers_use: !alone && !(first && resolution.source != OrderSource::Rotation),
+            offers_use: !alone && (!first || resolution.source == OrderSource::Rotation),
             effective: resolution.effective,
             reason: resolution.reason,
             notes,

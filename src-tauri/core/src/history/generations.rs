@@ -192,6 +192,15 @@ impl Generations {
         )
     }
 
+    /// The answer to a request that was recorded before is no longer waited for.
+    pub fn record_unanswered(&self, generation: Fingerprint, at: Timestamp) -> Result<()> {
+        self.update(
+            generation,
+            "UPDATE generation SET unknown_since = ?2 WHERE fingerprint = ?1",
+            params![generation.to_string(), at.as_millis()],
+        )
+    }
+
     /// The one retry of an unanswered request is about to be sent. `false` when there already was
     /// one, perhaps in another process: then nothing may be sent.
     pub fn record_retry(&self, generation: Fingerprint, at: Timestamp) -> Result<bool> {

@@ -11,15 +11,19 @@ use crate::secret::{Fingerprint, Secret};
 use crate::store::agent_store::AgentStore;
 use crate::store::credential::{Credential, NewTokens, Oauth, RefreshedFields};
 use crate::store::lock::StoreLock;
+use crate::vault::journal::Entry;
 use crate::vault::{Journal, installation_dir};
 
+use super::fleet::Fleet;
 use super::holders::Holder;
 use super::rotation::{Inner, Refresher};
 
 /// One try of a holder's lock.
 const TRY_LOCK: Duration = Duration::from_secs(1);
 /// After this the journal keeps the answer until the next start.
-const ALL_HOLDERS: Duration = Duration::from_secs(60);
+pub(super) const ALL_HOLDERS: Duration = Duration::from_secs(60);
+/// The same for an answer out of the journal: what cannot be written now is tried again later.
+const REPLAYED_HOLDERS: Duration = Duration::from_secs(2);
 
 /// An answer with what is needed to place it.
 pub(super) struct Answer {
@@ -76,6 +80,7 @@ pub(super) fn into_all(
     answer: &Answer,
     holders: &[Holder],
     held: Vec<StoreLock>,
+    limit: Duration,
 ) -> Result<()> {
     let mut waiting: Vec<Holder> = Vec::new();
     for holder in holders {
@@ -109,7 +114,7 @@ pub(super) fn into_all(
             }
             waiting = late;
         }
-        if started.elapsed() > ALL_HOLDERS {
+        if started.elapsed() > limit {
             return Err(last_error
                 .unwrap_or_else(|| Error::new(ErrorCode::StoreChanged, "the old login keeps coming back")));
         }
@@ -173,57 +178,74 @@ impl Inner {
     }
 }
 
-/// Merges what a crash left in the journal of the current installation; entries whose stores are
-/// all written are removed. Returns the profiles that were brought up to date.
+/// Merges what a crash left in the journals of this machine's installations; entries whose stores
+/// are all written are removed. Returns the stores that were brought up to date; the first error
+/// does not keep the other entries waiting.
 pub fn replay(refresher: &Refresher) -> Result<Vec<PathBuf>> {
-    let inner = refresher.inner();
+    replay_some(refresher.inner(), |_| true)
+}
+
+/// Merges the answer to `sent` if a crash left it in a journal: it must not be asked for again.
+pub(super) fn replay_answer(inner: &Inner, sent: Fingerprint) -> Result<()> {
+    replay_some(inner, |entry| entry.sent == sent).map(|_| ())
+}
+
+fn replay_some(inner: &Inner, wanted: impl Fn(&Entry) -> bool) -> Result<Vec<PathBuf>> {
     let fleet = inner.fleet()?;
-    let mut done = Vec::new();
+    let (mut done, mut first_error) = (Vec::new(), None);
     for installation in &fleet.installations {
         let journal = Journal::open(&installation_dir(
             &inner.data_dir,
             &installation.state_dir.canonical(),
         ));
-        for entry in journal.entries()?.entries {
-            let providers = Providers::load(&inner.environment)?;
-            let Some(provider) = entry
-                .holders
-                .first()
-                .and_then(|holder| providers.get(&holder.provider))
-            else {
-                continue;
-            };
-            let tokens = TokenAnswer {
-                access: entry.received.access_token.clone(),
-                refresh: entry.received.refresh_token.clone(),
-                id_token: entry.received.id_token.clone(),
-                expires_in: entry.received.expires_in,
-                token_type: None,
-                skew_ms: None,
-            };
-            let family = inner.generations.family_of(entry.sent)?;
-            let answer = Answer::new(provider, entry.sent, family, &tokens, entry.at);
-            inner
-                .generations
-                .record_rotation(entry.sent, answer.generation, entry.at, answer.lifetime_ms)?;
-            let holders: Vec<Holder> = entry
-                .holders
-                .iter()
-                .filter_map(|holder| {
-                    let owner = fleet.store_of(&holder.agent_dir)?;
-                    Some(Holder {
-                        agent_dir: holder.agent_dir.clone(),
-                        state_dir: owner.state_dir.clone(),
-                        agent: owner.agent.clone(),
-                        provider: holder.provider.as_str().to_owned(),
-                        profile_id: holder.profile_id.clone(),
-                    })
-                })
-                .collect();
-            into_all(inner, &answer, &holders, Vec::new())?;
-            done.extend(holders.into_iter().map(|holder| holder.agent_dir));
-            journal.discharge(entry)?;
+        for entry in journal.entries()?.entries.into_iter().filter(&wanted) {
+            match replay_entry(inner, &fleet, &journal, entry) {
+                Ok(stores) => done.extend(stores),
+                Err(error) => {
+                    first_error.get_or_insert(error);
+                }
+            }
         }
     }
-    Ok(done)
+    first_error.map_or(Ok(done), Err)
+}
+
+fn replay_entry(inner: &Inner, fleet: &Fleet, journal: &Journal, entry: Entry) -> Result<Vec<PathBuf>> {
+    let providers = Providers::load(&inner.environment)?;
+    let first = entry.holders.first();
+    let Some(provider) = first.and_then(|holder| providers.get(&holder.provider)) else {
+        return Ok(Vec::new());
+    };
+    let tokens = TokenAnswer {
+        access: entry.received.access_token.clone(),
+        refresh: entry.received.refresh_token.clone(),
+        id_token: entry.received.id_token.clone(),
+        expires_in: entry.received.expires_in,
+        token_type: None,
+        skew_ms: None,
+    };
+    let family = inner.generations.family_of(entry.sent)?;
+    let answer = Answer::new(provider, entry.sent, family, &tokens, entry.at);
+    inner
+        .generations
+        .record_rotation(entry.sent, answer.generation, entry.at, answer.lifetime_ms)?;
+    let holders: Vec<Holder> = entry
+        .holders
+        .iter()
+        .filter_map(|holder| {
+            let owner = fleet.store_of(&holder.agent_dir)?;
+            Some(Holder {
+                agent_dir: holder.agent_dir.clone(),
+                state_dir: owner.state_dir.clone(),
+                agent: owner.agent.clone(),
+                provider: holder.provider.as_str().to_owned(),
+                profile_id: holder.profile_id.clone(),
+            })
+        })
+        .collect();
+    // A Kalit that is at it right now holds these; those of one that crashed are taken over.
+    let _refresh_locks = inner.refresh_locks(fleet, &holders)?;
+    into_all(inner, &answer, &holders, Vec::new(), REPLAYED_HOLDERS)?;
+    journal.discharge(entry)?;
+    Ok(holders.into_iter().map(|holder| holder.agent_dir).collect())
 }

@@ -1,5 +1,6 @@
 //! One renewal of one generation: find its holders, take the locks, read again, send, settle.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,7 +10,7 @@ use tokio::task::spawn_blocking;
 use crate::clock::{Clock, Timestamp};
 use crate::environment::Environment;
 use crate::error::{Error, ErrorCode, Result};
-use crate::history::{Generations, SignIn};
+use crate::history::{Generation, Generations, SignIn};
 use crate::ids::{AgentId, ProfileId, ProviderId};
 use crate::oauth::{Claims, Class, Outcome, Provider, Providers, RefreshAnswer, TokenAnswer, TokenEndpoint};
 use crate::secret::{Fingerprint, Secret};
@@ -251,7 +252,8 @@ impl Refresher {
                 .record_retry(attempt.seen, now)
                 .and_then(|first| if first { Ok(()) } else { Err(answer_lost()) })
         } else {
-            inner.generations.record_unknown(attempt.seen, now)
+            // until the answer is given up, another Kalit must not take it for lost
+            inner.generations.record_unknown(attempt.seen, now.plus(ANSWER))
         };
         if let Err(error) = recorded {
             return Some(Err(error.into()));
@@ -307,50 +309,24 @@ impl Inner {
     }
 
     fn prepare(&self, attempt: &Attempt) -> Result<Prepared, Failed> {
+        match merge::replay_answer(self, attempt.seen) {
+            Err(error) if error.code() == ErrorCode::LockBusy => return Ok(Prepared::Busy(error)),
+            merged => merged?,
+        }
         let fleet = self.fleet()?;
         let found = fleet.holders(attempt.seen);
         if !self.still_seen(attempt)? {
             return Ok(Prepared::Done(Done::Adopted));
         }
         refuse_shared(&found)?;
-        let retry = self.check_record(attempt)?;
+        self.refuse_dead(attempt)?;
         let provider = self.provider_of(&found, attempt.seen)?;
 
-        let mut refresh_locks = Vec::new();
-        let mut wanted: Vec<&Holder> = found
-            .stores
-            .iter()
-            .filter(|holder| uses_refresh_lock(&fleet, holder))
-            .collect();
-        wanted.sort_by_key(|holder| {
-            (
-                holder.state_dir.clone(),
-                holder.provider.clone(),
-                holder.profile_id.clone(),
-            )
-        });
-        wanted.dedup_by_key(|holder| {
-            (
-                holder.state_dir.clone(),
-                holder.provider.clone(),
-                holder.profile_id.clone(),
-            )
-        });
-        for holder in wanted {
-            self.ensure_writable(&fleet, &holder.state_dir)?;
-            let lock = RefreshLock::acquire(
-                &holder.state_dir,
-                &holder.provider,
-                &holder.profile_id,
-                &self.locks,
-                TRY_LOCK,
-            );
-            match lock {
-                Ok(lock) => refresh_locks.push(lock),
-                Err(error) if error.code() == ErrorCode::LockBusy => return Ok(Prepared::Busy(error)),
-                Err(error) => return Err(error.into()),
-            }
-        }
+        let refresh_locks = match self.refresh_locks(&fleet, &found.stores) {
+            Ok(locks) => locks,
+            Err(error) if error.code() == ErrorCode::LockBusy => return Ok(Prepared::Busy(error)),
+            Err(error) => return Err(error.into()),
+        };
         let mut store_locks: Vec<StoreLock> = Vec::new();
         let store_locked_at = Instant::now();
         for dir in directories(&found.stores) {
@@ -368,6 +344,7 @@ impl Inner {
             return Ok(Prepared::Done(Done::Adopted));
         }
         refuse_shared(&held)?;
+        let retry = self.is_retry(attempt)?;
         if held.stores != found.stores {
             let error = Error::new(ErrorCode::StoreChanged, "the holders of this login changed");
             return Ok(Prepared::Busy(error));
@@ -412,6 +389,22 @@ impl Inner {
         })))
     }
 
+    /// The refresh locks of all holders whose releases know them, in path order.
+    pub(super) fn refresh_locks(&self, fleet: &Fleet, holders: &[Holder]) -> Result<Vec<RefreshLock>> {
+        let logins: BTreeSet<_> = holders
+            .iter()
+            .filter(|holder| uses_refresh_lock(fleet, holder))
+            .map(|holder| (&holder.state_dir, &holder.provider, &holder.profile_id))
+            .collect();
+        let mut locks = Vec::new();
+        for (state_dir, provider, profile_id) in logins {
+            self.ensure_writable(fleet, state_dir)?;
+            let lock = RefreshLock::acquire(state_dir, provider, profile_id, &self.locks, TRY_LOCK)?;
+            locks.push(lock);
+        }
+        Ok(locks)
+    }
+
     /// Whether the profile still has the generation that was seen.
     fn still_seen(&self, attempt: &Attempt) -> Result<bool> {
         let content = AgentStore::new(&attempt.agent_dir).read()?;
@@ -419,12 +412,13 @@ impl Inner {
         Ok(credential.is_some_and(|credential| credential.generation() == Some(attempt.seen)))
     }
 
-    /// What the record says of the generation; `true` when this is the one retry.
-    fn check_record(&self, attempt: &Attempt) -> Result<bool> {
+    /// What the record says of the generation. One that was refused or has a successor is never
+    /// sent.
+    fn refuse_dead(&self, attempt: &Attempt) -> Result<Option<Generation>> {
         let Some(known) = self.generations.find(attempt.seen)? else {
-            return Ok(false);
+            return Ok(None);
         };
-        if let Some(refusal) = known.refusal {
+        if let Some(refusal) = &known.refusal {
             return Err(Error::new(
                 ErrorCode::RefreshSignedOut,
                 format!("{} was refused before ({})", attempt.profile_id, refusal.code),
@@ -439,6 +433,15 @@ impl Inner {
                 ),
             ));
         }
+        Ok(Some(known))
+    }
+
+    /// Whether this is the one retry of a request without an answer. Asked under the locks: until
+    /// then the answer may still come to another Kalit.
+    fn is_retry(&self, attempt: &Attempt) -> Result<bool> {
+        let Some(known) = self.refuse_dead(attempt)? else {
+            return Ok(false);
+        };
         match known.unknown_since {
             None => Ok(false),
             Some(_) if known.retried_at.is_some() => Err(answer_lost()),
@@ -514,7 +517,7 @@ impl Inner {
                 self.generations.clear_unknown(attempt.seen)?;
                 Err(Failed::NotSent(error))
             }
-            RefreshAnswer::Unknown => Err(Failed::Unknown),
+            RefreshAnswer::Unknown => self.gave_up(attempt, now),
             RefreshAnswer::Refused(refusal) => {
                 if !self.still_seen(attempt)? {
                     return Ok(Done::Adopted);
@@ -524,7 +527,7 @@ impl Inner {
                     Class::Permanent => {
                         self.generations.record_refusal(attempt.seen, outcome.code, now)?;
                     }
-                    Class::Unknown => return Err(Failed::Unknown),
+                    Class::Unknown => return self.gave_up(attempt, now),
                     Class::ClientFault
                     | Class::RequestFault
                     | Class::Transient { .. }
@@ -546,6 +549,11 @@ impl Inner {
                 })
             }
         }
+    }
+
+    fn gave_up(&self, attempt: &Attempt, now: Timestamp) -> Result<Done, Failed> {
+        self.generations.record_unanswered(attempt.seen, now)?;
+        Err(Failed::Unknown)
     }
 
     /// Journal, record, merge, in this order: from here on nothing may lose the answer.
@@ -587,7 +595,13 @@ impl Inner {
         let recorded =
             self.generations
                 .record_rotation(attempt.seen, answer.generation, now, answer.lifetime_ms);
-        let merged = merge::into_all(self, &answer, &ticket.holders, ticket.store_locks);
+        let merged = merge::into_all(
+            self,
+            &answer,
+            &ticket.holders,
+            ticket.store_locks,
+            merge::ALL_HOLDERS,
+        );
         drop(ticket.refresh_locks);
         match (entry, merged) {
             (Ok(entry), Ok(())) => journal.discharge(entry)?,

@@ -1,0 +1,221 @@
+//! Kalit in a throw-away home: the built command line, or the broker in this process. Both know one
+//! OpenClaw release as the installed one and refresh where a manifest says.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use kalit_core::broker::{Broker, Options};
+use kalit_core::clock::{Clock, SystemClock};
+use kalit_core::environment::Environment;
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+use crate::openclaw::{Release, TestHome, write_json};
+use crate::process::{Process, binary, command};
+use crate::token_endpoint::{Login, access_token};
+
+/// The longest a command may take: it waits a minute for locks, two for an answer.
+const COMMAND_LIMIT: Duration = Duration::from_secs(200);
+
+/// Kalit as a person of this home has it.
+#[derive(Clone, Debug)]
+pub struct Kalit {
+    vars: BTreeMap<String, String>,
+    home: PathBuf,
+}
+
+/// How a command ended and what it printed.
+#[derive(Debug)]
+pub struct Ran {
+    /// The exit code; -1 when a signal ended it.
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Ran {
+    /// The one JSON document on stdout.
+    pub fn json(&self) -> Result<Value> {
+        serde_json::from_str(&self.stdout).with_context(|| format!("{self:?}"))
+    }
+
+    /// The error code of a `--json` answer, of the command or of its first outcome.
+    pub fn error_code(&self) -> Result<String> {
+        let answer = self.json()?;
+        let code = match &answer["error"] {
+            Value::Null => &answer["outcomes"][0]["error"]["code"],
+            error => &error["code"],
+        };
+        Ok(code.as_str().unwrap_or("none").to_owned())
+    }
+
+    /// The `result` of the first outcome of `refresh --json`.
+    pub fn result(&self) -> Result<String> {
+        let answer = self.json()?;
+        let result = answer["outcomes"][0]["result"].as_str();
+        Ok(result
+            .with_context(|| format!("no outcome: {self:?}"))?
+            .to_owned())
+    }
+}
+
+impl Kalit {
+    /// Kalit in `home`, beside `release`, with a manifest that overrides its built-in provider.
+    pub fn new(home: &TestHome, release: &Release, manifest: &Value) -> Result<Self> {
+        let own = home.path().join("kalit");
+        let text = |path: PathBuf| path.to_string_lossy().into_owned();
+        write_json(&own.join("providers/openai.json"), manifest)?;
+        let launcher = release.package_dir.join("openclaw.mjs");
+        write_json(
+            &own.join("config/settings.json"),
+            &json!({"version": 1, "openclawBinary": launcher}),
+        )?;
+        let vars = [
+            ("HOME", text(home.path().to_owned())),
+            ("USERPROFILE", text(home.path().to_owned())),
+            ("OPENCLAW_STATE_DIR", text(home.state_dir())),
+            ("KALIT_CONFIG_DIR", text(own.join("config"))),
+            ("KALIT_DATA_DIR", text(own.join("data"))),
+            ("KALIT_PROVIDERS_DIR", text(own.join("providers"))),
+            ("KALIT_TEST_PROVIDERS", "1".to_owned()),
+            ("TMPDIR", text(home.path().join("tmp"))),
+        ];
+        Ok(Self {
+            vars: vars.map(|(name, value)| (name.to_owned(), value)).into(),
+            home: home.path().to_owned(),
+        })
+    }
+
+    /// The same with one more variable.
+    pub fn with_var(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.vars.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// `kalit <args>`, to be started; killed when its handle is dropped.
+    pub fn command(&self, args: &[&str]) -> Result<Command> {
+        let mut command = Command::new(binary("KALIT_BIN", "kalit")?);
+        command
+            .args(args)
+            .env_clear()
+            .envs(&self.vars)
+            .current_dir(&self.home)
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
+        Ok(command)
+    }
+
+    /// `kalit <args>`.
+    pub async fn run(&self, args: &[&str]) -> Result<Ran> {
+        let mut command = self.command(args)?;
+        let output = tokio::time::timeout(COMMAND_LIMIT, command.output())
+            .await
+            .with_context(|| format!("kalit {args:?} does not end"))??;
+        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+        Ok(Ran {
+            code: code(output.status),
+            stdout: text(&output.stdout),
+            stderr: text(&output.stderr),
+        })
+    }
+
+    /// `kalit watch --json`, which has begun to watch when this returns.
+    pub async fn watch(&self) -> Result<Watching> {
+        let mut command = command(binary("KALIT_BIN", "kalit")?, &self.vars);
+        command.args(["watch", "--json"]).current_dir(&self.home);
+        let log = tempfile::NamedTempFile::new_in(&self.home)?.into_temp_path();
+        let process = Process::start(&mut command, &log)?;
+        let mut watching = Watching { process, _log: log };
+        watching.event("started", Duration::from_secs(20)).await?;
+        Ok(watching)
+    }
+
+    /// The broker in this process, on a clock of the test's.
+    pub fn broker(&self, clock: Arc<dyn Clock>) -> Result<Broker> {
+        let environment = Environment::new(self.vars.clone(), &self.home, &self.home);
+        Ok(Broker::open(Options {
+            environment,
+            clock,
+            state_dir: None,
+            program: "kalit",
+        })?)
+    }
+
+    /// What `status --json` says of one account of an agent.
+    pub async fn account(&self, agent: &str, profile_id: &str) -> Result<Value> {
+        let status = self.run(&["status", "--json"]).await?.json()?;
+        account(&status["kalit"], agent, profile_id)
+    }
+}
+
+/// A running `kalit watch --json`.
+#[derive(Debug)]
+pub struct Watching {
+    process: Process,
+    _log: tempfile::TempPath,
+}
+
+impl Watching {
+    /// The first event of a type, waited for.
+    pub async fn event(&mut self, kind: &str, limit: Duration) -> Result<Value> {
+        let what = format!("the event {kind}");
+        self.process
+            .line(&what, limit, |line| {
+                let event: Value = serde_json::from_str(line).ok()?;
+                (event["type"] == kind).then_some(event)
+            })
+            .await
+    }
+
+    /// All events so far.
+    pub fn events(&self) -> Vec<Value> {
+        let output = self.process.output();
+        output
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect()
+    }
+
+    /// The types of all events so far.
+    pub fn kinds(&self) -> Vec<String> {
+        let events = self.events();
+        let kinds = events.iter().filter_map(|event| event["type"].as_str());
+        kinds.map(str::to_owned).collect()
+    }
+}
+
+/// One account of a snapshot in JSON.
+pub fn account(snapshot: &Value, agent: &str, profile_id: &str) -> Result<Value> {
+    let all = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let agents = all(&snapshot["agents"]);
+    let found = agents
+        .iter()
+        .filter(|view| view["id"] == agent)
+        .flat_map(|view| all(&view["providers"]))
+        .flat_map(|provider| all(&provider["accounts"]))
+        .find(|account| account["profileId"] == profile_id);
+    found.with_context(|| format!("agent {agent} shows no {profile_id}: {snapshot:#}"))
+}
+
+/// A stored login as OpenClaw writes it: an access token that has ended, and the
+/// refresh token with which the login begins.
+pub fn expired_login(login: &Login, provider: &str) -> Value {
+    let now = SystemClock.now().as_millis();
+    json!({
+        "type": "oauth",
+        "provider": provider,
+        "access": access_token(login, Duration::ZERO, 0),
+        "refresh": login.refresh,
+        "expires": now - 60_000,
+        "accountId": login.account_id,
+        "email": login.email,
+    })
+}
+
+fn code(status: ExitStatus) -> i32 {
+    status.code().unwrap_or(-1)
+}

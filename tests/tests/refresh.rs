@@ -1,0 +1,359 @@
+//! Renewals that meet: Kalit and OpenClaw, two Kalits, a lost answer, a crash, a busy lock.
+//! Every journey counts the requests at the token endpoint.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use kalit_core::broker::RefreshTarget;
+use kalit_core::clock::{Clock, ManualClock, SystemClock};
+use kalit_core::ids::{AgentId, ProfileId};
+use kalit_core::store::lock::{LockContext, PidTrust, SandboxMarks, StoreLock};
+use kalit_journeys::dialogue::Dialogue;
+use kalit_journeys::kalit::{Kalit, account, expired_login};
+use kalit_journeys::openclaw::{Release, TestHome, Version, finish, harness, read_json, release};
+use kalit_journeys::process::binary;
+use kalit_journeys::token_endpoint::{Door, Login, Mode, TokenEndpoint};
+use kalit_journeys::wait::until_some;
+use serde_json::{Value, json};
+
+const IN_FLIGHT: Duration = Duration::from_millis(2500);
+const BUSY: Duration = Duration::from_secs(120);
+
+#[tokio::test]
+async fn kalit_and_2026_2_17_want_the_same_token_at_once() -> Result<()> {
+    both_orders(Version::V2026_2_17).await
+}
+
+#[tokio::test]
+async fn kalit_and_2026_6_1_want_the_same_token_at_once() -> Result<()> {
+    both_orders(Version::V2026_6_1).await
+}
+
+async fn both_orders(version: Version) -> Result<()> {
+    let started = Instant::now();
+    let scene = Scene::new(version).await?;
+    scene.endpoint.set_delay(IN_FLIGHT);
+
+    // OpenClaw's command is first; its request is on its way when Kalit begins.
+    let mut command = scene.node("openclaw.mjs");
+    command.args(["status", "--usage", "--json"]);
+    let openclaw = tokio::spawn(finish(command, None));
+    scene.endpoint.arrived(1, BUSY).await?;
+    let ran = scene.kalit.run(&["refresh", &scene.profile, "--json"]).await?;
+    assert_eq!((ran.code, ran.result()?), (0, "adopted".to_owned()), "{ran:?}");
+    let openclaw = openclaw.await??;
+    assert!(openclaw.status.success(), "{openclaw:?}");
+    assert_eq!(scene.doors(), [Door::Tls], "one request, OpenClaw's");
+    scene.settled()?;
+    if version == Version::V2026_2_17 || version == Version::V2026_6_1 {
+        let used = scene.endpoint.requests();
+        let used = used
+            .iter()
+            .any(|request| request.outcome == "current access token");
+        assert!(used, "OpenClaw used the answer");
+    }
+
+    // Kalit is first; OpenClaw's resolver asks for the token while the request is on its way.
+    scene.expire()?;
+    let mut resolver = scene.node("resolve-profile.mjs");
+    resolver.arg(&scene.release.package_dir).arg(&scene.profile);
+    resolver.arg(scene.home.agent_dir("main"));
+    let mut resolver = Dialogue::start(resolver)?;
+    assert_eq!(resolver.answer().await?, json!({"ready": true}));
+    let kalit = scene.refresh_beside();
+    scene.endpoint.arrived(2, BUSY).await?;
+    resolver.say("go").await?;
+    let resolved = resolver.answer().await?;
+    let ran = kalit.await??;
+    assert_eq!((ran.code, ran.result()?), (0, "refreshed".to_owned()), "{ran:?}");
+    assert_eq!(
+        scene.doors(),
+        [Door::Tls, Door::Plain],
+        "one more request, Kalit's"
+    );
+    let access = scene.endpoint.current_access("acct-ada");
+    assert_eq!(
+        resolved,
+        json!({"resolved": [access]}),
+        "OpenClaw uses Kalit's answer"
+    );
+    scene.settled()?;
+    println!(
+        "{} and Kalit: {:.1} s",
+        version.as_str(),
+        started.elapsed().as_secs_f32()
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn two_kalits_send_one_request() -> Result<()> {
+    let started = Instant::now();
+    for version in [Version::V2026_2_17, Version::V2026_6_1] {
+        let scene = Scene::new(version).await?;
+        scene.endpoint.set_delay(IN_FLIGHT);
+        let first = scene.refresh_beside();
+        scene.endpoint.arrived(1, BUSY).await?;
+        let second = scene.kalit.run(&["refresh", &scene.profile, "--json"]).await?;
+        assert_eq!(
+            (second.code, second.result()?),
+            (0, "adopted".to_owned()),
+            "{second:?}"
+        );
+        assert_eq!(first.await??.result()?, "refreshed");
+        assert_eq!(scene.doors(), [Door::Plain], "{}", version.as_str());
+        scene.settled()?;
+    }
+    println!("two Kalits: {:.1} s", started.elapsed().as_secs_f32());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_lost_answer_is_told_as_it_is_and_asked_for_once_more() -> Result<()> {
+    let started = Instant::now();
+    let scene = Scene::new(Version::V2026_2_17).await?;
+    let clock = Arc::new(ManualClock::new(SystemClock.now()));
+    let broker = scene.kalit.broker(clock.clone())?;
+    let target = RefreshTarget::Profile(AgentId::main(), scene.profile_id()?);
+    let state =
+        || -> Result<Value> { account(&serde_json::to_value(broker.snapshot())?, "main", &scene.profile) };
+    let code = async || {
+        let outcomes = broker.refresh(target.clone()).await;
+        let error = outcomes.first().and_then(|outcome| outcome.error.clone());
+        error.map(|error| (error.code, error.message)).unwrap_or_default()
+    };
+    let before = std::fs::read(scene.home.profiles_path("main"))?;
+
+    scene.endpoint.once(Mode::DropAfter);
+    assert_eq!(code().await.0, "refresh.unknown");
+    assert_eq!(state()?["state"], "unknown");
+    clock.advance(Duration::from_secs(59));
+    assert_eq!(code().await.0, "refresh.unknown");
+    assert_eq!(scene.doors().len(), 1, "nothing is sent within a minute");
+
+    clock.advance(Duration::from_secs(2));
+    let (refused, message) = code().await;
+    assert_eq!(refused, "refresh.signed_out");
+    assert!(
+        message.contains("answer to the last renewal was lost"),
+        "{message}"
+    );
+    assert_eq!((scene.doors().len(), scene.endpoint.reuses()), (2, 1));
+    let lost = state()?;
+    assert_eq!(
+        (&lost["state"], &lost["lost"]["signal"]),
+        (&json!("signed-out"), &json!("signed-out"))
+    );
+    let told = lost["sentence"].as_str().context("no sentence")?;
+    assert!(told.contains("answer to the last renewal was lost"), "{told}");
+    assert!(
+        !told.contains("another program") && !told.contains("elsewhere"),
+        "{told}"
+    );
+
+    clock.advance(Duration::from_secs(86_400));
+    assert_eq!(code().await.0, "refresh.signed_out");
+    let restarted = scene.kalit.broker(clock)?;
+    let again = restarted.refresh(target.clone()).await;
+    assert_eq!(
+        again[0].error.as_ref().map(|error| error.code.as_str()),
+        Some("refresh.signed_out")
+    );
+    assert_eq!(scene.doors().len(), 2, "never again");
+    assert_eq!(
+        std::fs::read(scene.home.profiles_path("main"))?,
+        before,
+        "the store is as it was"
+    );
+    println!("lost answer: {:.1} s", started.elapsed().as_secs_f32());
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_a_crash_kept_from_the_store_is_merged_and_not_asked_for_again() -> Result<()> {
+    let started = Instant::now();
+    let scene = Scene::new(Version::V2026_6_1).await?;
+    scene.crash_before_the_merge(1).await?;
+    let ran = scene.kalit.run(&["refresh", &scene.profile, "--json"]).await?;
+    assert_eq!((ran.code, ran.result()?), (0, "adopted".to_owned()), "{ran:?}");
+    assert_eq!(scene.doors().len(), 1);
+    scene.settled()?;
+
+    scene.expire()?;
+    scene.crash_before_the_merge(2).await?;
+    let watching = scene.kalit.watch().await?;
+    until_some("the merge", Duration::from_secs(10), || scene.settled().ok()).await?;
+    assert_eq!(scene.doors().len(), 2, "{:?}", watching.events());
+    println!("crash: {:.1} s", started.elapsed().as_secs_f32());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_busy_lock_is_told_with_its_holder_and_nothing_is_sent() -> Result<()> {
+    let started = Instant::now();
+    let scene = Scene::new(Version::V2026_2_17).await?;
+    let lock = StoreLock::try_acquire(&scene.home.agent_dir("main"), &locks())?;
+    let ran = scene.kalit.run(&["refresh", &scene.profile, "--json"]).await?;
+    drop(lock);
+    assert_eq!(
+        (ran.code, ran.error_code()?),
+        (75, "lock.busy".to_owned()),
+        "{ran:?}"
+    );
+    let told = ran.json()?["outcomes"][0]["error"]["message"].to_string();
+    assert!(told.contains(&std::process::id().to_string()), "{told}");
+    assert_eq!(scene.doors().len(), 0);
+    println!("busy: {:.1} s", started.elapsed().as_secs_f32());
+    Ok(())
+}
+
+/// One expired login, a release, Kalit, and the endpoint that both refresh at.
+struct Scene {
+    home: TestHome,
+    release: Release,
+    endpoint: TokenEndpoint,
+    kalit: Kalit,
+    profile: String,
+}
+
+impl Scene {
+    async fn new(version: Version) -> Result<Self> {
+        let provider = match version {
+            Version::V2026_2_17 | Version::V2026_4_29 => "openai-codex",
+            Version::V2026_6_1 => "openai",
+        };
+        let (home, release) = (TestHome::new()?, release(version).await?);
+        let login = Login::named("ada", "test-refresh-0");
+        let profile = format!("{provider}:ada@example.com");
+        let store = json!({"version": 1, "profiles": {&profile: expired_login(&login, provider)}});
+        home.write_profiles("main", &store)?;
+        let endpoint = TokenEndpoint::start(login, Duration::from_secs(3600)).await?;
+        let kalit = Kalit::new(&home, &release, &endpoint.manifest(&[1455]))?;
+        Ok(Self {
+            home,
+            release,
+            endpoint,
+            kalit,
+            profile,
+        })
+    }
+
+    fn profile_id(&self) -> Result<ProfileId> {
+        ProfileId::parse(&self.profile).context("no profile id")
+    }
+
+    /// A script of the harness, or the release's own program, with the endpoint in reach.
+    fn node(&self, script: &str) -> tokio::process::Command {
+        let path = match script {
+            "openclaw.mjs" => self.release.package_dir.join(script),
+            script => harness(script),
+        };
+        let mut command = self.release.command(&self.home, &path);
+        command.envs(self.endpoint.node_env());
+        command
+    }
+
+    /// `kalit refresh` beside the test.
+    fn refresh_beside(&self) -> tokio::task::JoinHandle<Result<kalit_journeys::kalit::Ran>> {
+        let (kalit, profile) = (self.kalit.clone(), self.profile.clone());
+        tokio::spawn(async move { kalit.run(&["refresh", &profile, "--json"]).await })
+    }
+
+    /// Lets the stored access token be over, as time does.
+    fn expire(&self) -> Result<()> {
+        let mut store = read_json(&self.home.profiles_path("main"))?;
+        store["profiles"][&self.profile]["expires"] = json!(SystemClock.now().as_millis() - 60_000);
+        self.home.write_profiles("main", &store)
+    }
+
+    /// The door of each token request so far.
+    fn doors(&self) -> Vec<Door> {
+        let requests = self.endpoint.token_requests();
+        requests.iter().map(|request| request.door).collect()
+    }
+
+    /// The store holds the server's newest tokens, no spent one came back, no lock is left.
+    fn settled(&self) -> Result<()> {
+        let store = read_json(&self.home.profiles_path("main"))?;
+        let stored = &store["profiles"][&self.profile];
+        anyhow::ensure!(
+            stored["refresh"] == json!(self.endpoint.current_refresh("acct-ada")),
+            "{stored}"
+        );
+        anyhow::ensure!(
+            stored["access"] == json!(self.endpoint.current_access("acct-ada")),
+            "{stored}"
+        );
+        anyhow::ensure!(self.endpoint.reuses() == 0, "a spent token came back");
+        let left = self.left_behind()?;
+        anyhow::ensure!(left.is_empty(), "left behind: {left:?}");
+        Ok(())
+    }
+
+    /// Locks, temporary files and journal entries.
+    fn left_behind(&self) -> Result<Vec<PathBuf>> {
+        let places = [
+            self.home.agent_dir("main"),
+            self.home.state_dir().join("locks/oauth-refresh"),
+        ];
+        let mut left = self.journal()?;
+        for place in places.iter().filter(|place| place.exists()) {
+            for entry in std::fs::read_dir(place)? {
+                let path = entry?.path();
+                if path.extension().is_some_and(|end| end == "lock" || end == "tmp") {
+                    left.push(path);
+                }
+            }
+        }
+        Ok(left)
+    }
+
+    fn journal(&self) -> Result<Vec<PathBuf>> {
+        let mut entries = Vec::new();
+        let installations = self.home.path().join("kalit/data/installations");
+        for installation in std::fs::read_dir(installations).into_iter().flatten() {
+            for entry in std::fs::read_dir(installation?.path().join("journal"))
+                .into_iter()
+                .flatten()
+            {
+                let path = entry?.path();
+                if path.extension().is_some_and(|end| end == "json") {
+                    entries.push(path);
+                }
+            }
+        }
+        Ok(entries)
+    }
+
+    /// Kills a `kalit refresh` (SIGKILL) that has the answer in its journal and waits for the lock
+    /// of the store. From 2026.4.21 on no store lock is held while the request is on its way.
+    async fn crash_before_the_merge(&self, requests: usize) -> Result<()> {
+        self.endpoint.set_delay(IN_FLIGHT);
+        let mut child = self
+            .kalit
+            .command(&["refresh", &self.profile])?
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        self.endpoint.arrived(requests, BUSY).await?;
+        let lock = StoreLock::acquire(&self.home.agent_dir("main"), &locks(), IN_FLIGHT)?;
+        until_some("the journal", Duration::from_secs(20), || {
+            self.journal().ok().filter(|entries| !entries.is_empty())
+        })
+        .await?;
+        child.kill().await?;
+        drop(lock);
+        let stored = read_json(&self.home.profiles_path("main"))?;
+        let stored = &stored["profiles"][&self.profile]["refresh"];
+        assert_ne!(*stored, json!(self.endpoint.current_refresh("acct-ada")));
+        Ok(())
+    }
+}
+
+fn locks() -> LockContext {
+    let trust = PidTrust::detect(&SandboxMarks::default(), false);
+    LockContext::new(Arc::new(SystemClock), trust)
+}
