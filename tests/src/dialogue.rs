@@ -47,9 +47,8 @@ impl Dialogue {
     pub async fn answer(&mut self) -> Result<Value> {
         let next = async {
             while let Some(line) = self.output.next_line().await? {
-                match serde_json::from_str(&line) {
-                    Ok(Value::Object(object)) => return Ok(Value::Object(object)),
-                    Ok(_) | Err(_) => {}
+                if let Ok(Value::Object(object)) = serde_json::from_str(&line) {
+                    return Ok(Value::Object(object));
                 }
             }
             bail!("the process ended without an answer")

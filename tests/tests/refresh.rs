@@ -14,7 +14,6 @@ use kalit_core::store::lock::{LockContext, PidTrust, SandboxMarks, StoreLock};
 use kalit_journeys::dialogue::Dialogue;
 use kalit_journeys::kalit::{Kalit, account, expired_login};
 use kalit_journeys::openclaw::{Release, TestHome, Version, finish, harness, read_json, release};
-use kalit_journeys::process::binary;
 use kalit_journeys::token_endpoint::{Door, Login, Mode, TokenEndpoint};
 use kalit_journeys::wait::until_some;
 use serde_json::{Value, json};
@@ -130,11 +129,11 @@ async fn a_lost_answer_is_told_as_it_is_and_asked_for_once_more() -> Result<()> 
     scene.endpoint.once(Mode::DropAfter);
     assert_eq!(code().await.0, "refresh.unknown");
     assert_eq!(state()?["state"], "unknown");
-    clock.advance(Duration::from_secs(59));
+    clock.advance_millis(59_000);
     assert_eq!(code().await.0, "refresh.unknown");
     assert_eq!(scene.doors().len(), 1, "nothing is sent within a minute");
 
-    clock.advance(Duration::from_secs(2));
+    clock.advance_millis(2_000);
     let (refused, message) = code().await;
     assert_eq!(refused, "refresh.signed_out");
     assert!(
@@ -154,7 +153,7 @@ async fn a_lost_answer_is_told_as_it_is_and_asked_for_once_more() -> Result<()> 
         "{told}"
     );
 
-    clock.advance(Duration::from_secs(86_400));
+    clock.advance_millis(86_400_000);
     assert_eq!(code().await.0, "refresh.signed_out");
     let restarted = scene.kalit.broker(clock)?;
     let again = restarted.refresh(target.clone()).await;

@@ -327,7 +327,14 @@ impl Context<'_> {
                 .unwrap_or_default(),
             lost,
             refreshing,
-            last_error: failure.map(|failure| failure.notice),
+            last_error: known
+                .as_ref()
+                .filter(|known| known.superseded_by.is_some())
+                .map(|_| {
+                    let text = "the store went back to an older login than the newest one known";
+                    notice(crate::ErrorCode::RefreshSuperseded, text)
+                })
+                .or_else(|| failure.map(|failure| failure.notice)),
             last_used: usage.and_then(|usage| usage.last_used),
         };
         let unknown = known.is_some_and(|known| known.unknown_since.is_some());

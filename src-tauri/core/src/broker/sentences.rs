@@ -2,6 +2,7 @@
 //! The words are those of tray, window and command line.
 
 use crate::clock::Timestamp;
+use crate::error::ErrorCode;
 use crate::routing::TimeZone;
 use crate::view::{AccountState, AccountView};
 
@@ -16,6 +17,9 @@ pub(super) fn sentence(view: &AccountView, now: Timestamp, time_zone: &TimeZone)
     match view.state {
         AccountState::Healthy | AccountState::Static => {
             view.last_error.as_ref().map_or_else(String::new, |error| {
+                if error.code == ErrorCode::RefreshSuperseded.as_str() {
+                    return format!("{}. {}", capital(&error.message), error.hint);
+                }
                 format!(
                     "The last renewal did not work: {}. Kalit tries again.",
                     error.message

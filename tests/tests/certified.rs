@@ -1,0 +1,329 @@
+//! Kalit against the certified authorization server `oidc-provider`: sign-in with a person's steps
+//! done by a plain HTTP client, rotation, reuse, revocation, and what an attacker or a tired
+//! person might send.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use kalit_core::broker::{Broker, LoginRequest, LoginSession, RefreshResult, RefreshTarget, SignedIn};
+use kalit_core::clock::SystemClock;
+use kalit_core::ids::{AgentId, ProfileId, ProviderId};
+use kalit_core::secret::Secret;
+use kalit_journeys::http::Visitor;
+use kalit_journeys::kalit::{Kalit, account};
+use kalit_journeys::oidc::{Errors, OidcProvider};
+use kalit_journeys::openclaw::{TestHome, Version, read_json, release};
+use serde_json::{Value, json};
+use url::Url;
+
+const PROFILE: &str = "openai:ada@example.com";
+
+#[tokio::test]
+async fn a_login_is_made_rotated_revoked_and_made_again() -> Result<()> {
+    let started = Instant::now();
+    let scene = Scene::new(Errors::OpenAi).await?;
+    let signed_in = scene.sign_in().await?;
+    assert_eq!(
+        (signed_in.profile_id.as_str(), signed_in.replaced),
+        (PROFILE, false)
+    );
+    assert_eq!(signed_in.email.as_deref(), Some("ada@example.com"));
+    let first = scene.stored()?;
+    assert_eq!(
+        (&first["provider"], &first["accountId"]),
+        (&json!("openai"), &json!("acct-demo-ada"))
+    );
+
+    assert_eq!(scene.refresh().await?, Ok(RefreshResult::Refreshed));
+    let second = scene.stored()?;
+    assert_ne!(first["refresh"], second["refresh"]);
+    assert_eq!(scene.outcomes(), ["issued"]);
+
+    // Revoked at the server: signed out, with that cause, and asked once.
+    scene.server.revoke(text(&second["refresh"])?).await?;
+    for _ in 0..2 {
+        assert_eq!(scene.refresh().await?, Err("refresh.signed_out".to_owned()));
+    }
+    let lost = scene.account()?;
+    assert_eq!(
+        (&lost["state"], &lost["lost"]["cause"]),
+        (&json!("signed-out"), &json!("refresh_token_invalidated"))
+    );
+    assert_eq!(scene.outcomes().len(), 2);
+
+    // The same person signs in again: the same profile holds a new generation.
+    let again = scene.sign_in().await?;
+    assert_eq!((again.profile_id.as_str(), again.replaced), (PROFILE, true));
+    assert_eq!(scene.account()?["lost"], Value::Null);
+
+    // Another program spends the token that Kalit holds: reuse ends the family, with that cause.
+    let spent = scene.stored()?["refresh"].clone();
+    scene.spend(text(&spent)?).await?;
+    assert_eq!(scene.refresh().await?, Err("refresh.signed_out".to_owned()));
+    let lost = scene.account()?;
+    assert_eq!(
+        (&lost["state"], &lost["lost"]["cause"]),
+        (&json!("signed-out"), &json!("refresh_token_reused"))
+    );
+    assert_eq!(scene.stored()?["refresh"], spent, "the credential is kept");
+    assert_eq!(
+        scene.outcomes(),
+        [
+            "issued",
+            "refresh token not found",
+            "issued",
+            "refresh token already used"
+        ]
+    );
+    println!("certified: {:.1} s", started.elapsed().as_secs_f32());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_plain_invalid_grant_after_a_revocation_is_signed_out_too() -> Result<()> {
+    let scene = Scene::new(Errors::Standard).await?;
+    scene.sign_in().await?;
+    scene.server.revoke(text(&scene.stored()?["refresh"])?).await?;
+    assert_eq!(scene.refresh().await?, Err("refresh.signed_out".to_owned()));
+    let lost = scene.account()?;
+    assert_eq!(
+        (&lost["state"], &lost["lost"]["cause"]),
+        (&json!("signed-out"), &json!("invalid_grant"))
+    );
+    assert_eq!(scene.outcomes().len(), 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn foreign_answers_do_not_end_a_sign_in_and_the_right_one_does() -> Result<()> {
+    let started = Instant::now();
+    let scene = Scene::new(Errors::OpenAi).await?;
+    let session = scene.begin().await?;
+    let mut visitor = Visitor::default();
+    let answer = scene.consent(&session, "allow").await?;
+
+    // Wrong state, no state, another path, another host: each refused, the sign-in goes on.
+    let mut foreign = answer.clone();
+    foreign
+        .query_pairs_mut()
+        .clear()
+        .append_pair("code", "stolen")
+        .append_pair("state", "guessed");
+    let mut stateless = answer.clone();
+    stateless.query_pairs_mut().clear().append_pair("code", "stolen");
+    let mut elsewhere = answer.clone();
+    elsewhere.set_path("/elsewhere");
+    for url in [&foreign, &stateless, &elsewhere] {
+        let page = visitor.get(url).await?;
+        ensure!(
+            (400..500).contains(&page.status),
+            "{} for {}",
+            page.status,
+            url.path()
+        );
+        ensure!(!page.body.contains("stolen"), "the page repeats what came in");
+    }
+    for host in ["evil.example", "evil.example:1455", "localhost.evil.example"] {
+        let page = visitor.get_as_host(&answer, host).await?;
+        ensure!(
+            (400..500).contains(&page.status),
+            "{} for host {host}",
+            page.status
+        );
+    }
+    let pasted = session.handle().paste(&Secret::new(foreign.as_str()));
+    assert_eq!(pasted.unwrap_err().code().as_str(), "login.state_mismatch");
+    let pasted = session.handle().paste(&Secret::new("good morning"));
+    assert_eq!(pasted.unwrap_err().code().as_str(), "login.paste_unusable");
+
+    let (page, signed_in) = tokio::join!(visitor.get(&answer), session.wait());
+    assert_eq!((page?.status, signed_in?.profile_id.as_str()), (200, PROFILE));
+
+    // The code of that sign-in, replayed into another one.
+    let session = scene.begin().await?;
+    let page = visitor.get(&at_port(&answer, &session)?).await?;
+    ensure!(
+        (400..500).contains(&page.status),
+        "an old answer was taken: {}",
+        page.status
+    );
+    let code = parameter(&answer, "code")?;
+    session.handle().paste(&Secret::new(code))?;
+    let refused = session.wait().await.unwrap_err();
+    assert_eq!(refused.code().as_str(), "login.exchange_failed", "{refused}");
+
+    // The person denies: told as that.
+    let session = scene.begin().await?;
+    let denied = scene.consent(&session, "deny").await?;
+    let (_, ended) = tokio::join!(visitor.get(&denied), session.wait());
+    assert_eq!(ended.unwrap_err().code().as_str(), "login.denied");
+    println!("foreign answers: {:.1} s", started.elapsed().as_secs_f32());
+    Ok(())
+}
+
+#[tokio::test]
+async fn every_form_of_a_pasted_answer_signs_in() -> Result<()> {
+    let scene = Scene::new(Errors::OpenAi).await?;
+    let forms: [(&str, fn(&Url) -> Result<String>); 4] = [
+        ("the address", |url| Ok(url.to_string())),
+        ("the pairs", |url| {
+            Ok(format!(
+                "code={}&state={}",
+                parameter(url, "code")?,
+                parameter(url, "state")?
+            ))
+        }),
+        ("code#state", |url| {
+            Ok(format!(
+                "{}#{}",
+                parameter(url, "code")?,
+                parameter(url, "state")?
+            ))
+        }),
+        ("the bare code", |url| parameter(url, "code")),
+    ];
+    for (form, pasted) in forms {
+        let session = scene.begin().await?;
+        let answer = scene.consent(&session, "allow").await?;
+        session
+            .handle()
+            .paste(&Secret::new(pasted(&answer)?))
+            .context(form)?;
+        let signed_in = session.wait().await.context(form)?;
+        assert_eq!(signed_in.profile_id.as_str(), PROFILE, "{form}");
+    }
+    let codes = scene.server.entries();
+    let codes = codes
+        .iter()
+        .filter(|entry| entry.text("grant") == "authorization_code")
+        .count();
+    assert_eq!(codes, forms.len(), "one exchange for each");
+    Ok(())
+}
+
+/// The server, and a broker in an empty home beside 2026.6.1.
+struct Scene {
+    server: OidcProvider,
+    home: TestHome,
+    broker: Broker,
+}
+
+impl Scene {
+    async fn new(errors: Errors) -> Result<Self> {
+        let server = OidcProvider::start(Duration::from_secs(120), errors).await?;
+        let home = TestHome::new()?;
+        let free = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
+        let release = release(Version::V2026_6_1).await?;
+        let kalit = Kalit::new(&home, &release, &server.manifest(&[free]))?;
+        Ok(Self {
+            broker: kalit.broker(Arc::new(SystemClock))?,
+            server,
+            home,
+        })
+    }
+
+    async fn begin(&self) -> Result<LoginSession> {
+        let session = self.broker.login(LoginRequest {
+            provider: ProviderId::parse("openai").context("no provider id")?,
+            agent: AgentId::main(),
+            profile_id: None,
+            use_now: false,
+        });
+        let session = session.await?;
+        ensure!(session.port_notice().is_none(), "{:?}", session.port_notice());
+        Ok(session)
+    }
+
+    /// Goes through the server's pages and returns where it sends the browser: the callback.
+    async fn consent(&self, session: &LoginSession, decision: &str) -> Result<Url> {
+        let mut visitor = Visitor::default();
+        let mut url = Url::parse(session.authorize_url())?;
+        for _ in 0..8 {
+            if url.path() == "/auth/callback" {
+                return Ok(url);
+            }
+            let page = visitor.get(&url).await?;
+            let page = match page.location {
+                Some(_) => page,
+                None => {
+                    ensure!(page.body.contains("<form"), "{}: {}", page.status, page.body);
+                    let form = [("account", "ada@example.com"), ("decision", decision)];
+                    visitor.post(&url, &form).await?
+                }
+            };
+            url = page.location.context("the server leads nowhere")?;
+        }
+        anyhow::bail!("the server's pages do not end")
+    }
+
+    async fn sign_in(&self) -> Result<SignedIn> {
+        let session = self.begin().await?;
+        let answer = self.consent(&session, "allow").await?;
+        let mut visitor = Visitor::default();
+        let (page, signed_in) = tokio::join!(visitor.get(&answer), session.wait());
+        assert_eq!(page?.status, 200);
+        Ok(signed_in?)
+    }
+
+    /// The result, or the code of the error.
+    async fn refresh(&self) -> Result<Result<RefreshResult, String>> {
+        let id = ProfileId::parse(PROFILE).context("no profile id")?;
+        let outcomes = self
+            .broker
+            .refresh(RefreshTarget::Profile(AgentId::main(), id))
+            .await;
+        let outcome = outcomes.into_iter().next().context("no outcome")?;
+        Ok(outcome.error.map_or(Ok(outcome.result), |error| Err(error.code)))
+    }
+
+    /// Spends a refresh token as another program would.
+    async fn spend(&self, refresh_token: &str) -> Result<()> {
+        let manifest = self.server.manifest(&[1455]);
+        let url = Url::parse(text(&manifest["tokenUrl"])?)?;
+        let form = [
+            ("grant_type", "refresh_token"),
+            ("refresh_token", refresh_token),
+            ("client_id", kalit_journeys::authserver::CLIENT_ID),
+        ];
+        let page = Visitor::default().post(&url, &form).await?;
+        ensure!(page.status == 200, "{}", page.body);
+        Ok(())
+    }
+
+    fn stored(&self) -> Result<Value> {
+        Ok(read_json(&self.home.profiles_path("main"))?["profiles"][PROFILE].clone())
+    }
+
+    fn account(&self) -> Result<Value> {
+        account(&serde_json::to_value(self.broker.snapshot())?, "main", PROFILE)
+    }
+
+    /// What became of each refresh, by the server's log.
+    fn outcomes(&self) -> Vec<String> {
+        let refreshes = self.server.refreshes();
+        refreshes
+            .iter()
+            .map(|entry| entry.text("outcome").to_owned())
+            .collect()
+    }
+}
+
+/// An answer for the port at which `session` listens.
+fn at_port(answer: &Url, session: &LoginSession) -> Result<Url> {
+    let asked = Url::parse(session.authorize_url())?;
+    let redirect = Url::parse(&parameter(&asked, "redirect_uri")?)?;
+    let mut url = answer.clone();
+    ensure!(url.set_port(redirect.port()).is_ok(), "no port");
+    Ok(url)
+}
+
+fn parameter(url: &Url, name: &str) -> Result<String> {
+    let found = url.query_pairs().find(|(key, _)| key == name);
+    Ok(found.with_context(|| format!("no {name}"))?.1.into_owned())
+}
+
+fn text(value: &Value) -> Result<&str> {
+    value.as_str().context("no text")
+}
