@@ -13,6 +13,7 @@ use crate::ids::{AgentId, ProfileId, ProviderId};
 use crate::install::{Agent, Installation, openclaw_cli, sessions};
 use crate::oauth::Providers;
 use crate::radar;
+use crate::refresh::Fleet;
 use crate::routing::{self, Note, Resolution};
 use crate::secret::Fingerprint;
 use crate::store::AgentStore;
@@ -114,7 +115,10 @@ impl Broker {
 
     /// What the legacy files hold and what an import would do with it. Blocks.
     pub fn import_preview(&self, agent: &AgentId) -> Result<Vec<ImportItem>> {
-        let (_, _, preview) = self.inner.legacy(agent)?;
+        let (_, _, mut preview) = self.inner.legacy(agent)?;
+        if preview.candidates.is_empty() && !preview.problems.is_empty() {
+            return Err(preview.problems.remove(0));
+        }
         Ok(preview.candidates.iter().filter_map(import_item).collect())
     }
 
@@ -138,6 +142,37 @@ impl Broker {
             is_default: agent.is_default,
         };
         installation.agents.iter().map(info).collect()
+    }
+
+    /// The providers of the models that an agent is set to use, without any profile for them.
+    /// Blocks.
+    pub fn missing_providers(&self, agent: &AgentId) -> Vec<ProviderId> {
+        let Ok(fleet) = self.inner.fleet() else {
+            return Vec::new();
+        };
+        let installation = fleet.current();
+        let Ok(agent) = installation.agent(agent) else {
+            return Vec::new();
+        };
+        let rules = installation.rules().order_rules;
+        let present = Survey::of(&fleet, agent).providers(installation);
+        let mut missing = Vec::new();
+        let fallbacks = installation.fallback_models(&agent.id).iter().map(String::as_str);
+        for model in installation
+            .config
+            .primary_model(&agent.id)
+            .into_iter()
+            .chain(fallbacks)
+        {
+            let provider = model.split_once('/').map(|(provider, _)| provider);
+            if let Some(id) = provider.and_then(|text| routing::normalize_provider(rules, text))
+                && !present.contains(&id)
+                && !missing.contains(&id)
+            {
+                missing.push(id);
+            }
+        }
+        missing
     }
 
     /// Adds an agent through OpenClaw's own command.
@@ -199,7 +234,7 @@ impl Inner {
                 |input| routing::plan_activation(input, id),
             )
             .map_err(|refusal| match refusal {
-                routing::Refusal::Inherited => inherited(&installation, id, agent_id),
+                routing::Refusal::Inherited => inherited(&fleet, id, agent_id),
                 other => other.into_error(id),
             })?;
         if !plan.unchanged {
@@ -257,7 +292,7 @@ impl Inner {
             let owner = self.provider_of_profile(&fleet, &survey, &installation, id, agent_id)?;
             let seen = survey.seen.iter().find(|seen| seen.id == *id);
             if seen.is_some_and(|seen| seen.inherited) {
-                return Err(inherited(&installation, id, agent_id));
+                return Err(inherited(&fleet, id, agent_id));
             }
             let rules = installation.rules().order_rules;
             if Some(&owner) != routing::normalize_provider(rules, provider.as_str()).as_ref() {
@@ -324,7 +359,7 @@ impl Inner {
     /// The provider of a profile that the agent sees.
     fn provider_of_profile(
         &self,
-        fleet: &crate::refresh::Fleet,
+        fleet: &Fleet,
         survey: &Survey,
         installation: &Installation,
         id: &ProfileId,
@@ -360,7 +395,7 @@ impl Inner {
         self.provider_of_profile(&fleet, &survey, &installation, id, agent_id)?;
         let seen = survey.seen.iter().find(|seen| seen.id == *id);
         if seen.is_some_and(|seen| seen.inherited) {
-            return Err(inherited(&installation, id, agent_id).with_hint("Remove it in the main agent."));
+            return Err(inherited(&fleet, id, agent_id).with_hint("Remove it in the main agent."));
         }
         let generation = seen.and_then(|seen| seen.credential.generation());
         installation.ensure_json_era()?;
@@ -489,19 +524,25 @@ impl Inner {
     }
 }
 
-fn inherited(installation: &Installation, id: &ProfileId, agent: &AgentId) -> Error {
-    let affected: Vec<String> = installation
+/// Nothing is ordered for an agent that only reads a profile: OpenClaw ignores or prunes it.
+fn inherited(fleet: &Fleet, id: &ProfileId, agent: &AgentId) -> Error {
+    let reads_it = |other: &&Agent| {
+        let survey = Survey::of(fleet, other);
+        survey.seen.iter().any(|seen| seen.inherited && seen.id == *id)
+    };
+    let affected: Vec<&str> = fleet
+        .current()
         .agents
         .iter()
-        .filter(|other| !other.id.is_main())
-        .map(|other| other.id.to_string())
+        .filter(reads_it)
+        .map(|other| other.id.as_str())
         .collect();
     Error::new(
         ErrorCode::ProfileInherited,
         format!("{id} lies in main's store; agent {agent} only reads it"),
     )
     .with_hint(format!(
-        "Switch in main (--agent main): that affects {}. Or sign in separately for {agent}.",
+        "Switch in main (--agent main): that also affects {}. Or sign in separately for {agent}.",
         affected.join(", ")
     ))
 }

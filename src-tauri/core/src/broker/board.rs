@@ -69,6 +69,7 @@ impl Inner {
                 .map(|finding| finding.to_notice()),
         );
         notices.extend(installation.notices.iter().map(|finding| finding.to_notice()));
+        notices.extend(flaws(fleet));
         let openclaw_found = installation.program.is_some();
         let accounts = || {
             agents
@@ -528,6 +529,29 @@ fn vanished_account(gone: &Gone, provider: &ProviderId) -> AccountView {
         last_error: None,
         last_used: None,
     }
+}
+
+/// What is odd about the stores of the current installation without making them unusable.
+fn flaws(fleet: &Fleet) -> Vec<Notice> {
+    let installation = fleet.current();
+    let mut notices = Vec::new();
+    for store in &fleet.stores {
+        let Ok(content) = &store.content else { continue };
+        if store.state_dir != installation.state_dir.path {
+            continue;
+        }
+        // An error of auth-state.json names its file itself.
+        notices.extend(content.state_error.as_ref().map(notice_of));
+        let path = installation.store(&store.agent_dir).profiles_path();
+        let shapes = content.document.wrong_shapes();
+        let shape = shapes.first().map(|shape| shape.error());
+        for flaw in content.document.flaw().into_iter().chain(shape) {
+            let mut notice = notice_of(&flaw);
+            notice.message = format!("{}: {}", path.display(), notice.message);
+            notices.push(notice);
+        }
+    }
+    notices
 }
 
 fn bare_agent(installation: &Installation, agent: &Agent) -> AgentView {

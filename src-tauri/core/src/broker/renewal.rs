@@ -22,23 +22,35 @@ impl Broker {
     /// Renews logins; each generation once, in all its holders. An unknown profile is one failed
     /// outcome.
     pub async fn refresh(&self, target: RefreshTarget) -> Vec<RefreshOutcome> {
+        self.refresh_until(target, || false).await.unwrap_or_default()
+    }
+
+    /// Like [`Broker::refresh`]; asks `stopped` before each login. The one in flight is finished.
+    ///
+    /// # Errors
+    /// What keeps Kalit from finding the logins: `state_dir.missing`, `settings.unparsable`.
+    pub async fn refresh_until(
+        &self,
+        target: RefreshTarget,
+        stopped: impl Fn() -> bool,
+    ) -> Result<Vec<RefreshOutcome>> {
         let inner = self.inner.clone();
         let wanted = target.clone();
-        let attempts = match blocking(move || inner.attempts(&wanted)).await {
-            Ok(attempts) => attempts,
-            Err(error) => {
-                let (agent, profile_id) = match target {
-                    RefreshTarget::Profile(agent, profile_id) => (agent, profile_id),
-                    RefreshTarget::Due | RefreshTarget::All => return Vec::new(),
-                };
-                return vec![failed(agent, profile_id, &error)];
+        let attempts = match (blocking(move || inner.attempts(&wanted)).await, target) {
+            (Ok(attempts), _) => attempts,
+            (Err(error), RefreshTarget::Profile(agent, profile_id)) => {
+                return Ok(vec![failed(agent, profile_id, &error)]);
             }
+            (Err(error), RefreshTarget::Due | RefreshTarget::All) => return Err(error),
         };
         let mut outcomes = Vec::new();
         for attempt in attempts {
+            if stopped() {
+                break;
+            }
             outcomes.push(self.renew(attempt).await);
         }
-        outcomes
+        Ok(outcomes)
     }
 
     /// One renewal with its record, its events and a sealed copy.
