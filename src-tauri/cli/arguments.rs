@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-/// See every OpenClaw login, switch accounts, and never be signed out by surprise.
+/// See OpenClaw's logins, renew them before they end, and switch between accounts.
 #[derive(Debug, Parser)]
 #[command(
     name = "kalit",
@@ -30,7 +30,7 @@ pub enum Command {
     /// Show every account, its state, and which one is used and why
     Status {
         #[command(flatten)]
-        agent: AgentArgument,
+        agent: AnyAgentArgument,
         /// Exit 1 when an account is expired, unusable or signed out, 2 when one expires within 24 hours
         #[arg(long)]
         check: bool,
@@ -131,6 +131,13 @@ pub enum Command {
 #[derive(Debug, Args)]
 pub struct AgentArgument {
     /// Agent [default: the default agent]
+    #[arg(long, value_name = "ID")]
+    pub agent: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct AnyAgentArgument {
+    /// Agent [default: all agents]
     #[arg(long, value_name = "ID")]
     pub agent: Option<String>,
 }

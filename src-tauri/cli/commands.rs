@@ -1,27 +1,26 @@
 //! One function per verb.
 
-use std::io::{BufRead, IsTerminal, Read, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use kalit_core::broker::{
-    Activation, Broker, LoginRequest, LoginSession, PasteKind, PasteRequest, RefreshOutcome, RefreshResult,
-    RefreshTarget, SignedIn,
+    Activation, Broker, LoginRequest, PasteKind, RefreshOutcome, RefreshResult, RefreshTarget,
 };
 use kalit_core::ids::{AgentId, ProfileId, ProviderId};
-use kalit_core::oauth::paste;
-use kalit_core::secret::Secret;
-use kalit_core::view::{AccountState, AccountView, AgentView, AuthStatus, Snapshot};
+use kalit_core::view::{AccountState, AccountView, AgentView, AuthStatus, EraView, SCHEMA, Snapshot};
 use kalit_core::{Error, ErrorCode};
 use serde_json::json;
 
-use crate::arguments::{AgentArgument, AgentsAction, Command, OrderAction, PasteArguments, ProvidersAction};
-use crate::output;
+use crate::arguments::{AgentArgument, AgentsAction, Command, OrderAction, ProvidersAction};
+use crate::interrupt::Interrupt;
+use crate::prompt::confirm;
+use crate::{output, sign_in};
 
 type Result<T> = std::result::Result<T, Error>;
 
 /// Runs one command; the answer is the exit code.
 pub async fn run(broker: &Broker, command: Command, json: bool) -> Result<u8> {
     match command {
-        Command::Status { agent, check } => status(broker, &agent, check, json),
+        Command::Status { agent, check } => status(broker, agent.agent.as_deref(), check, json),
         Command::List { agent } => list(broker, &agent, json),
         Command::Login {
             provider,
@@ -36,17 +35,23 @@ pub async fn run(broker: &Broker, command: Command, json: bool) -> Result<u8> {
                 profile_id: profile_id.as_deref().map(parse_profile).transpose()?,
                 use_now,
             };
-            login(broker, request, no_browser, json).await
+            sign_in::login(broker, request, no_browser, json).await
         }
         Command::PasteToken { paste, expires_in } => {
-            let expires_in = expires_in.as_deref().map(paste::expires_in).transpose()?;
-            paste_secret(broker, paste, PasteKind::Token, expires_in, json).await
+            let expires_in = sign_in::lifetime(expires_in.as_deref())?;
+            sign_in::paste_secret(broker, paste, PasteKind::Token, expires_in, json).await
         }
-        Command::PasteApiKey { paste } => paste_secret(broker, paste, PasteKind::ApiKey, None, json).await,
+        Command::PasteApiKey { paste } => {
+            sign_in::paste_secret(broker, paste, PasteKind::ApiKey, None, json).await
+        }
         Command::Use { profile_id, agent } => {
             let agent = chosen_agent(broker, &agent)?;
-            let done = broker.activate(&agent, &parse_profile(&profile_id)?).await?;
-            activation(&done, json);
+            let profile_id = parse_profile(&profile_id)?;
+            let mut interrupt = Interrupt::listen()?;
+            let done = interrupt
+                .finish_telling(broker.activate(&agent, &profile_id))
+                .await?;
+            tell_activation(&done, json);
             Ok(0)
         }
         Command::Order { action } => order(broker, action, json).await,
@@ -60,7 +65,7 @@ pub async fn run(broker: &Broker, command: Command, json: bool) -> Result<u8> {
                 (None, true) => RefreshTarget::Due,
                 (None, false) => RefreshTarget::All,
             };
-            Ok(refreshed(&broker.refresh(target).await, json))
+            refresh(broker, target, json).await
         }
         Command::Remove {
             profile_id,
@@ -75,27 +80,77 @@ pub async fn run(broker: &Broker, command: Command, json: bool) -> Result<u8> {
             if move_key_to_keychain {
                 output::note(broker.move_key_to_keychain().await?);
             }
-            doctor(broker, json);
+            output::diagnosis(&broker.diagnose(), json);
             Ok(0)
         }
     }
 }
 
-fn status(broker: &Broker, agent: &AgentArgument, check: bool, json: bool) -> Result<u8> {
+fn status(broker: &Broker, agent: Option<&str>, check: bool, json: bool) -> Result<u8> {
     let snapshot = broker.snapshot();
     let agents = shown_agents(&snapshot, agent)?;
+    let missing: Vec<(&AgentId, Vec<ProviderId>)> = agents
+        .iter()
+        .map(|agent| (&agent.id, broker.missing_providers(&agent.id)))
+        .collect();
+    let managed = matches!(snapshot.installation.era, EraView::Sqlite | EraView::Mixed);
+    let problem = match problem(&snapshot, &agents) {
+        Some(problem) => Some(problem),
+        None if check && managed => era_notice(&snapshot),
+        None => None,
+    };
     if json {
-        output::json(&output::status(&snapshot, &agents));
+        output::json(&output::status(&snapshot, &agents, &missing, problem.as_ref()));
     } else {
-        output::board(&snapshot, &agents);
+        output::board(&snapshot, &agents, &missing);
+        problem.iter().for_each(output::complaint);
     }
-    for error in agents.iter().filter_map(|agent| agent.store_error.as_ref()) {
-        if !json {
-            output::notice(error);
-        }
-        return Ok(65);
+    Ok(match problem {
+        Some(problem) => problem.code().exit_code(),
+        None if check => checked(&agents),
+        None => 0,
+    })
+}
+
+/// What keeps the answer from being the whole truth: an installation, a configuration or a store
+/// that cannot be read.
+fn problem(snapshot: &Snapshot, agents: &[&AgentView]) -> Option<Error> {
+    const WHOLE: [ErrorCode; 5] = [
+        ErrorCode::StateDirMissing,
+        ErrorCode::SettingsUnparsable,
+        ErrorCode::ConfigUnparsable,
+        ErrorCode::ConfigUnreadable,
+        ErrorCode::ConfigInclude,
+    ];
+    let nothing = snapshot.installation.era == EraView::None && !snapshot.installation.openclaw_found;
+    if nothing
+        && !std::path::Path::new(&snapshot.installation.state_dir).is_dir()
+        && snapshot.notices.is_empty()
+    {
+        return Some(Error::new(
+            ErrorCode::StateDirMissing,
+            format!(
+                "{} does not exist and no OpenClaw was found",
+                snapshot.installation.state_dir
+            ),
+        ));
     }
-    Ok(if check { checked(&agents) } else { 0 })
+    let stores = agents.iter().filter_map(|agent| agent.store_error.as_ref());
+    stores
+        .map(output::error_of)
+        .chain(
+            snapshot
+                .notices
+                .iter()
+                .map(output::error_of)
+                .filter(|error| WHOLE.contains(&error.code())),
+        )
+        .next()
+}
+
+fn era_notice(snapshot: &Snapshot) -> Option<Error> {
+    let mut notices = snapshot.notices.iter().map(output::error_of);
+    notices.find(|error| matches!(error.code(), ErrorCode::EraSqlite | ErrorCode::EraMixed))
 }
 
 /// 1: expired, without a usable secret, or signed out; 2: expires within 24 hours; 1 wins.
@@ -123,147 +178,40 @@ fn checked(agents: &[&AgentView]) -> u8 {
 
 fn list(broker: &Broker, agent: &AgentArgument, json: bool) -> Result<u8> {
     let snapshot = broker.snapshot();
-    let agents = shown_agents(&snapshot, agent)?;
+    let agents = shown_agents(&snapshot, agent.agent.as_deref())?;
+    let chosen = agents
+        .iter()
+        .find(|view| agent.agent.is_some() || view.is_default)
+        .copied();
+    let chosen: Vec<&AgentView> = chosen.or_else(|| agents.first().copied()).into_iter().collect();
+    let problem = problem(&snapshot, &chosen).or_else(|| era_notice(&snapshot));
     if json {
-        output::json(&output::list(&agents));
-        return Ok(0);
-    }
-    for agent in agents {
-        for account in agent.providers.iter().flat_map(|provider| &provider.accounts) {
-            let from = if account.inherited { " (from main)" } else { "" };
-            output::line(format!(
-                "{}\t{}\t{}{from}",
-                agent.id, account.profile_id, account.provider
-            ));
-        }
-    }
-    Ok(0)
-}
-
-async fn login(broker: &Broker, request: LoginRequest, no_browser: bool, json: bool) -> Result<u8> {
-    let agent = request.agent.clone();
-    let session = broker.login(request).await?;
-    if let Some(notice) = session.port_notice() {
-        output::note(notice);
-    }
-    if no_browser {
-        output::note("Open this address in a browser, sign in, and paste the address of the last page here:");
-        show_url(&session, json);
+        output::json(&output::list(&chosen, problem.as_ref()));
     } else {
-        output::note("Opening the browser. If nothing opens, use this address:");
-        show_url(&session, json);
-        let url = session.authorize_url().to_owned();
-        let opened = tokio::task::spawn_blocking(move || open::that(url)).await;
-        if !matches!(opened, Ok(Ok(()))) {
-            let error = Error::new(ErrorCode::BrowserFailed, "no browser could be opened");
-            output::note(format!(
-                "{} [{}]\n{}",
-                error.message(),
-                error.code().as_str(),
-                error.hint()
-            ));
+        for account in chosen
+            .iter()
+            .flat_map(|agent| &agent.providers)
+            .flat_map(|provider| &provider.accounts)
+        {
+            let from = if account.inherited {
+                "\t(in main's store)"
+            } else {
+                ""
+            };
+            output::line(format!("{}\t{}{from}", account.profile_id, account.provider));
         }
-        output::note("Waiting. You can also paste the address of the last page here.");
+        problem.iter().for_each(output::complaint);
     }
-    paste_from_stdin(&session);
-    let signed_in = tokio::select! {
-        done = session.wait() => done?,
-        _ = tokio::signal::ctrl_c() => return Err(Error::new(ErrorCode::LoginCancelled, "the sign-in was cancelled")),
-    };
-    tell_signed_in(&signed_in, json);
-    if signed_in.offers_use && !json && std::io::stdin().is_terminal() && asked("Use it now?")? {
-        activation(&broker.activate(&agent, &signed_in.profile_id).await?, false);
-    }
-    Ok(0)
+    Ok(problem.map_or(0, |problem| problem.code().exit_code()))
 }
 
-fn show_url(session: &LoginSession, json: bool) {
-    if json {
-        output::note(session.authorize_url())
-    } else {
-        output::line(session.authorize_url())
-    }
-}
-
-/// Reads redirect addresses line by line on a thread of its own, which ends with the process.
-fn paste_from_stdin(session: &LoginSession) {
-    let handle = session.handle();
-    std::thread::spawn(move || {
-        for line in std::io::stdin().lock().lines().map_while(std::result::Result::ok) {
-            if line.trim().is_empty() {
-                continue;
-            }
-            match handle.paste(&Secret::new(line)) {
-                Ok(()) => break,
-                Err(error) => output::note(format!(
-                    "{} [{}]\n{}",
-                    error.message(),
-                    error.code().as_str(),
-                    error.hint()
-                )),
-            }
-        }
-    });
-}
-
-fn tell_signed_in(signed_in: &SignedIn, json: bool) {
-    if json {
-        return output::json(signed_in);
-    }
-    let who = signed_in
-        .plan
-        .as_ref()
-        .map_or_else(String::new, |plan| format!(" · {plan}"));
-    output::line(format!("Signed in as {}{who}", signed_in.profile_id));
-    output::line(&signed_in.reason.text);
-    for note in &signed_in.notes {
-        output::line(note);
-    }
-}
-
-async fn paste_secret(
-    broker: &Broker,
-    paste: PasteArguments,
-    kind: PasteKind,
-    expires_in: Option<std::time::Duration>,
-    json: bool,
-) -> Result<u8> {
-    let agent = chosen_agent(broker, &paste.agent)?;
-    if std::io::stdin().is_terminal() {
-        output::note("Paste the secret and press Enter:");
-    }
-    let request = PasteRequest {
-        agent,
-        provider: provider_id(&paste.provider)?,
-        profile_id: paste.profile_id.as_deref().map(parse_profile).transpose()?,
-        kind,
-        secret: secret_from_stdin()?,
-        expires_in,
-    };
-    tell_signed_in(&broker.paste_secret(request).await?, json);
-    Ok(0)
-}
-
-/// All of stdin up to 64 KiB: more than one line is refused later, with the right words.
-fn secret_from_stdin() -> Result<Secret> {
-    let mut text = String::new();
-    let read = if std::io::stdin().is_terminal() {
-        std::io::stdin().lock().read_line(&mut text)
-    } else {
-        std::io::stdin().lock().take(65_536).read_to_string(&mut text)
-    };
-    read.map_err(|error| Error::new(ErrorCode::SecretEmpty, "the secret cannot be read").with_source(error))?;
-    Ok(Secret::new(text))
-}
-
-fn activation(done: &Activation, json: bool) {
+/// What is used after a switch or a change of the order.
+pub fn tell_activation(done: &Activation, json: bool) {
     if json {
         return output::json(done);
     }
-    output::line(&done.reason.text);
-    for note in &done.notes {
-        output::line(note);
-    }
+    output::line(output::in_use(&done.agent, done.effective.as_ref(), &done.reason));
+    done.notes.iter().for_each(output::line);
 }
 
 async fn order(broker: &Broker, action: OrderAction, json: bool) -> Result<u8> {
@@ -275,9 +223,10 @@ async fn order(broker: &Broker, action: OrderAction, json: bool) -> Result<u8> {
             } else {
                 match &view.order {
                     Some(order) => order.iter().for_each(|id| output::line(id.as_str())),
-                    None => output::line("no stored order"),
+                    None => output::note("No order is stored."),
                 }
-                output::line(&view.kalit.reason.text);
+                let first = view.kalit.candidates.first();
+                output::note(output::in_use(&view.agent_id, first, &view.kalit.reason));
             }
         }
         OrderAction::Set {
@@ -289,43 +238,69 @@ async fn order(broker: &Broker, action: OrderAction, json: bool) -> Result<u8> {
                 .iter()
                 .map(|id| parse_profile(id))
                 .collect::<Result<Vec<_>>>()?;
-            let agent = chosen_agent(broker, &agent)?;
-            activation(
-                &broker.set_order(&agent, &provider_id(&provider)?, ids).await?,
-                json,
-            );
+            let (agent, provider) = (chosen_agent(broker, &agent)?, provider_id(&provider)?);
+            let work = broker.set_order(&agent, &provider, ids);
+            tell_activation(&Interrupt::listen()?.finish_telling(work).await?, json);
         }
         OrderAction::Clear { provider, agent } => {
-            let agent = chosen_agent(broker, &agent)?;
-            activation(&broker.clear_order(&agent, &provider_id(&provider)?).await?, json);
+            let (agent, provider) = (chosen_agent(broker, &agent)?, provider_id(&provider)?);
+            let work = broker.clear_order(&agent, &provider);
+            tell_activation(&Interrupt::listen()?.finish_telling(work).await?, json);
         }
     }
     Ok(0)
 }
 
-fn refreshed(outcomes: &[RefreshOutcome], json: bool) -> u8 {
-    if json {
-        output::json(&json!({"schema": kalit_core::view::SCHEMA, "outcomes": outcomes}));
-    } else if outcomes.is_empty() {
-        output::line("Nothing to renew");
-    }
-    for outcome in outcomes.iter().filter(|_| !json) {
-        let what = match outcome.result {
-            RefreshResult::Refreshed => "renewed",
-            RefreshResult::Adopted => "another program had renewed it",
-            RefreshResult::Fresh => "not due yet",
-            RefreshResult::Failed => "not renewed",
-        };
-        output::line(format!("{} ({}): {what}", outcome.profile_id, outcome.agent));
-        if let Some(error) = &outcome.error {
-            output::notice(error);
+/// A signal lets the request in flight come to its end and leaves the other logins as they are.
+async fn refresh(broker: &Broker, target: RefreshTarget, json: bool) -> Result<u8> {
+    let named = matches!(target, RefreshTarget::Profile(..));
+    let stopped = AtomicBool::new(false);
+    let work = broker.refresh_until(target, || stopped.load(Ordering::Relaxed));
+    let stop = || {
+        if !stopped.swap(true, Ordering::Relaxed) {
+            output::note("Finishing the renewal in flight.");
+        }
+    };
+    let outcomes = Interrupt::listen()?.finish(work, stop).await?;
+    let worst = outcomes.iter().max_by_key(|outcome| outcome.exit_code);
+    let mut error = worst
+        .and_then(|outcome| outcome.error.as_ref())
+        .map(output::error_of);
+    if !named && error.is_none() {
+        // A login in a store that cannot be read was not even looked at.
+        let snapshot = broker.snapshot();
+        let agents: Vec<&AgentView> = snapshot.agents.iter().collect();
+        error = problem(&snapshot, &agents).or_else(|| era_notice(&snapshot));
+        if !json {
+            error.iter().for_each(output::complaint);
         }
     }
-    outcomes
+    if json {
+        output::json(&output::with_error(
+            json!({"schema": SCHEMA, "outcomes": outcomes}),
+            error.as_ref(),
+        ));
+    } else if outcomes.is_empty() && error.is_none() {
+        output::line("Nothing to renew");
+    } else {
+        outcomes.iter().for_each(outcome_line);
+    }
+    Ok(error.map_or(0, |error| error.code().exit_code()))
+}
+
+fn outcome_line(outcome: &RefreshOutcome) {
+    let what = match outcome.result {
+        RefreshResult::Refreshed => "renewed",
+        RefreshResult::Adopted => "another program had renewed it",
+        RefreshResult::Fresh => "not due yet",
+        RefreshResult::Failed => "not renewed",
+    };
+    output::line(format!("{} ({}): {what}", outcome.profile_id, outcome.agent));
+    outcome
+        .error
         .iter()
-        .map(|outcome| outcome.exit_code)
-        .max()
-        .unwrap_or(0)
+        .map(output::error_of)
+        .for_each(|error| output::complaint(&error));
 }
 
 async fn remove(broker: &Broker, id: &str, agent: &AgentArgument, yes: bool, json: bool) -> Result<u8> {
@@ -335,8 +310,10 @@ async fn remove(broker: &Broker, id: &str, agent: &AgentArgument, yes: bool, jso
         yes,
         json,
         &format!("Forget {id} in agent {agent}? The login stays valid at the provider."),
+        ErrorCode::ConfirmationNeeded.hint(),
     )?;
-    let removal = broker.remove(&agent, &id).await?;
+    let work = broker.remove(&agent, &id);
+    let removal = Interrupt::listen()?.finish_telling(work).await?;
     if json {
         output::json(&removal);
     } else {
@@ -354,29 +331,44 @@ async fn import(broker: &Broker, agent: &AgentArgument, yes: bool, json: bool) -
             output::line(format!("{}\t{}\t{}", item.profile_id, item.source, item.text));
         }
     }
-    if items.iter().all(|item| item.verdict != "importable") {
-        if json {
-            output::json(&json!({"schema": kalit_core::view::SCHEMA, "preview": items, "imported": []}));
+    let imported = if items.iter().any(|item| item.verdict == "importable") {
+        match confirm(yes, json, "Import these?", "Read the preview, then add --yes.") {
+            Ok(()) => Interrupt::listen()?.finish_telling(broker.import(&agent)).await,
+            Err(error) => Err(error),
         }
-        return Err(Error::new(
-            ErrorCode::ImportNothing,
-            "nothing here can be imported",
+    } else if items.iter().any(|item| item.verdict == "stale") {
+        Err(Error::new(
+            ErrorCode::ImportStale,
+            "nothing here is fresh enough to be imported",
         ))
-        .or_else(|error: Error| if items.is_empty() { Err(error) } else { Ok(0) });
-    }
-    confirm(yes, json, "Import these?")?;
-    let imported = broker.import(&agent).await?;
-    if json {
-        output::json(&json!({"schema": kalit_core::view::SCHEMA, "preview": items, "imported": imported}));
+    } else if items.is_empty() {
+        Err(Error::new(ErrorCode::ImportNothing, "there is nothing to import"))
     } else {
-        output::line(format!("Imported {}", imported.len()));
+        Ok(Vec::new())
+    };
+    let error = imported.as_ref().err();
+    if json {
+        let ids = imported.as_deref().unwrap_or_default();
+        output::json(&output::with_error(
+            json!({"schema": SCHEMA, "preview": items, "imported": ids}),
+            error,
+        ));
+    } else {
+        match &imported {
+            Ok(ids) if ids.is_empty() => output::line("Nothing was imported: all of it is in the store"),
+            Ok(ids) => output::line(format!("Imported {}", ids.len())),
+            Err(error) => output::failure(error, false),
+        }
     }
-    Ok(0)
+    Ok(error.map_or(0, |error| error.code().exit_code()))
 }
 
 async fn agents(broker: &Broker, action: AgentsAction, json: bool) -> Result<u8> {
     match action {
         AgentsAction::List => {
+            if let Some(problem) = problem(&broker.snapshot(), &[]) {
+                return Err(problem);
+            }
             let agents = broker.agents();
             if json {
                 output::json(&agents);
@@ -393,7 +385,8 @@ async fn agents(broker: &Broker, action: AgentsAction, json: bool) -> Result<u8>
             }
         }
         AgentsAction::Add { id, workspace } => {
-            let added = broker.add_agent(&id, workspace.as_deref()).await?;
+            let work = broker.add_agent(&id, workspace.as_deref());
+            let added = Interrupt::listen()?.finish_telling(work).await?;
             if json {
                 output::json(&added);
             } else {
@@ -419,7 +412,7 @@ fn providers(broker: &Broker, action: ProvidersAction, json: bool) -> Result<u8>
                         provider.id, provider.flow, provider.source
                     ));
                     if let Some(error) = &provider.error {
-                        output::notice(error);
+                        output::complaint(&output::error_of(error));
                     }
                 }
             }
@@ -429,11 +422,18 @@ fn providers(broker: &Broker, action: ProvidersAction, json: bool) -> Result<u8>
             if !json {
                 output::line(consent.statement());
             }
-            confirm(yes, json, "Trust this manifest?")?;
+            confirm(
+                yes,
+                json,
+                "Trust this manifest?",
+                "Read the manifest, then add --yes.",
+            )?;
             let provider = consent.provider().clone();
             broker.trust_provider(consent)?;
             if json {
                 output::json(&json!({"trusted": file, "provider": provider}));
+            } else {
+                output::line(format!("Trusted for {provider}"));
             }
         }
     }
@@ -441,88 +441,28 @@ fn providers(broker: &Broker, action: ProvidersAction, json: bool) -> Result<u8>
 }
 
 async fn watch(broker: &Broker, json: bool) -> Result<u8> {
+    let mut interrupt = Interrupt::listen()?;
+    let mut events = broker.subscribe();
     let engine = broker.engine().await?;
-    let mut events = engine.events();
-    let mut terminate = Terminate::new()?;
     loop {
-        tokio::select! {
+        let told = tokio::select! {
             event = events.recv() => match event {
-                Ok(event) if json => output::line(serde_json::to_string(&event).unwrap_or_default()),
-                Ok(event) => output::line(format!("{} {}", event.at, event.text)),
-                Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => {}
-                Err(tokio::sync::broadcast::error::RecvError::Closed) => break,
+                Ok(event) => output::event(&event, json),
+                Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => true,
+                Err(tokio::sync::broadcast::error::RecvError::Closed) => false,
             },
-            () = terminate.wait() => break,
+            () = interrupt.wait() => false,
+        };
+        if !told {
+            break;
         }
     }
-    engine.stop().await;
+    interrupt.finish(engine.stop(), || {}).await;
     Ok(0)
 }
 
-/// Ctrl-C, and on Unix SIGTERM.
-struct Terminate {
-    #[cfg(unix)]
-    signal: tokio::signal::unix::Signal,
-}
-
-impl Terminate {
-    fn new() -> Result<Self> {
-        #[cfg(unix)]
-        {
-            let signal = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).map_err(
-                |error| Error::new(ErrorCode::Internal, "cannot listen for signals").with_source(error),
-            )?;
-            Ok(Self { signal })
-        }
-        #[cfg(not(unix))]
-        Ok(Self {})
-    }
-
-    async fn wait(&mut self) {
-        #[cfg(unix)]
-        tokio::select! {
-            _ = self.signal.recv() => {}
-            _ = tokio::signal::ctrl_c() => {}
-        }
-        #[cfg(not(unix))]
-        let _ = tokio::signal::ctrl_c().await;
-    }
-}
-
-fn doctor(broker: &Broker, json: bool) {
-    let diagnosis = broker.diagnose();
-    if json {
-        return output::json(&diagnosis);
-    }
-    output::line(format!("State directory: {}", diagnosis.state_dir));
-    output::line(format!("Era: {}", diagnosis.era));
-    let parts: [(&str, Vec<String>); 6] = [
-        ("Evidence", diagnosis.evidence),
-        ("Rules in force", diagnosis.rules),
-        (
-            "Locks",
-            diagnosis
-                .locks
-                .iter()
-                .map(|lock| format!("{} {:?}", lock.path, lock.pid))
-                .collect(),
-        ),
-        ("Sealed copies", diagnosis.snapshots),
-        ("Rescue journal", diagnosis.journal),
-        ("Leftovers with secrets", diagnosis.leftovers),
-    ];
-    for (title, lines) in parts {
-        output::line(format!("{title}:{}", if lines.is_empty() { " none" } else { "" }));
-        lines.iter().for_each(|text| output::line(format!("  {text}")));
-    }
-    output::line(format!("Key of the sealed copies: {}", diagnosis.key));
-    for notice in &diagnosis.notices {
-        output::line(format!("{} {}", notice.message, notice.hint));
-    }
-}
-
-fn shown_agents<'a>(snapshot: &'a Snapshot, agent: &AgentArgument) -> Result<Vec<&'a AgentView>> {
-    match &agent.agent {
+fn shown_agents<'a>(snapshot: &'a Snapshot, agent: Option<&str>) -> Result<Vec<&'a AgentView>> {
+    match agent {
         None => Ok(snapshot.agents.iter().collect()),
         Some(text) => {
             let id = AgentId::normalize(text);
@@ -536,7 +476,8 @@ fn shown_agents<'a>(snapshot: &'a Snapshot, agent: &AgentArgument) -> Result<Vec
     }
 }
 
-fn chosen_agent(broker: &Broker, agent: &AgentArgument) -> Result<AgentId> {
+/// The agent that was named, else the default one.
+pub fn chosen_agent(broker: &Broker, agent: &AgentArgument) -> Result<AgentId> {
     let agents = broker.agents();
     match &agent.agent {
         Some(text) => {
@@ -558,37 +499,10 @@ fn unknown_agent(id: &AgentId) -> Error {
     Error::new(ErrorCode::AgentUnknown, format!("there is no agent {id}"))
 }
 
-fn provider_id(text: &str) -> Result<ProviderId> {
+pub fn provider_id(text: &str) -> Result<ProviderId> {
     ProviderId::parse(text).ok_or_else(|| Error::new(ErrorCode::Usage, "the provider is empty"))
 }
 
-fn parse_profile(text: &str) -> Result<ProfileId> {
+pub fn parse_profile(text: &str) -> Result<ProfileId> {
     ProfileId::parse(text).ok_or_else(|| Error::new(ErrorCode::Usage, "the profile id is empty"))
-}
-
-fn confirm(yes: bool, json: bool, question: &str) -> Result<()> {
-    if yes {
-        return Ok(());
-    }
-    if json || !std::io::stdin().is_terminal() {
-        return Err(Error::new(
-            ErrorCode::ConfirmationNeeded,
-            "this needs a confirmation",
-        ));
-    }
-    if asked(question)? {
-        Ok(())
-    } else {
-        Err(Error::new(ErrorCode::ConfirmationNeeded, "nothing was changed"))
-    }
-}
-
-fn asked(question: &str) -> Result<bool> {
-    let _ = write!(std::io::stderr(), "{question} [y/N] ");
-    let mut answer = String::new();
-    std::io::stdin()
-        .lock()
-        .read_line(&mut answer)
-        .map_err(|error| Error::new(ErrorCode::Usage, "no answer").with_source(error))?;
-    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
 }

@@ -2,7 +2,10 @@
 
 mod arguments;
 mod commands;
+mod interrupt;
 mod output;
+mod prompt;
+mod sign_in;
 
 use std::process::ExitCode;
 use std::sync::Arc;

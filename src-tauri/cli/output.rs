@@ -2,11 +2,15 @@
 
 use std::io::Write;
 
-use kalit_core::Error;
+use kalit_core::broker::Diagnosis;
 use kalit_core::clock::Timestamp;
+use kalit_core::event::Event;
+use kalit_core::ids::{AgentId, ProfileId, ProviderId};
 use kalit_core::view::{
-    AccountState, AccountView, AgentView, AuthStatus, CredentialKind, Notice, ProviderView, Snapshot,
+    AccountState, AccountView, AgentView, AuthStatus, CredentialKind, EraView, LockView, Notice,
+    ProviderView, Reason, Snapshot, Worst,
 };
+use kalit_core::{Error, ErrorCode};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -25,46 +29,99 @@ pub fn json(value: &impl Serialize) {
     line(serde_json::to_string_pretty(value).unwrap_or_default());
 }
 
+/// One event; `false` when nobody reads any more.
+pub fn event(event: &Event, as_json: bool) -> bool {
+    let text = if as_json {
+        serde_json::to_string(event).unwrap_or_default()
+    } else {
+        format!("{} {}", event.at.to_iso8601(), event.text)
+    };
+    writeln!(std::io::stdout(), "{text}").is_ok()
+}
+
 /// A failure: one object on stdout with `--json`, else code and hint on stderr.
 pub fn failure(error: &Error, as_json: bool) {
     if as_json {
-        json(
-            &json!({"error": {"code": error.code().as_str(), "message": error.message(), "hint": error.hint()}}),
-        );
+        json(&with_error(json!({}), Some(error)));
     } else {
-        note(format!(
-            "kalit: {} [{}]\n{}",
-            error.message(),
-            error.code().as_str(),
-            error.hint()
-        ));
+        note(format!("kalit: {}", told(error)));
     }
 }
 
-/// A notice of the snapshot, in the form of an error.
-pub fn notice(notice: &Notice) {
-    note(format!("{} [{}]\n{}", notice.message, notice.code, notice.hint));
+/// Something to tell that does not end the command.
+pub fn complaint(error: &Error) {
+    note(told(error));
 }
 
-/// `models status --json` of OpenClaw as far as it concerns credentials, and ours under `kalit`.
-pub fn status(snapshot: &Snapshot, agents: &[&AgentView]) -> Value {
-    let accounts = || {
-        agents
-            .iter()
-            .flat_map(|agent| &agent.providers)
-            .flat_map(|provider| &provider.accounts)
-    };
-    let profiles: Vec<Value> = accounts().map(openclaw_profile).collect();
-    let first = agents.first();
-    json!({
-        "agentId": first.map(|agent| &agent.id),
-        "agentDir": first.map(|agent| &agent.agent_dir),
+fn told(error: &Error) -> String {
+    format!(
+        "{} [{}]\n{}",
+        error.message(),
+        error.code().as_str(),
+        error.hint()
+    )
+}
+
+/// The object with what went wrong under `error`, if anything.
+pub fn with_error(mut value: Value, error: Option<&Error>) -> Value {
+    if let (Some(error), Some(object)) = (error, value.as_object_mut()) {
+        object.insert(
+            "error".into(),
+            json!({"code": error.code().as_str(), "message": error.message(), "hint": error.hint()}),
+        );
+    }
+    value
+}
+
+/// A notice of the snapshot as the error it tells of.
+pub fn error_of(notice: &Notice) -> Error {
+    let code = ErrorCode::ALL.iter().find(|code| code.as_str() == notice.code);
+    Error::new(code.copied().unwrap_or(ErrorCode::Internal), &notice.message).with_hint(&notice.hint)
+}
+
+/// What an agent uses and why, in one line.
+pub fn in_use(agent: &AgentId, effective: Option<&ProfileId>, reason: &Reason) -> String {
+    match (effective, reason.code.as_str()) {
+        (Some(id), "stored-order" | "config-order") => {
+            format!("Agent {agent} uses {id} first ({})", reason.text)
+        }
+        (Some(id), "only-one") => format!("Agent {agent} uses {id} ({})", reason.text),
+        (Some(id), _) => format!("Next in agent {agent} is {id} ({})", reason.text),
+        (None, _) => format!("Agent {agent}: {}", reason.text),
+    }
+}
+
+/// `models status --json` of OpenClaw as far as it concerns the credentials of one agent (the one
+/// named, else the default agent), and ours of all agents shown under `kalit`.
+pub fn status(
+    snapshot: &Snapshot,
+    agents: &[&AgentView],
+    missing: &[(&AgentId, Vec<ProviderId>)],
+    error: Option<&Error>,
+) -> Value {
+    let one = agents.iter().find(|agent| agent.is_default).or(agents.first());
+    let accounts = one
+        .iter()
+        .flat_map(|agent| &agent.providers)
+        .flat_map(|provider| &provider.accounts);
+    let profiles: Vec<Value> = accounts
+        .filter(|account| account.state != AccountState::Vanished)
+        .map(openclaw_profile)
+        .collect();
+    let missing = missing
+        .iter()
+        .find(|(id, _)| one.is_some_and(|agent| agent.id == **id));
+    let value = json!({
+        "agentId": one.map(|agent| &agent.id),
+        "agentDir": one.map(|agent| &agent.agent_dir),
         "auth": {
-            "storePath": first.map(|agent| &agent.store_path),
+            "storePath": one.map(|agent| &agent.store_path),
+            "missingProvidersInUse": missing.map_or(&[][..], |(_, missing)| missing),
             "oauth": {"warnAfterMs": 86_400_000, "profiles": profiles},
         },
         "kalit": Snapshot { agents: agents.iter().map(|agent| (*agent).clone()).collect(), ..snapshot.clone() },
-    })
+    });
+    with_error(value, error)
 }
 
 fn openclaw_profile(account: &AccountView) -> Value {
@@ -111,7 +168,7 @@ fn reason_code(account: &AccountView) -> Option<String> {
 }
 
 /// `list --json`: the profiles, and `auth[]` as `channels list --json` of 2026.2.17 had it.
-pub fn list(agents: &[&AgentView]) -> Value {
+pub fn list(agents: &[&AgentView], error: Option<&Error>) -> Value {
     let mut profiles = Vec::new();
     let mut auth = Vec::new();
     for agent in agents {
@@ -139,31 +196,40 @@ pub fn list(agents: &[&AgentView]) -> Value {
         }
     }
     let first = agents.first();
-    json!({
+    let value = json!({
         "agentId": first.map(|agent| &agent.id), "agentDir": first.map(|agent| &agent.agent_dir),
         "authStatePath": first.map(|agent| &agent.auth_state_path), "profiles": profiles, "auth": auth,
-    })
+    });
+    with_error(value, error)
 }
 
 /// The board in text.
-pub fn board(snapshot: &Snapshot, agents: &[&AgentView]) {
+pub fn board(snapshot: &Snapshot, agents: &[&AgentView], missing: &[(&AgentId, Vec<ProviderId>)]) {
     line(verdict(snapshot));
     for notice in &snapshot.notices {
-        line(format!("  {} {}", notice.message, notice.hint));
+        line(format!("  {} [{}]", notice.message, notice.code));
+        line(format!("  {}", notice.hint));
+    }
+    if matches!(snapshot.installation.era, EraView::Sqlite | EraView::Mixed) {
+        return;
     }
     for agent in agents {
         line(String::new());
-        line(format!(
-            "{}{}",
-            agent.id,
-            if agent.is_default { " (default agent)" } else { "" }
-        ));
+        let default = if agent.is_default { " (default agent)" } else { "" };
+        line(format!("{}{default}", agent.id));
+        if let Some(lock) = &agent.lock {
+            line(format!("  The store is locked by {}.", holder(lock, snapshot.at)));
+        }
+        let missing = missing.iter().filter(|(id, _)| **id == agent.id);
+        for provider in missing.flat_map(|(_, missing)| missing) {
+            line(format!(
+                "  {provider}: a model in use asks for it, and there is no account"
+            ));
+        }
         if let Some(error) = &agent.store_error {
             line(format!("  {} [{}]", error.message, error.code));
             line(format!("  {}", error.hint));
-            continue;
-        }
-        if agent.providers.is_empty() {
+        } else if agent.providers.is_empty() {
             line("  no accounts yet: `kalit login openai` or `kalit paste-api-key --provider …`");
         }
         for provider in &agent.providers {
@@ -180,63 +246,136 @@ pub fn board(snapshot: &Snapshot, agents: &[&AgentView]) {
 
 fn provider_lines(provider: &ProviderView, now: Timestamp) {
     line(format!("  {}: {}", provider.name, provider.reason.text));
+    let width = provider
+        .accounts
+        .iter()
+        .map(|account| account.profile_id.as_str().chars().count());
+    let width = width.max().unwrap_or(0);
     for account in &provider.accounts {
-        let mark = if account.in_use {
-            "●"
-        } else if account.effective {
-            "◐"
-        } else if account.passed_over.is_some() {
-            "◌"
-        } else {
-            "○"
+        let (mark, place) = match (&account.passed_over, account.in_use, account.effective) {
+            (_, true, _) => ("●", Some("in use".to_owned())),
+            (_, _, true) => ("◐", (provider.accounts.len() > 1).then(|| "next".to_owned())),
+            (Some(cause), ..) => ("◌", Some(format!("passed over: {cause}"))),
+            (None, false, false) => ("○", None),
         };
-        line(format!(
-            "    {mark} {:<34} {}",
-            account.profile_id.as_str(),
-            state_text(account, now)
-        ));
+        let mut words = vec![state_text(account, now)];
+        words.extend(account.inherited.then(|| "in main's store".to_owned()));
+        words.extend(place);
+        let id = account.profile_id.as_str();
+        line(format!("    {mark} {id:<width$}  {}", words.join(" · ")));
         if !account.sentence.is_empty() {
             line(format!("      {}", account.sentence));
         }
     }
 }
 
-/// "Everything is in order", or how many accounts need the person.
+/// One sentence over everything.
 pub fn verdict(snapshot: &Snapshot) -> String {
-    match snapshot.needs_you {
-        0 => "Everything is in order".into(),
-        1 => "One account needs you".into(),
-        many => format!("{many} accounts need you"),
+    match (snapshot.installation.era, snapshot.needs_you) {
+        (EraView::Sqlite, _) => return "OpenClaw 2026.6.5 or later manages the logins".into(),
+        (EraView::Mixed, _) => return "Stores of two kinds lie side by side".into(),
+        (EraView::None, 0) if !snapshot.installation.openclaw_found => return "OpenClaw not found".into(),
+        (EraView::Json | EraView::None, 0) => {}
+        (EraView::Json | EraView::None, 1) => return "One account needs you".into(),
+        (EraView::Json | EraView::None, many) => return format!("{many} accounts need you"),
+    }
+    let accounts = snapshot
+        .agents
+        .iter()
+        .flat_map(|agent| &agent.providers)
+        .flat_map(|it| &it.accounts);
+    let noted = accounts
+        .filter(|account| !account.inherited && !account.sentence.is_empty())
+        .count();
+    match (snapshot.worst, noted) {
+        (Worst::Paused, _) => "Nothing is renewed: Kalit only watches".into(),
+        (Worst::Healthy | Worst::Notice | Worst::SignedOut, 0) => "Everything is in order".into(),
+        (Worst::Healthy | Worst::Notice | Worst::SignedOut, 1) => {
+            "No login is lost; see the note on one account".into()
+        }
+        (Worst::Healthy | Worst::Notice | Worst::SignedOut, many) => {
+            format!("No login is lost; see the notes on {many} accounts")
+        }
     }
 }
 
 fn state_text(account: &AccountView, now: Timestamp) -> String {
-    let word = match account.state {
-        AccountState::Healthy => "ok",
-        AccountState::Static => "does not renew",
-        AccountState::Renewing => "renewing…",
-        AccountState::Expired => "expired, renews on use",
-        AccountState::CoolingDown => "resting",
-        AccountState::Disabled => "disabled by OpenClaw",
-        AccountState::NeedsDoctor => "needs OpenClaw's doctor",
-        AccountState::Missing => "no usable secret",
-        AccountState::Unknown => "answer lost, trying again",
-        AccountState::Shared => "shared login",
-        AccountState::NotRenewed => "not renewed",
-        AccountState::Vanished => "vanished",
-        AccountState::Refused => "OpenClaw was refused",
-        AccountState::SignedOut => "signed out",
+    let left = account
+        .expires_at
+        .filter(|at| *at > now)
+        .map(|at| format!("{} left", words(at.millis_since(now))));
+    let rest = |word: &str| match &account.cooldown {
+        Some(cooldown) => format!("{word} for {}", words(cooldown.until.millis_since(now))),
+        None => word.to_owned(),
     };
-    let until = match (&account.cooldown, account.expires_at) {
-        (Some(cooldown), _) => Some((cooldown.until, "for")),
-        (None, Some(at)) if at > now => Some((at, "left")),
-        _ => None,
-    };
-    match until {
-        Some((at, "for")) => format!("{word} for {}", words(at.millis_since(now))),
-        Some((at, _)) => format!("{word}, {} left", words(at.millis_since(now))),
-        None => word.into(),
+    match account.state {
+        AccountState::Healthy => left.unwrap_or_else(|| "OK".into()),
+        AccountState::Static => match left {
+            Some(left) => format!("does not renew, {left}"),
+            None => "does not renew".into(),
+        },
+        AccountState::Renewing => "renewing…".into(),
+        AccountState::Expired => "expired, renews on use".into(),
+        AccountState::CoolingDown => rest("resting"),
+        AccountState::Disabled => rest("disabled by OpenClaw"),
+        AccountState::NeedsDoctor => "needs OpenClaw's doctor".into(),
+        AccountState::Missing => "no usable secret".into(),
+        AccountState::Unknown => "answer lost, trying again".into(),
+        AccountState::Shared => match left {
+            Some(left) => format!("shared login, {left}"),
+            None => "shared login, expired".into(),
+        },
+        AccountState::NotRenewed => "not renewed".into(),
+        AccountState::Vanished => "vanished".into(),
+        AccountState::Refused => "OpenClaw was refused".into(),
+        AccountState::SignedOut => "signed out".into(),
     }
+}
+
+/// What `doctor` found.
+pub fn diagnosis(diagnosis: &Diagnosis, as_json: bool) {
+    if as_json {
+        return json(diagnosis);
+    }
+    line(format!("State directory: {}", diagnosis.state_dir));
+    line(format!("Era: {}", diagnosis.era));
+    let locks: Vec<String> = diagnosis
+        .locks
+        .iter()
+        .map(|lock| format!("{}, held by {}", lock.path, holder(lock, diagnosis.at)))
+        .collect();
+    let parts: [(&str, &[String]); 6] = [
+        ("Evidence", &diagnosis.evidence),
+        ("Rules in force", &diagnosis.rules),
+        ("Locks", &locks),
+        ("Sealed copies", &diagnosis.snapshots),
+        ("Rescue journal", &diagnosis.journal),
+        ("Leftovers with secrets", &diagnosis.leftovers),
+    ];
+    for (title, lines) in parts {
+        line(format!("{title}:{}", if lines.is_empty() { " none" } else { "" }));
+        lines.iter().for_each(|text| line(format!("  {text}")));
+    }
+    line(format!("Key of the sealed copies: {}", diagnosis.key));
+    for notice in &diagnosis.notices {
+        line(format!("{} [{}]", notice.message, notice.code));
+        line(format!("  {}", notice.hint));
+    }
+}
+
+/// "openclaw (pid 4312) for 12 min".
+fn holder(lock: &LockView, now: Timestamp) -> String {
+    let mut text = lock
+        .program
+        .clone()
+        .unwrap_or_else(|| "an unknown program".into());
+    if let Some(pid) = lock.pid {
+        text.push_str(&format!(" (pid {pid})"));
+    }
+    if let Some(since) = lock.since {
+        text.push_str(&format!(" for {}", words(now.millis_since(since))));
+    }
+    text
 }
 
 /// A duration in words: `6 d 4 h`, `3 h 20 min`, `5 min`, `less than a minute`.

@@ -1,0 +1,145 @@
+//! Signing in through the browser, and pasting tokens and keys.
+
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use kalit_core::broker::{Broker, LoginRequest, LoginSession, PasteKind, PasteRequest, SignedIn};
+use kalit_core::oauth::paste;
+use kalit_core::{Error, ErrorCode};
+use tokio::sync::oneshot;
+
+use crate::arguments::PasteArguments;
+use crate::commands::{chosen_agent, parse_profile, provider_id, tell_activation};
+use crate::interrupt::Interrupt;
+use crate::output;
+use crate::prompt::{self, Lines};
+
+/// The browser's answer and a pasted address race. Ctrl-C cancels as long as no answer has come;
+/// after that the sign-in is finished.
+pub async fn login(
+    broker: &Broker,
+    request: LoginRequest,
+    no_browser: bool,
+    json: bool,
+) -> Result<u8, Error> {
+    let agent = request.agent.clone();
+    let mut interrupt = Interrupt::listen()?;
+    let session = broker.login(request).await?;
+    if let Some(notice) = session.port_notice() {
+        output::note(format!("{notice} [{}]", ErrorCode::LoginPortBusy.as_str()));
+    }
+    if no_browser {
+        output::note("Open this address in a browser, sign in, and paste the address of the last page here:");
+    } else {
+        output::note("Opening the browser. If nothing opens, use this address:");
+    }
+    show_url(&session, json);
+    let mut opening = (!no_browser).then(|| open_browser(session.authorize_url().to_owned()));
+    if !no_browser {
+        output::note("Waiting. You can also paste the address of the last page here.");
+    }
+    let mut lines = Lines::read();
+    let handle = session.handle();
+    let waiting = session.wait();
+    tokio::pin!(waiting);
+    let signed_in = loop {
+        tokio::select! {
+            done = &mut waiting => break done?,
+            () = interrupt.wait() => if !handle.cancel() {
+                output::note("The answer has come: finishing the sign-in.");
+            },
+            line = lines.next() => if !line.expose().trim().is_empty() && let Err(error) = handle.paste(&line) {
+                output::complaint(&error);
+            },
+            () = not_opened(&mut opening) => {
+                output::complaint(&Error::new(ErrorCode::BrowserFailed, "no browser could be opened"));
+            },
+        }
+    };
+    tell_signed_in("Signed in as", &signed_in, json);
+    if signed_in.offers_use && !json && std::io::stdin().is_terminal() {
+        let yes = tokio::select! {
+            yes = lines.asked("Use it now?") => yes,
+            () = interrupt.wait() => false,
+        };
+        if yes {
+            tell_activation(&broker.activate(&agent, &signed_in.profile_id).await?, false);
+        }
+    }
+    Ok(0)
+}
+
+/// Stores a token or a key that is read from stdin.
+pub async fn paste_secret(
+    broker: &Broker,
+    paste: PasteArguments,
+    kind: PasteKind,
+    expires_in: Option<Duration>,
+    json: bool,
+) -> Result<u8, Error> {
+    let agent = chosen_agent(broker, &paste.agent)?;
+    if std::io::stdin().is_terminal() {
+        output::note("Paste the secret and press Enter:");
+    }
+    let request = PasteRequest {
+        agent,
+        provider: provider_id(&paste.provider)?,
+        profile_id: paste.profile_id.as_deref().map(parse_profile).transpose()?,
+        kind,
+        secret: prompt::secret()?,
+        expires_in,
+    };
+    let stored = Interrupt::listen()?
+        .finish_telling(broker.paste_secret(request))
+        .await?;
+    tell_signed_in("Stored", &stored, json);
+    Ok(0)
+}
+
+/// The value of `--expires-in`.
+pub fn lifetime(text: Option<&str>) -> Result<Option<Duration>, Error> {
+    text.map(paste::expires_in).transpose()
+}
+
+fn show_url(session: &LoginSession, json: bool) {
+    if json {
+        output::note(session.authorize_url());
+    } else {
+        output::line(session.authorize_url());
+    }
+}
+
+/// Answers whether a browser was opened. A browser in the terminal keeps the thread busy for as
+/// long as it runs.
+fn open_browser(url: String) -> oneshot::Receiver<bool> {
+    let (tell, told) = oneshot::channel();
+    std::thread::spawn(move || tell.send(open::that(url).is_ok()));
+    told
+}
+
+/// Comes back only when it is known that no browser opened.
+async fn not_opened(opening: &mut Option<oneshot::Receiver<bool>>) {
+    if let Some(told) = opening {
+        let opened = matches!(told.await, Ok(true));
+        *opening = None;
+        if !opened {
+            return;
+        }
+    }
+    std::future::pending().await
+}
+
+fn tell_signed_in(verb: &str, signed_in: &SignedIn, json: bool) {
+    if json {
+        return output::json(signed_in);
+    }
+    let plan = signed_in.plan.as_ref();
+    let plan = plan.map_or_else(String::new, |plan| format!(" ({plan})"));
+    output::line(format!("{verb} {}{plan}", signed_in.profile_id));
+    output::line(output::in_use(
+        &signed_in.agent,
+        signed_in.effective.as_ref(),
+        &signed_in.reason,
+    ));
+    signed_in.notes.iter().for_each(output::line);
+}
