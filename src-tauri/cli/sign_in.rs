@@ -49,6 +49,10 @@ pub async fn login(
                 output::note("The answer has come: finishing the sign-in.");
             },
             line = lines.next() => if !line.expose().trim().is_empty() && let Err(error) = handle.paste(&line) {
+                if ended_by_the_provider(&error) {
+                    handle.cancel();
+                    return Err(error);
+                }
                 output::complaint(&error);
             },
             () = not_opened(&mut opening) => {
@@ -107,6 +111,12 @@ fn show_url(session: &LoginSession, json: bool) {
     } else {
         output::line(session.authorize_url());
     }
+}
+
+/// A pasted address that says "no" ends the sign-in; any other that does not fit may be followed
+/// by the right one.
+fn ended_by_the_provider(error: &Error) -> bool {
+    matches!(error.code(), ErrorCode::LoginDenied | ErrorCode::LoginEntitlement)
 }
 
 /// Answers whether a browser was opened. A browser in the terminal keeps the thread busy for as

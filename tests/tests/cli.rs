@@ -1,0 +1,16 @@
+//! The command line against a throw-away home: arguments and stdin in; status, stdout and stderr
+//! out. After every run it is checked that no secret was printed and that no `auth.json` changed.
+#![cfg(unix)]
+
+mod cli {
+    mod answers;
+    mod bad_config;
+    mod bad_store;
+    mod bed;
+    mod codes;
+    mod endpoint;
+    mod era;
+    mod sign_in;
+    mod signals;
+    mod verbs;
+}

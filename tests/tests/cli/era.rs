@@ -1,0 +1,69 @@
+//! Installations of OpenClaw 2026.6.5 and later are recognised, and nothing is written in them.
+
+use super::bed::{Bed, WORK};
+use rusqlite::Connection;
+
+/// The tables by which 2026.6.11's database is known, without rows.
+const MARKER_TABLES: &str = "CREATE TABLE schema_meta(meta_key TEXT PRIMARY KEY, app_version TEXT);
+    CREATE TABLE auth_profile_store(store_key TEXT PRIMARY KEY, store_json TEXT);
+    CREATE TABLE auth_profile_state(state_key TEXT PRIMARY KEY, state_json TEXT);
+    INSERT INTO schema_meta VALUES ('primary', '2026.6.11');";
+
+fn database(bed: &Bed) {
+    let path = bed.agent_dir("main").join("openclaw-agent.sqlite");
+    Connection::open(path)
+        .unwrap()
+        .execute_batch(MARKER_TABLES)
+        .unwrap();
+}
+
+const WRITERS: &[(&[&str], &str)] = &[
+    (&["use", WORK], ""),
+    (&["order", "set", "--provider", "openai-codex", WORK], ""),
+    (&["remove", WORK, "--yes"], ""),
+    (&["refresh", WORK], ""),
+    (&["import", "--yes"], ""),
+    (&["login", "openai", "--no-browser"], ""),
+    (&["paste-api-key", "--provider", "google"], "fake-secret-key\n"),
+];
+
+fn refuses_all(bed: &Bed, code: &str, sentence: &str) {
+    let before = bed.state();
+    let shown = bed.run(&["status"]);
+    assert_eq!(shown.status, 0, "{shown:?}");
+    assert!(
+        shown.stdout.contains(sentence) && shown.stdout.contains(&format!("[{code}]")),
+        "{shown:?}"
+    );
+    for args in [
+        &["status", "--check", "--json"][..],
+        &["list", "--json"],
+        &["refresh", "--json"],
+    ] {
+        let ran = bed.run(args);
+        assert_eq!((ran.status, ran.code().as_str()), (77, code), "{args:?}: {ran:?}");
+    }
+    for (args, stdin) in WRITERS {
+        let ran = bed.run_with(&[args, &["--json"][..]].concat(), stdin);
+        assert_eq!((ran.status, ran.code().as_str()), (77, code), "{args:?}: {ran:?}");
+    }
+    assert_eq!(bed.state(), before);
+}
+
+#[test]
+fn the_sqlite_era_is_recognised_and_nothing_is_written() {
+    let bed = Bed::new();
+    database(&bed);
+    refuses_all(
+        &bed,
+        "era.sqlite",
+        "OpenClaw 2026.6.5 or later manages the logins",
+    );
+}
+
+#[test]
+fn stores_of_two_eras_side_by_side_are_told_and_left_alone() {
+    let bed = Bed::with_accounts();
+    database(&bed);
+    refuses_all(&bed, "era.mixed", "Stores of two kinds lie side by side");
+}

@@ -1,0 +1,446 @@
+//! The verbs, case by case: arguments, stdin, status, stdout, stderr.
+
+use super::bed::{Bed, Case, OLD, WORK, accounts, login, now};
+use serde_json::json;
+
+const CASES: &[Case] = &[
+    Case {
+        args: &["frobnicate"],
+        stdin: "",
+        status: 64,
+        stdout: &[],
+        stderr: &["frobnicate"],
+    },
+    Case {
+        args: &["use", "--json"],
+        stdin: "",
+        status: 64,
+        stdout: &["\"code\": \"usage\""],
+        stderr: &[],
+    },
+    Case {
+        args: &["refresh", "--due", WORK],
+        stdin: "",
+        status: 64,
+        stdout: &[],
+        stderr: &["cannot be used with"],
+    },
+    Case {
+        args: &["status", "--agent", "nobody"],
+        stdin: "",
+        status: 64,
+        stdout: &[],
+        stderr: &["[agent.unknown]", "kalit agents list"],
+    },
+    Case {
+        args: &["use", "openai-codex:nobody"],
+        stdin: "",
+        status: 64,
+        stdout: &[],
+        stderr: &["[profile.unknown]", "kalit list"],
+    },
+    Case {
+        args: &["login", "nobody"],
+        stdin: "",
+        status: 64,
+        stdout: &[],
+        stderr: &["[provider.unknown]", "kalit providers list"],
+    },
+    Case {
+        args: &["login", "anthropic"],
+        stdin: "",
+        status: 64,
+        stdout: &[],
+        stderr: &[
+            "[provider.flow_unsupported]",
+            "kalit paste-token --provider anthropic",
+        ],
+    },
+    Case {
+        args: &[
+            "order",
+            "set",
+            "--provider",
+            "openai-codex",
+            WORK,
+            "openai-codex:nobody",
+        ],
+        stdin: "",
+        status: 64,
+        stdout: &[],
+        stderr: &["[profile.unknown]"],
+    },
+    Case {
+        args: &[
+            "order",
+            "set",
+            "--provider",
+            "openai-codex",
+            WORK,
+            "google:default",
+        ],
+        stdin: "",
+        status: 65,
+        stdout: &[],
+        stderr: &["[order.invalid]", "google:default belongs to google"],
+    },
+    Case {
+        args: &["remove", WORK],
+        stdin: "y\n",
+        status: 64,
+        stdout: &[],
+        stderr: &["[confirmation.needed]", "--yes"],
+    },
+    Case {
+        args: &["refresh", "google:default"],
+        stdin: "",
+        status: 65,
+        stdout: &["google:default (main): not renewed"],
+        stderr: &["[profile.not_refreshable]"],
+    },
+    Case {
+        args: &["import"],
+        stdin: "",
+        status: 65,
+        stdout: &[],
+        stderr: &["[import.nothing]"],
+    },
+    Case {
+        args: &["agents", "add", "helper"],
+        stdin: "",
+        status: 69,
+        stdout: &[],
+        stderr: &["[openclaw.missing]", "openclaw agents add"],
+    },
+    Case {
+        args: &["providers", "trust", "nowhere.json", "--yes"],
+        stdin: "",
+        status: 65,
+        stdout: &[],
+        stderr: &["[provider.manifest_invalid]"],
+    },
+    Case {
+        args: &["paste-token", "--provider", "anthropic"],
+        stdin: "",
+        status: 65,
+        stdout: &[],
+        stderr: &["[secret.empty]"],
+    },
+    Case {
+        args: &["paste-token", "--provider", "anthropic"],
+        stdin: "sk-ant-oat01-fake-secret- 0000000000000000000000000000000000000000000000000000000000\n",
+        status: 65,
+        stdout: &[],
+        stderr: &["[secret.whitespace]"],
+    },
+    Case {
+        args: &["paste-token", "--provider", "anthropic"],
+        stdin: "sk-ant-oat01-fake-secret-\n0000000000000000000000000000000000000000000000000000000000\n",
+        status: 65,
+        stdout: &[],
+        stderr: &["[secret.whitespace]"],
+    },
+    Case {
+        args: &["paste-token", "--provider", "anthropic"],
+        stdin: "sk-ant-oat01-fake-secret-000\n",
+        status: 65,
+        stdout: &[],
+        stderr: &["[secret.too_short]"],
+    },
+    Case {
+        args: &["paste-token", "--provider", "anthropic"],
+        stdin: "fake-secret-00000000000000000000000000000000000000000000000000000000000000000000000\n",
+        status: 65,
+        stdout: &[],
+        stderr: &["[secret.prefix]", "claude setup-token"],
+    },
+    Case {
+        args: &["paste-api-key", "--provider", "openai"],
+        stdin: "sk-ant-api03-fake-secret-0000000000\n",
+        status: 65,
+        stdout: &[],
+        stderr: &["[secret.prefix]"],
+    },
+    Case {
+        args: &["paste-token", "--provider", "anthropic", "--expires-in", "soon"],
+        stdin: "",
+        status: 64,
+        stdout: &[],
+        stderr: &["365d"],
+    },
+    Case {
+        args: &[
+            "paste-api-key",
+            "--provider",
+            "openai-codex",
+            "--profile-id",
+            WORK,
+        ],
+        stdin: "fake-secret-0000000000\n",
+        status: 65,
+        stdout: &[],
+        stderr: &["[profile.exists]"],
+    },
+    Case {
+        args: &["--version"],
+        stdin: "",
+        status: 0,
+        stdout: &["kalit "],
+        stderr: &[],
+    },
+];
+
+#[test]
+fn what_cannot_be_done_is_told_and_nothing_changes() {
+    let bed = Bed::with_accounts();
+    let before = bed.state();
+    for case in CASES {
+        bed.check(case);
+        assert_eq!(bed.state(), before, "{:?}", case.args);
+    }
+}
+
+#[test]
+fn every_command_explains_itself() {
+    let bed = Bed::new();
+    for command in [
+        "status",
+        "list",
+        "login",
+        "paste-token",
+        "paste-api-key",
+        "use",
+        "order",
+        "refresh",
+        "remove",
+        "import",
+        "agents",
+        "providers",
+        "watch",
+        "doctor",
+    ] {
+        let ran = bed.run(&[command, "--help"]);
+        assert_eq!(ran.status, 0, "{ran:?}");
+        assert!(ran.stdout.contains(&format!("Usage: kalit {command}")), "{ran:?}");
+        assert!(
+            bed.run(&["--help"]).stdout.contains(&format!("  {command} ")),
+            "{command}"
+        );
+    }
+}
+
+#[test]
+fn a_switch_says_what_is_used_now_and_clear_returns_to_rotation() {
+    let bed = Bed::with_accounts();
+    bed.check(&Case {
+        args: &["use", OLD],
+        stdin: "",
+        status: 0,
+        stdout: &[
+            "Agent main uses openai-codex:old@example.com first (stored order)",
+            "Accounts no longer take turns",
+        ],
+        stderr: &[],
+    });
+    bed.check(&Case {
+        args: &["status"],
+        stdin: "",
+        status: 0,
+        stdout: &[
+            "Everything is in order",
+            "ChatGPT: stored order",
+            "● openai-codex:old@example.com",
+        ],
+        stderr: &[],
+    });
+    // What is in force already is no change.
+    let before = bed.state();
+    assert_eq!(bed.run(&["use", OLD]).status, 0);
+    assert_eq!(bed.state(), before);
+    bed.check(&Case {
+        args: &["order", "clear", "--provider", "openai-codex"],
+        stdin: "",
+        status: 0,
+        stdout: &["rotating over 2"],
+        stderr: &[],
+    });
+    assert_eq!(bed.profiles("main"), accounts_of(&bed));
+}
+
+fn accounts_of(bed: &Bed) -> serde_json::Value {
+    let mut expected = accounts();
+    // the times differ by the moment in which they were made
+    for id in [WORK, OLD] {
+        expected[id]["expires"] = bed.profiles("main")[id]["expires"].clone();
+    }
+    expected
+}
+
+#[test]
+fn an_agent_that_only_reads_a_profile_gets_no_order() {
+    let bed = Bed::with_accounts();
+    bed.write(
+        &bed.config(),
+        "{agents: {list: [{id: 'main', default: true}, {id: 'work'}, {id: 'lab'}]}}",
+    );
+    let lab = json!({WORK: login("work", "fake-secret-refresh-of-lab", 900)});
+    bed.write_store("lab", &lab);
+    // the lock makes this directory where it is missing, as OpenClaw does
+    std::fs::create_dir_all(bed.agent_dir("work")).unwrap();
+    let before = bed.state();
+    for args in [
+        &["use", WORK, "--agent", "work"][..],
+        &[
+            "order",
+            "set",
+            "--provider",
+            "openai-codex",
+            WORK,
+            "--agent",
+            "work",
+        ],
+    ] {
+        let ran = bed.run(args);
+        assert_eq!(ran.status, 77, "{ran:?}");
+        assert!(ran.stderr.contains("[profile.inherited]"), "{ran:?}");
+        // lab has a login of its own under that id: it is not affected
+        assert!(ran.stderr.contains("that also affects work."), "{ran:?}");
+    }
+    assert_eq!(bed.run(&["remove", WORK, "--agent", "work", "--yes"]).status, 77);
+    assert_eq!(bed.state(), before);
+    let shown = bed.run(&["status", "--agent", "work"]);
+    assert!(shown.stdout.contains("in main's store"), "{shown:?}");
+}
+
+#[test]
+fn a_pasted_secret_is_stored_and_never_shown() {
+    let bed = Bed::with_accounts();
+    let token = format!("sk-ant-oat01-fake-secret-{}", "0".repeat(70));
+    let args = [
+        "paste-token",
+        "--provider",
+        "anthropic",
+        "--profile-id",
+        "anthropic:new",
+        "--expires-in",
+        "365d",
+    ];
+    let ran = bed.run_with(&[&args[..], &["--json"]].concat(), &format!("{token}\n"));
+    assert_eq!(ran.status, 0, "{ran:?}");
+    assert_eq!(ran.json()["profileId"], "anthropic:new");
+    let profile = bed.profiles("main")["anthropic:new"].clone();
+    assert_eq!(
+        (&profile["type"], &profile["token"]),
+        (&json!("token"), &json!(token))
+    );
+    let year = profile["expires"].as_i64().unwrap() - now();
+    assert!((year - 365 * 86_400_000).abs() < 60_000, "{year}");
+    // Cut off after the line break: that is no second line.
+    let ran = bed.run_with(
+        &["paste-api-key", "--provider", "mistral"],
+        "fake-secret-mistral-key\r\n",
+    );
+    assert_eq!(ran.status, 0, "{ran:?}");
+    assert!(ran.stdout.contains("Stored mistral:manual"), "{ran:?}");
+    assert_eq!(
+        bed.profiles("main")["mistral:manual"]["key"],
+        "fake-secret-mistral-key"
+    );
+}
+
+#[test]
+fn removing_forgets_one_profile_and_names_other_copies() {
+    let bed = Bed::with_accounts();
+    let copy = json!({WORK: accounts()[WORK]});
+    bed.write_store("copy", &copy);
+    let ran = bed.run(&["remove", WORK, "--yes"]);
+    assert_eq!(ran.status, 0, "{ran:?}");
+    assert!(
+        ran.stdout
+            .contains("Forgot openai-codex:work@example.com in main"),
+        "{ran:?}"
+    );
+    assert!(
+        ran.stdout.contains(&bed.agent_dir("copy").display().to_string()),
+        "{ran:?}"
+    );
+    assert!(bed.profiles("main").get(WORK).is_none());
+    assert!(bed.profiles("copy").get(WORK).is_some());
+    // Removed on purpose: nobody is told that it vanished.
+    let shown = bed.run(&["status"]);
+    assert!(!shown.stdout.contains("vanished"), "{shown:?}");
+}
+
+#[test]
+fn an_import_shows_first_and_never_resurrects() {
+    let bed = Bed::new();
+    let expires = now() + 86_400_000;
+    let legacy = json!({
+        "openai-codex": {"access": "fake-secret-a", "refresh": "fake-secret-legacy", "expires": expires},
+        "anthropic": {"access": "fake-secret-b", "refresh": "fake-secret-legacy-2", "expires": expires},
+    });
+    let source = bed.state_dir().join("credentials/oauth.json");
+    bed.write(&source, legacy.to_string());
+    let before = bed.state();
+    let preview = bed.run(&["import", "--json"]);
+    assert_eq!(
+        (preview.status, preview.code().as_str()),
+        (64, "confirmation.needed"),
+        "{preview:?}"
+    );
+    assert_eq!(preview.json()["preview"].as_array().unwrap().len(), 2);
+    assert_eq!(bed.state(), before);
+    let done = bed.run(&["import", "--yes"]);
+    assert_eq!(done.status, 0, "{done:?}");
+    assert!(done.stdout.contains("Imported 2"), "{done:?}");
+    let profiles = bed.profiles("main");
+    assert_eq!(profiles["openai-codex:default"]["refresh"], "fake-secret-legacy");
+    assert_eq!(std::fs::read_to_string(&source).unwrap(), legacy.to_string());
+
+    // OpenClaw rotated since: the old file must not come back.
+    let mut newer = profiles;
+    newer["openai-codex:default"]["refresh"] = json!("fake-secret-newer");
+    newer["openai-codex:default"]["expires"] = json!(expires + 3_600_000);
+    bed.write_store("main", &newer);
+    let again = bed.run(&["import", "--yes", "--json"]);
+    assert!(
+        again.json()["imported"].as_array().unwrap().is_empty(),
+        "{again:?}"
+    );
+    assert_eq!(bed.profiles("main"), newer);
+}
+
+#[test]
+fn a_lock_that_a_living_program_holds_is_told_after_a_minute() {
+    let bed = Bed::with_accounts();
+    let lock = bed.agent_dir("main").join("auth-profiles.json.lock");
+    let created = kalit_core::clock::Timestamp::from_millis(now()).to_iso8601();
+    let text = json!({"pid": std::process::id(), "createdAt": created}).to_string();
+    bed.write(&lock, &text);
+    let shown = bed.run(&["status"]);
+    assert!(
+        shown.stdout.contains(&format!("(pid {})", std::process::id())),
+        "{shown:?}"
+    );
+    let before = bed.state();
+    let commands = [
+        &["use", OLD, "--json"][..],
+        &["remove", WORK, "--yes", "--json"],
+        &["refresh", WORK, "--json"],
+    ];
+    std::thread::scope(|scope| {
+        for args in commands {
+            let bed = &bed;
+            scope.spawn(move || {
+                let ran = bed.run(args);
+                assert_eq!(
+                    (ran.status, ran.code().as_str()),
+                    (75, "lock.busy"),
+                    "{args:?}: {ran:?}"
+                );
+                assert!(ran.stdout.contains(&std::process::id().to_string()), "{ran:?}");
+            });
+        }
+    });
+    assert_eq!(bed.state(), before);
+}
