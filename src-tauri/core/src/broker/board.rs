@@ -22,6 +22,8 @@ use super::{Inner, notice_of, sentences};
 const DAY_MS: i64 = 86_400_000;
 /// Expired this long, in use and renewed by nobody: told.
 const NOT_RENEWED_MS: i64 = 30 * 60_000;
+/// How long after its start Kalit says nothing of it.
+const GRACE_MS: i64 = 120_000;
 /// OpenClaw's reasons that mean a refused login.
 const REFUSED_REASONS: [&str; 3] = ["auth", "auth_permanent", "session_expired"];
 
@@ -338,9 +340,12 @@ impl Context<'_> {
                 .or_else(|| failure.map(|failure| failure.notice)),
             last_used: usage.and_then(|usage| usage.last_used),
         };
-        let unknown = known.is_some_and(|known| known.unknown_since.is_some());
+        let unknown = known.as_ref().is_some_and(|known| known.unknown_since.is_some());
         view.state = state(&view, credential, unknown);
         view.sentence = sentences::sentence(&view, now, self.survey.time_zone());
+        if view.state == AccountState::Unknown && known.is_some_and(|known| known.retried_at.is_some()) {
+            view.sentence = sentences::answer_lost_twice();
+        }
         view
     }
 
@@ -369,7 +374,14 @@ impl Context<'_> {
             let text = classify::text_for(id, &refusal.code, refusal.answer_was_lost);
             return lost(LostSignal::SignedOut, &refusal.code, text, refusal.at);
         }
-        if let Some(mark) = self.inner.marks.refused(generation).ok().flatten() {
+        let used_since = |at| {
+            usage
+                .and_then(|usage| usage.last_used)
+                .is_some_and(|used| used > at)
+        };
+        let good_again = self.survey.state.last_good.values().any(|id| *id == seen.id);
+        let mark = self.inner.marks.refused(generation).ok().flatten();
+        if let Some(mark) = mark.filter(|mark| !good_again && !used_since(mark.at)) {
             let text = sentences::openclaw_refused(None);
             return lost(LostSignal::OpenclawRefused, &mark.code, text, mark.at);
         }
@@ -382,7 +394,13 @@ impl Context<'_> {
         let used = usage
             .and_then(|usage| usage.last_used)
             .is_some_and(|used| expires.millis_since(used) < DAY_MS);
-        if overdue && (effective || used) {
+        // Kalit itself has just begun: it renews first and complains afterwards.
+        let renewable = provider.is_some_and(|provider| provider.token_route().is_some());
+        let just_begun = self
+            .inner
+            .renewing_since()
+            .is_some_and(|since| self.now.millis_since(since) < GRACE_MS);
+        if overdue && (effective || used) && !(renewable && just_begun) {
             let text = sentences::not_renewed(self.now.millis_since(expires));
             return lost(
                 LostSignal::NotRenewed,
@@ -414,11 +432,12 @@ impl Context<'_> {
             .into_iter()
             .flatten()
             .find(|reason| REFUSED_REASONS.contains(&reason.as_str()));
+        // A reason that names something else is newer than the counts.
+        let reasons = usage.disabled_reason.is_some() || usage.cooldown_reason.is_some();
         let counted = || {
-            REFUSED_REASONS
-                .iter()
-                .find(|reason| usage.failure_counts.contains_key(**reason))
-                .map(|reason| (*reason).to_owned())
+            let counts = REFUSED_REASONS.iter();
+            let mut counts = counts.filter(|reason| !reasons && usage.failure_counts.contains_key(**reason));
+            counts.next().map(|reason| (*reason).to_owned())
         };
         Some((named.cloned().or_else(counted)?, at))
     }

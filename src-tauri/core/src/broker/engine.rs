@@ -2,11 +2,11 @@
 //! others did, and tell. One scheduler for each installation among all Kalit processes; the
 //! others only watch.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fs4::FileExt;
 use tokio::sync::{broadcast, mpsc, watch};
@@ -18,7 +18,7 @@ use crate::error::Result;
 use crate::event::{Event, EventKind};
 use crate::install::Installation;
 use crate::refresh::schedule::{self, Item};
-use crate::refresh::{Attempt, replay};
+use crate::refresh::{Attempt, answers_wait, replay};
 use crate::secret::Fingerprint;
 use crate::vault::installation_dir;
 use crate::view::Snapshot;
@@ -50,6 +50,8 @@ struct Tick {
 
 /// The shortest pause between two looks that nobody asked for.
 const SHORTEST_SLEEP: Duration = Duration::from_millis(200);
+/// The schedule does not try the same login again within this time.
+const REST: Duration = Duration::from_secs(20);
 
 impl Broker {
     /// Starts the engine of a long-lived process. If another Kalit renews this installation
@@ -67,8 +69,8 @@ impl Broker {
             scheduler: None,
             watcher,
             publish,
-            replayed: false,
             in_flight: HashSet::new(),
+            resting: HashMap::new(),
             renewals: JoinSet::new(),
         };
         let task = tokio::spawn(engine.run(woken, stopped));
@@ -152,9 +154,10 @@ struct Running {
     scheduler: Option<File>,
     watcher: Watcher,
     publish: watch::Sender<Arc<Snapshot>>,
-    replayed: bool,
     /// Logins whose renewal runs.
     in_flight: HashSet<Fingerprint>,
+    /// Logins that were just tried: whatever came of it, not again at once.
+    resting: HashMap<Fingerprint, Instant>,
     renewals: JoinSet<Fingerprint>,
 }
 
@@ -180,7 +183,10 @@ impl Running {
                 woken = woken.recv() => if woken.is_none() { break },
                 () = tokio::time::sleep(sleep) => {}
                 Some(ended) = self.renewals.join_next() => {
-                    if let Ok(generation) = ended { self.in_flight.remove(&generation); }
+                    if let Ok(generation) = ended {
+                        self.in_flight.remove(&generation);
+                        self.resting.insert(generation, Instant::now());
+                    }
                 }
                 _ = stopped.recv() => break,
             }
@@ -193,38 +199,40 @@ impl Running {
         let inner = self.broker.inner.clone();
         let mut observer = std::mem::take(&mut self.observer);
         let mut scheduler = self.scheduler.take();
-        let replayed = self.replayed;
         let refresher = inner.refresher.clone();
         let looked = tokio::task::spawn_blocking(move || {
             if scheduler.is_none() {
                 scheduler = take_scheduler(&inner);
             }
-            let mut replayed = replayed;
-            if scheduler.is_some() && !replayed {
+            if scheduler.is_some() && answers_wait(&refresher) {
                 // A busy store keeps its entry: tried again at the next look.
-                replayed = replay(&refresher).is_ok();
+                let _ = replay(&refresher);
             }
             let tick = inner.tick(&mut observer, scheduler.is_some());
-            (observer, scheduler, replayed, tick)
+            (observer, scheduler, tick)
         })
         .await;
-        let Ok((observer, scheduler, replayed, tick)) = looked else {
+        let Ok((observer, scheduler, tick)) = looked else {
             return Duration::from_secs(5);
         };
-        (self.observer, self.scheduler, self.replayed) = (observer, scheduler, replayed);
+        (self.observer, self.scheduler) = (observer, scheduler);
         offer(&self.publish, tick.snapshot);
         self.watcher.set_paths(tick.dirs);
+        self.resting.retain(|_, since| since.elapsed() < REST);
+        let mut sleep = tick.sleep;
         for attempt in tick.due {
-            if !self.in_flight.insert(attempt.seen) {
+            if self.resting.contains_key(&attempt.seen) || self.in_flight.contains(&attempt.seen) {
+                sleep = sleep.max(Duration::from_secs(1));
                 continue;
             }
+            self.in_flight.insert(attempt.seen);
             let (broker, generation) = (self.broker.clone(), attempt.seen);
             self.renewals.spawn(async move {
                 broker.renew(attempt).await;
                 generation
             });
         }
-        tick.sleep.max(SHORTEST_SLEEP)
+        sleep.max(SHORTEST_SLEEP)
     }
 }
 
@@ -247,7 +255,13 @@ impl Inner {
                 };
             }
         };
-        let again = observer.observe(self, &fleet, schedules);
+        let mends = schedules && !settings.watch_only;
+        if mends {
+            self.renewing_since().get_or_insert(self.now());
+        } else {
+            *self.renewing_since() = None;
+        }
+        let again = observer.observe(self, &fleet, mends);
         let fleet = if again.wrote {
             self.fleet().unwrap_or(fleet)
         } else {
@@ -267,7 +281,7 @@ impl Inner {
             due = plan
                 .due
                 .into_iter()
-                .filter_map(|place| Some(all.get(place)?.attempt.clone()))
+                .filter_map(|place| Some(all.get(place)?.wanted()))
                 .collect();
         }
         if let Some(soon) = again.look_in {

@@ -68,6 +68,8 @@ struct Inner {
     history: History,
     events: broadcast::Sender<Event>,
     setbacks: Mutex<HashMap<Fingerprint, Failure>>,
+    /// Since when this process renews; until it has had a chance, nothing is called "not renewed".
+    renewing_since: Mutex<Option<Timestamp>>,
 }
 
 /// The last failed attempt with a generation, in this process.
@@ -105,6 +107,7 @@ impl Broker {
                 history: History::open(&data_dir)?,
                 events: broadcast::channel(256).0,
                 setbacks: Mutex::default(),
+                renewing_since: Mutex::default(),
                 environment: options.environment,
             }),
         })
@@ -247,6 +250,10 @@ impl Inner {
         // The history is a convenience: a full disk there must not stop a refresh.
         let _ = self.history.append(&event);
         let _ = self.events.send(event);
+    }
+
+    fn renewing_since(&self) -> MutexGuard<'_, Option<Timestamp>> {
+        self.renewing_since.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn setbacks(&self) -> MutexGuard<'_, HashMap<Fingerprint, Failure>> {

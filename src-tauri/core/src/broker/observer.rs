@@ -15,13 +15,17 @@ use crate::ids::{AgentId, ProfileId, ProviderId};
 use crate::oauth::{Claims, Identity, Providers, Sameness};
 use crate::refresh::{Fleet, FleetStore};
 use crate::secret::{Fingerprint, Secret};
-use crate::store::StoreContent;
 use crate::store::credential::{Credential, NewTokens, Oauth, RefreshedFields};
+use crate::store::{StoreContent, StoreLock};
 
 /// OpenClaw 2026.6.1 removes `lastGood` when its refresh was refused: judged after this time.
 const MARK_DELAY_MS: i64 = 1_000;
 /// ... and only while the access token has ended or ends within this time.
 const MARK_MARGIN_MS: i64 = 5 * 60_000;
+
+/// A profile is called gone after this time, and after the longer one if the whole file is.
+const GONE_DELAY_MS: i64 = 1_000;
+const NO_FILE_DELAY_MS: i64 = 5_000;
 
 /// The memory of one engine.
 #[derive(Debug, Default)]
@@ -30,6 +34,10 @@ pub(super) struct Observer {
     newest: HashMap<Family, Newest>,
     suspicions: Vec<Suspicion>,
     credentials: Option<Fingerprint>,
+    /// Profiles that were there at the last look: gone for good, or in the middle of a write.
+    missing: HashMap<(PathBuf, ProfileId), (Timestamp, Profile)>,
+    /// The newest generation that this process saw in each profile.
+    held: HashMap<(PathBuf, ProfileId), Fingerprint>,
 }
 
 /// One store as it was at the last look.
@@ -108,7 +116,7 @@ impl Observer {
         }
         for store in &own {
             if let Ok(content) = &store.content {
-                self.learn(inner, content);
+                self.learn(inner, store, content);
             }
         }
         if mends {
@@ -122,6 +130,10 @@ impl Observer {
             }
         }
         again.look_in = self.judge(inner, &own, &installation);
+        if !self.missing.is_empty() {
+            let soon = Duration::from_millis(GONE_DELAY_MS.unsigned_abs());
+            again.look_in = Some(again.look_in.map_or(soon, |other| other.min(soon)));
+        }
         if again.wrote || self.credentials_changed(&own) {
             let _ = inner.seal_fleet(fleet, "changed-outside");
         }
@@ -147,7 +159,9 @@ impl Observer {
         }
         remembered.readable = true;
         for (id, new) in &now {
-            let _ = scene.inner.marks.clear_gone(&scene.store.agent_dir, id);
+            if !remembered.profiles.contains_key(id) {
+                let _ = scene.inner.marks.clear_gone(&scene.store.agent_dir, id);
+            }
             match remembered.profiles.get(id) {
                 None if first_look => {}
                 None => scene.emit(
@@ -161,17 +175,40 @@ impl Observer {
                 Some(old) => scene.replaced(id, old, new),
             }
         }
-        let gone: Vec<(ProfileId, Profile)> = remembered
+        let at = scene.inner.now();
+        let dir = &scene.store.agent_dir;
+        for (id, old) in remembered
             .profiles
             .iter()
             .filter(|(id, _)| !now.contains_key(*id))
-            .map(|(id, old)| (id.clone(), old.clone()))
-            .collect();
-        for (id, old) in gone {
-            scene.vanished(&id, &old);
+        {
+            let place = (dir.clone(), id.clone());
+            self.missing.entry(place).or_insert_with(|| (at, old.clone()));
         }
-        let at = scene.inner.now();
-        for (provider, id) in &remembered.last_good {
+        self.missing.retain(|(missing_in, id), (since, old)| {
+            if missing_in != dir {
+                return true;
+            }
+            // Under another id it is only renamed (openai-codex to openai).
+            let renamed =
+                old.generation.is_some() && now.values().any(|profile| profile.generation == old.generation);
+            if now.contains_key(id) || renamed {
+                return false;
+            }
+            let patience = if content.exists {
+                GONE_DELAY_MS
+            } else {
+                NO_FILE_DELAY_MS
+            };
+            if (0..patience).contains(&at.millis_since(*since)) {
+                return true;
+            }
+            scene.vanished(id, old);
+            false
+        });
+        // Without a readable auth-state.json nothing is known of lastGood.
+        let judged = content.state_error.is_none();
+        for (provider, id) in remembered.last_good.iter().filter(|_| judged) {
             let unusable = now
                 .get(id)
                 .and_then(|profile| profile.oauth.as_ref()?.expires.at());
@@ -192,12 +229,14 @@ impl Observer {
             }
         }
         remembered.profiles = now;
-        remembered.last_good = content.state.last_good.clone();
+        if judged {
+            remembered.last_good = content.state.last_good.clone();
+        }
     }
 
     /// Remembers the newest tokens of each family.
-    fn learn(&mut self, inner: &Inner, content: &StoreContent) {
-        for (_, credential) in content.document.profiles() {
+    fn learn(&mut self, inner: &Inner, store: &FleetStore, content: &StoreContent) {
+        for (id, credential) in content.document.profiles() {
             let (Some(oauth), Some(generation)) = (credential.as_oauth(), credential.generation()) else {
                 continue;
             };
@@ -212,6 +251,7 @@ impl Observer {
             if superseded {
                 continue;
             }
+            self.held.insert((store.agent_dir.clone(), id), generation);
             let tokens = NewTokens {
                 access: access.clone(),
                 refresh: oauth.refresh.clone(),
@@ -235,6 +275,11 @@ impl Observer {
             let (Some(_), Some(stale)) = (credential.as_oauth(), credential.generation()) else {
                 continue;
             };
+            // Only a profile that was seen with a newer generation went back to this one.
+            let place = (scene.store.agent_dir.clone(), id.clone());
+            if self.held.get(&place).is_none_or(|held| *held == stale) {
+                continue;
+            }
             let Some(newest) = self.replacement(scene.inner, stale) else {
                 continue;
             };
@@ -394,12 +439,7 @@ impl Scene<'_> {
             (claims, identity)
         };
         let ((old_claims, old_person), (new_claims, new_person)) = (read(old), read(new));
-        let same_account = old.account_id.is_some() && old.account_id == new.account_id;
-        let same = match new_person.compare(&old_person) {
-            Sameness::Same => true,
-            Sameness::Unsure => same_account,
-            Sameness::Different => false,
-        };
+        let same = new_person.compare(&old_person) == Sameness::Same;
         let later = match (old_claims.issued_at, new_claims.issued_at) {
             (Some(old), Some(new)) => new > old,
             _ => new.expires.at() > old.expires.at(),
@@ -429,7 +469,8 @@ impl Scene<'_> {
     /// Compare-and-set under the lock: only while the stale generation is still there.
     fn put_back(&self, fleet: &Fleet, id: &ProfileId, stale: Fingerprint, newest: &Newest) -> Result<bool> {
         let installation = fleet.current();
-        let lock = self.inner.lock(&self.store.agent_dir)?;
+        // Busy: the next look tries again.
+        let lock = StoreLock::try_acquire(&self.store.agent_dir, &self.inner.locks)?;
         installation.ensure_json_era()?;
         let fields = if installation.rules().writes_whitelist {
             RefreshedFields::All

@@ -18,6 +18,21 @@ pub(super) struct Renewable {
     pub(super) item: Item,
 }
 
+impl Renewable {
+    /// What is tried when the schedule says so. A doubt of this process is cleared up even if the
+    /// login itself is not due.
+    pub(super) fn wanted(&self) -> Attempt {
+        let wanted = match self.item.setback {
+            Some(Setback::Suspect { .. } | Setback::Unknown { .. }) => Wanted::Now,
+            Some(Setback::Transient { .. } | Setback::Refused) | None => Wanted::IfDue,
+        };
+        Attempt {
+            wanted,
+            ..self.attempt.clone()
+        }
+    }
+}
+
 impl Broker {
     /// Renews logins; each generation once, in all its holders. An unknown profile is one failed
     /// outcome.
@@ -135,7 +150,7 @@ impl Inner {
                 let due = schedule::plan(&items, self.now()).due;
                 Ok(due
                     .into_iter()
-                    .filter_map(|place| Some(all.get(place)?.attempt.clone()))
+                    .filter_map(|place| Some(all.get(place)?.wanted()))
                     .collect())
             }
         }

@@ -88,6 +88,10 @@ pub(super) fn not_renewed(overdue_ms: i64) -> String {
     format!("It expired {since} ago and nobody has renewed it. Renew it now.")
 }
 
+pub(super) fn answer_lost_twice() -> String {
+    "A renewal was sent twice and no answer came. Kalit does not try again: sign in again.".to_owned()
+}
+
 pub(super) fn vanished() -> String {
     "It is gone from the store, not by Kalit. Sign in again; `kalit doctor` lists the sealed copies."
         .to_owned()

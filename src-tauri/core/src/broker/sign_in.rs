@@ -1,6 +1,5 @@
 //! Signing in through the browser, and pasting tokens and keys: from the person to the store.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::survey::Survey;
@@ -13,7 +12,7 @@ use crate::install::{Agent, Installation};
 use crate::oauth::{
     self, Claims, Identity, LoginFlow, LoginOptions, Provider, Providers, Sameness, identity, paste,
 };
-use crate::refresh::{Holder, new_tokens};
+use crate::refresh::{Fleet, Holder, new_tokens, seal_tokens};
 use crate::routing::{self, Note};
 use crate::secret::Fingerprint;
 use crate::store::credential::{NewCredential, NewSecret};
@@ -99,18 +98,38 @@ impl LoginSession {
         self.flow.handle()
     }
 
-    /// Waits for the person, exchanges the code, stores the account. What follows the code's
-    /// arrival runs to its end even if this future is dropped.
+    /// Waits for the person, exchanges the code, stores the account. All of it runs in a task of
+    /// its own: dropping this future does not stop it; cancel through the handle.
     pub async fn wait(self) -> Result<SignedIn> {
-        let signed_in = self.flow.run().await?;
-        let (inner, request) = (self.inner, self.request);
-        tokio::task::spawn_blocking(move || inner.keep_login(&request, &signed_in))
+        let whole = tokio::spawn(async move {
+            let signed_in = self.flow.run().await?;
+            let (inner, request) = (self.inner, self.request);
+            blocking(move || inner.keep_or_seal(&request, &signed_in)).await
+        });
+        whole
             .await
             .map_err(|error| Error::new(ErrorCode::Internal, "the sign-in broke off").with_source(error))?
     }
 }
 
 impl Inner {
+    /// A login that cannot be stored now is sealed: it is not thrown away.
+    fn keep_or_seal(&self, request: &LoginRequest, signed_in: &oauth::SignIn) -> Result<SignedIn> {
+        self.keep_login(request, signed_in).inspect_err(|_| {
+            if let Ok(installation) = self.installation() {
+                let tokens = new_tokens(&signed_in.tokens, &signed_in.claims, signed_in.received_at);
+                let _ = seal_tokens(
+                    &self.environment.data_dir(),
+                    &installation.state_dir.canonical(),
+                    self.generations(),
+                    &tokens,
+                    self.now(),
+                    "sign-in-not-stored",
+                );
+            }
+        })
+    }
+
     fn keep_login(&self, request: &LoginRequest, signed_in: &oauth::SignIn) -> Result<SignedIn> {
         let providers = Providers::load(&self.environment)?;
         let provider = providers
@@ -137,8 +156,9 @@ impl Inner {
                 token_url: signed_in.token_url.clone(),
                 at: signed_in.received_at,
             };
-            self.generations()
-                .record_sign_in(generation, &record, lifetime_ms)?;
+            let _ = self
+                .generations()
+                .record_sign_in(generation, &record, lifetime_ms);
         }
         let credential = NewCredential {
             provider: stored_provider.clone(),
@@ -149,7 +169,7 @@ impl Inner {
             display_name: None,
         };
         let others = replaced.map(|old| fleet.holders(old).stores).unwrap_or_default();
-        let notes = self.put(&installation, &agent, &profile_id, &credential, &others)?;
+        let notes = self.put(&installation, &agent, &profile_id, &credential, &others, replaced)?;
         let email = signed_in.claims.email.clone();
         let plan = signed_in.claims.plan.clone();
         let stored = Stored {
@@ -210,7 +230,11 @@ impl Inner {
             secret,
             display_name: None,
         };
-        let notes = self.put(&installation, &agent, &profile_id, &credential, &[])?;
+        let notes = self.put(&installation, &agent, &profile_id, &credential, &[], None)?;
+        // OpenClaw's marks of a refusal before this moment concern an older secret.
+        let _ = self
+            .generations()
+            .record_rotation(generation, generation, self.now(), None);
         let stored = Stored {
             installation,
             agent,
@@ -231,6 +255,7 @@ impl Inner {
         profile_id: &ProfileId,
         credential: &NewCredential,
         others: &[Holder],
+        replaced: Option<Fingerprint>,
     ) -> Result<Vec<String>> {
         let store = installation.store(&agent.agent_dir);
         store.create_dir()?;
@@ -249,34 +274,62 @@ impl Inner {
         );
         let mut notes = Vec::new();
         if let Some(plan) = plan {
-            store.update(&lock, |_, state| {
+            let ordered = store.update(&lock, |_, state| {
                 state.set_order(&credential.provider, &plan.new_order);
                 Ok(())
-            })?;
-            notes.extend(plan.notes.iter().copied().map(Note::text).map(str::to_owned));
+            });
+            match ordered {
+                Ok(_) => notes.extend(plan.notes.iter().copied().map(Note::text).map(str::to_owned)),
+                // The login is stored: what failed after that is told, not an error.
+                Err(error) => notes.push(format!("It is not in the order yet: {}.", error.message())),
+            }
         }
         drop(lock);
-        self.marks.clear_gone(&agent.agent_dir, profile_id)?;
-        let mut done: Vec<PathBuf> = vec![agent.agent_dir.clone()];
-        for holder in others.iter().filter(|holder| holder.agent_dir != agent.agent_dir) {
-            let written = self.lock(&holder.agent_dir).and_then(|lock| {
-                fleet
-                    .installation(&holder.state_dir)
-                    .map_or(Ok(()), Installation::ensure_json_era)?;
-                installation
-                    .store(&holder.agent_dir)
-                    .update(&lock, |document, _| document.put(&holder.profile_id, credential))
-            });
-            match written {
-                Ok(_) => done.push(holder.agent_dir.clone()),
-                Err(error) => notes.push(format!(
+        let _ = self.marks.clear_gone(&agent.agent_dir, profile_id);
+        let target =
+            |holder: &&Holder| holder.agent_dir == agent.agent_dir && holder.profile_id == *profile_id;
+        for holder in others.iter().filter(|holder| !target(holder)) {
+            if let Err(error) = self.replace_copy(&fleet, holder, credential, replaced) {
+                notes.push(format!(
                     "{} still holds the old login: {}.",
                     holder.agent_dir.display(),
                     error.message()
-                )),
+                ));
             }
         }
         Ok(notes)
+    }
+
+    /// Writes a new login over a copy of the one it replaces, if that is still there.
+    fn replace_copy(
+        &self,
+        fleet: &Fleet,
+        holder: &Holder,
+        credential: &NewCredential,
+        replaced: Option<Fingerprint>,
+    ) -> Result<()> {
+        let installation = fleet
+            .installation(&holder.state_dir)
+            .ok_or_else(|| Error::new(ErrorCode::StateDirMissing, "its installation is gone"))?;
+        let lock = self.lock(&holder.agent_dir)?;
+        installation.ensure_json_era()?;
+        let provider = ProviderId::parse(&holder.provider).unwrap_or_else(|| credential.provider.clone());
+        let credential = NewCredential {
+            provider,
+            ..credential.clone()
+        };
+        installation
+            .store(&holder.agent_dir)
+            .update(&lock, |document, _| {
+                let held = document
+                    .credential(&holder.profile_id)
+                    .and_then(|credential| credential.generation());
+                if held.is_some() && held == replaced {
+                    document.put(&holder.profile_id, &credential)?;
+                }
+                Ok(())
+            })?;
+        Ok(())
     }
 
     fn told(
@@ -309,8 +362,10 @@ impl Inner {
         );
         self.seal("signed-in");
         if use_now {
-            let activation = self.activate(&agent.id, &profile_id)?;
-            notes.extend(activation.notes);
+            match self.activate(&agent.id, &profile_id) {
+                Ok(activation) => notes.extend(activation.notes),
+                Err(error) => notes.push(format!("It is not used first: {}.", error.message())),
+            }
         }
         let fleet = self.fleet()?;
         let survey = Survey::of(&fleet, &agent);

@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 
 use crate::ids::{AgentId, ProfileId};
+use crate::radar::HolderKind;
 use crate::secret::Fingerprint;
 use crate::store::credential::Credential;
 
@@ -84,6 +85,17 @@ pub(super) fn find(fleet: &Fleet, generation: Fingerprint) -> Holders {
         if !holders.foreign.iter().any(|known| known == holder.program) {
             holders.foreign.push(holder.program.to_owned());
         }
+    }
+    // A file of Codex that cannot be read may hold the same ChatGPT login.
+    if holders
+        .stores
+        .iter()
+        .any(|holder| matches!(holder.provider.trim(), "openai" | "openai-codex"))
+    {
+        let unreadable = fleet.external.unreadable.iter();
+        let codex =
+            unreadable.filter(|place| place.program == "Codex CLI" && place.kind == HolderKind::OtherProgram);
+        holders.unreadable.extend(codex.map(|place| place.path.clone()));
     }
     holders
 }

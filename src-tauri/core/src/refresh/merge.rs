@@ -1,18 +1,21 @@
 //! Bringing an answer into every store that needs it, by what is on disk there.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+
+use zeroize::Zeroizing;
 
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorCode, Result};
-use crate::history::Family;
+use crate::history::{Family, Generations};
 use crate::oauth::{Claims, Identity, Provider, Providers, Sameness, TokenAnswer};
 use crate::secret::{Fingerprint, Secret};
 use crate::store::agent_store::AgentStore;
 use crate::store::credential::{Credential, NewTokens, Oauth, RefreshedFields};
 use crate::store::lock::StoreLock;
 use crate::vault::journal::Entry;
-use crate::vault::{Journal, installation_dir};
+use crate::vault::snapshots::Content;
+use crate::vault::{Journal, Sealer, Snapshots, installation_dir};
 
 use super::fleet::Fleet;
 use super::holders::Holder;
@@ -81,7 +84,13 @@ pub(super) fn into_all(
     holders: &[Holder],
     held: Vec<StoreLock>,
     limit: Duration,
-) -> Result<()> {
+) -> Result<Vec<Holder>> {
+    let mut left_alone = Vec::new();
+    let mut note = |holder: &Holder, placed: Placed| {
+        if placed == Placed::LeftAlone {
+            left_alone.push(holder.clone());
+        }
+    };
     let mut waiting: Vec<Holder> = Vec::new();
     for holder in holders {
         let canonical = holder
@@ -89,8 +98,11 @@ pub(super) fn into_all(
             .canonicalize()
             .unwrap_or_else(|_| holder.agent_dir.clone());
         match held.iter().find(|lock| lock.agent_dir() == canonical) {
-            Some(lock) if into_one(inner, answer, holder, lock).is_ok() => {}
-            _ => waiting.push(holder.clone()),
+            Some(lock) => match into_one(inner, answer, holder, lock) {
+                Ok(placed) => note(holder, placed),
+                Err(_) => waiting.push(holder.clone()),
+            },
+            None => waiting.push(holder.clone()),
         }
     }
     drop(held);
@@ -98,7 +110,10 @@ pub(super) fn into_all(
     loop {
         let mut last_error = None;
         waiting.retain(|holder| match locked_into_one(inner, answer, holder) {
-            Ok(()) => false,
+            Ok(placed) => {
+                note(holder, placed);
+                false
+            }
             Err(error) => {
                 last_error = Some(error);
                 true
@@ -110,7 +125,7 @@ pub(super) fn into_all(
                 _ => Vec::new(),
             };
             if late.is_empty() {
-                return Ok(());
+                return Ok(left_alone);
             }
             waiting = late;
         }
@@ -122,12 +137,21 @@ pub(super) fn into_all(
     }
 }
 
-fn locked_into_one(inner: &Inner, answer: &Answer, holder: &Holder) -> Result<()> {
+/// What became of an answer in one store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Placed {
+    /// Written, or there already.
+    There,
+    /// The store holds something else that must stay: the answer is to be sealed.
+    LeftAlone,
+}
+
+fn locked_into_one(inner: &Inner, answer: &Answer, holder: &Holder) -> Result<Placed> {
     let lock = StoreLock::acquire(&holder.agent_dir, &inner.locks, TRY_LOCK)?;
     into_one(inner, answer, holder, &lock)
 }
 
-fn into_one(inner: &Inner, answer: &Answer, holder: &Holder, lock: &StoreLock) -> Result<()> {
+fn into_one(inner: &Inner, answer: &Answer, holder: &Holder, lock: &StoreLock) -> Result<Placed> {
     let fleet = inner.fleet()?;
     inner.ensure_writable(&fleet, &holder.state_dir)?;
     let store = match fleet.installation(&holder.state_dir) {
@@ -138,16 +162,22 @@ fn into_one(inner: &Inner, answer: &Answer, holder: &Holder, lock: &StoreLock) -
         Some(installation) if installation.rules().writes_whitelist => RefreshedFields::All,
         _ => RefreshedFields::Stored,
     };
-    store.update(lock, |document, _state| {
+    let (placed, _) = store.update(lock, |document, _state| {
         let Some(Credential::Oauth(oauth)) = document.credential(&holder.profile_id) else {
-            return Ok(());
+            return Ok(Placed::LeftAlone);
         };
-        if inner.takes(answer, &oauth)? {
-            document.replace_tokens(&holder.profile_id, &answer.tokens, fields)?;
+        if oauth.refresh.as_ref().map(Secret::fingerprint) == Some(answer.generation)
+            && answer.generation != answer.sent
+        {
+            return Ok(Placed::There);
         }
-        Ok(())
+        if !inner.takes(answer, &oauth)? {
+            return Ok(Placed::LeftAlone);
+        }
+        document.replace_tokens(&holder.profile_id, &answer.tokens, fields)?;
+        Ok(Placed::There)
     })?;
-    Ok(())
+    Ok(placed)
 }
 
 impl Inner {
@@ -170,6 +200,25 @@ impl Inner {
         Ok(older && self.same_person(answer, oauth))
     }
 
+    /// Keeps an answer that some store did not take, sealed: nothing is thrown away.
+    pub(super) fn seal_unplaced(&self, answer: &Answer, left_alone: &[Holder]) -> Result<()> {
+        let Some(holder) = left_alone.first() else {
+            return Ok(());
+        };
+        let state_dir = holder
+            .state_dir
+            .canonicalize()
+            .unwrap_or_else(|_| holder.state_dir.clone());
+        seal_tokens(
+            &self.data_dir,
+            &state_dir,
+            &self.generations,
+            &answer.tokens,
+            self.clock.now(),
+            "answer-not-placed",
+        )
+    }
+
     fn same_person(&self, answer: &Answer, oauth: &Oauth) -> bool {
         let Some(access) = &oauth.access else { return true };
         let claims = Claims::of_tokens(answer.provider.claims(), access, oauth.id_token.as_ref());
@@ -178,11 +227,60 @@ impl Inner {
     }
 }
 
+/// Seals tokens that no store took, as a snapshot of their own.
+pub fn seal_tokens(
+    data_dir: &Path,
+    canonical_state_dir: &Path,
+    generations: &Generations,
+    tokens: &NewTokens,
+    at: Timestamp,
+    reason: &str,
+) -> Result<()> {
+    let text = serde_json::json!({
+        "access": tokens.access.expose(),
+        "refresh": tokens.refresh.as_ref().map(Secret::expose),
+        "expires": tokens.expires,
+        "idToken": tokens.id_token.as_ref().map(Secret::expose),
+        "accountId": tokens.account_id,
+        "email": tokens.email,
+    });
+    let bytes = Zeroizing::new(text.to_string().into_bytes());
+    let generation = tokens.refresh.as_ref().unwrap_or(&tokens.access).fingerprint();
+    Snapshots::open(&installation_dir(data_dir, canonical_state_dir)).seal(
+        &Sealer::open(data_dir)?,
+        generations,
+        &Content {
+            at,
+            reason,
+            credentials: generation,
+            generations: &[generation],
+            files: &[("unplaced-tokens.json".to_owned(), bytes)],
+        },
+    )?;
+    Ok(())
+}
+
 /// Merges what a crash left in the journals of this machine's installations; entries whose stores
 /// are all written are removed. Returns the stores that were brought up to date; the first error
 /// does not keep the other entries waiting.
 pub fn replay(refresher: &Refresher) -> Result<Vec<PathBuf>> {
     replay_some(refresher.inner(), |_| true)
+}
+
+/// Whether a journal of this user holds an answer. Only lists directories.
+pub fn answers_wait(refresher: &Refresher) -> bool {
+    let Ok(installations) = std::fs::read_dir(refresher.inner().data_dir.join("installations")) else {
+        return false;
+    };
+    installations.flatten().any(|installation| {
+        std::fs::read_dir(installation.path().join("journal")).is_ok_and(|journal| {
+            journal.flatten().any(|file| {
+                file.path()
+                    .extension()
+                    .is_some_and(|extension| extension == "json")
+            })
+        })
+    })
 }
 
 /// Merges the answer to `sent` if a crash left it in a journal: it must not be asked for again.
@@ -243,9 +341,30 @@ fn replay_entry(inner: &Inner, fleet: &Fleet, journal: &Journal, entry: Entry) -
             })
         })
         .collect();
+    let lost_sight = holders.len() < entry.holders.len()
+        || holders
+            .iter()
+            .any(|holder| inner.ensure_writable(fleet, &holder.state_dir).is_err());
+    if lost_sight {
+        return Err(Error::new(
+            ErrorCode::StoreUnreadable,
+            "a store that waits for an answer cannot be found or written now",
+        ));
+    }
+    let outdated = inner
+        .generations
+        .find(answer.generation)?
+        .is_some_and(|known| known.superseded_by.is_some() || known.refusal.is_some());
+    if outdated {
+        // A later answer took its place everywhere it matters: writing this one would end the login.
+        inner.seal_unplaced(&answer, &holders)?;
+        journal.discharge(entry)?;
+        return Ok(Vec::new());
+    }
     // A Kalit that is at it right now holds these; those of one that crashed are taken over.
     let _refresh_locks = inner.refresh_locks(fleet, &holders)?;
-    into_all(inner, &answer, &holders, Vec::new(), REPLAYED_HOLDERS)?;
+    let left_alone = into_all(inner, &answer, &holders, Vec::new(), REPLAYED_HOLDERS)?;
+    inner.seal_unplaced(&answer, &left_alone)?;
     journal.discharge(entry)?;
     Ok(holders.into_iter().map(|holder| holder.agent_dir).collect())
 }

@@ -11,5 +11,5 @@ pub mod schedule;
 
 pub use fleet::{Fleet, FleetStore};
 pub use holders::{Holder, Holders};
-pub use merge::{new_tokens, replay};
+pub use merge::{answers_wait, new_tokens, replay, seal_tokens};
 pub use rotation::{Attempt, Done, Failed, Refresher, Wanted, due_item};

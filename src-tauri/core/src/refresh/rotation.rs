@@ -10,7 +10,7 @@ use tokio::task::spawn_blocking;
 use crate::clock::{Clock, Timestamp};
 use crate::environment::Environment;
 use crate::error::{Error, ErrorCode, Result};
-use crate::history::{Generation, Generations, SignIn};
+use crate::history::{Family, Generation, Generations, SignIn};
 use crate::ids::{AgentId, ProfileId, ProviderId};
 use crate::oauth::{Claims, Class, Outcome, Provider, Providers, RefreshAnswer, TokenAnswer, TokenEndpoint};
 use crate::secret::{Fingerprint, Secret};
@@ -159,6 +159,8 @@ struct Ticket {
     keeps_store_locks: bool,
     store_locked_at: Instant,
     retry: bool,
+    /// Known before the request: nothing but the journal may stand between an answer and a store.
+    family: Family,
 }
 
 enum Prepared {
@@ -352,7 +354,7 @@ impl Inner {
         let Some(first) = held.stores.first() else {
             return Ok(Prepared::Done(Done::Adopted));
         };
-        if attempt.wanted == Wanted::IfDue && !self.is_due(first, &provider, attempt.seen)? {
+        if attempt.wanted == Wanted::IfDue && !self.is_due(attempt, &provider)? {
             return Ok(Prepared::Done(Done::Fresh));
         }
         let content = AgentStore::new(&first.agent_dir).read()?;
@@ -386,6 +388,7 @@ impl Inner {
             keeps_store_locks,
             store_locked_at,
             retry,
+            family: self.generations.family_of(attempt.seen)?,
         })))
     }
 
@@ -479,12 +482,12 @@ impl Inner {
         }
     }
 
-    fn is_due(&self, holder: &Holder, provider: &Provider, generation: Fingerprint) -> Result<bool> {
-        let content = AgentStore::new(&holder.agent_dir).read()?;
-        let Some(credential) = content.document.credential(&holder.profile_id) else {
+    fn is_due(&self, attempt: &Attempt, provider: &Provider) -> Result<bool> {
+        let content = AgentStore::new(&attempt.agent_dir).read()?;
+        let Some(credential) = content.document.credential(&attempt.profile_id) else {
             return Ok(false);
         };
-        let item = due_item(&self.generations, &credential, Some(provider), generation)?;
+        let item = due_item(&self.generations, &credential, Some(provider), attempt.seen)?;
         let now = self.clock.now();
         Ok(item.is_some_and(|item| schedule::next_attempt(&item, now).is_some_and(|at| at <= now)))
     }
@@ -514,16 +517,14 @@ impl Inner {
                 Ok(self.keep(ticket, attempt, &tokens, now)?)
             }
             RefreshAnswer::NotSent(error) => {
-                self.generations.clear_unknown(attempt.seen)?;
+                self.nothing_decided(&ticket, attempt, false)?;
                 Err(Failed::NotSent(error))
             }
             RefreshAnswer::Unknown => self.gave_up(attempt, now),
             RefreshAnswer::Refused(refusal) => {
-                if !self.still_seen(attempt)? {
-                    return Ok(Done::Adopted);
-                }
                 let outcome = refusal.outcome;
                 match outcome.class {
+                    // Recorded whatever became of the store: it is never sent again.
                     Class::Permanent => {
                         self.generations.record_refusal(attempt.seen, outcome.code, now)?;
                     }
@@ -532,13 +533,10 @@ impl Inner {
                     | Class::RequestFault
                     | Class::Transient { .. }
                     | Class::Suspect
-                    | Class::Pending => {
-                        if outcome.may_have_rotated {
-                            self.generations.record_doubt(attempt.seen)?;
-                        } else {
-                            self.generations.clear_unknown(attempt.seen)?;
-                        }
-                    }
+                    | Class::Pending => self.nothing_decided(&ticket, attempt, outcome.may_have_rotated)?,
+                }
+                if !self.still_seen(attempt)? {
+                    return Ok(Done::Adopted);
                 }
                 let refusal_on_record = self.generations.refusal(attempt.seen)?;
                 let after_lost_answer = refusal_on_record.is_some_and(|refusal| refusal.answer_was_lost);
@@ -551,6 +549,15 @@ impl Inner {
         }
     }
 
+    /// May be sent again. An answer that was lost before, or that may hide a rotation, stays known.
+    fn nothing_decided(&self, ticket: &Ticket, attempt: &Attempt, may_have_rotated: bool) -> Result<()> {
+        if ticket.retry || may_have_rotated {
+            self.generations.record_doubt(attempt.seen)
+        } else {
+            self.generations.clear_unknown(attempt.seen)
+        }
+    }
+
     fn gave_up(&self, attempt: &Attempt, now: Timestamp) -> Result<Done, Failed> {
         self.generations.record_unanswered(attempt.seen, now)?;
         Err(Failed::Unknown)
@@ -558,7 +565,7 @@ impl Inner {
 
     /// Journal, record, merge, in this order: from here on nothing may lose the answer.
     fn keep(&self, ticket: Ticket, attempt: &Attempt, tokens: &TokenAnswer, now: Timestamp) -> Result<Done> {
-        let family = self.generations.family_of(attempt.seen)?;
+        let family = ticket.family;
         let received = Received {
             access_token: tokens.access.clone(),
             refresh_token: tokens.refresh.clone(),
@@ -592,9 +599,10 @@ impl Inner {
             now,
         );
         let answer = Answer::new(&ticket.provider, attempt.seen, family, tokens, now);
-        let recorded =
-            self.generations
-                .record_rotation(attempt.seen, answer.generation, now, answer.lifetime_ms);
+        // A record that cannot be written must not turn a renewal that worked into a failure.
+        let _ = self
+            .generations
+            .record_rotation(attempt.seen, answer.generation, now, answer.lifetime_ms);
         let merged = merge::into_all(
             self,
             &answer,
@@ -603,6 +611,7 @@ impl Inner {
             merge::ALL_HOLDERS,
         );
         drop(ticket.refresh_locks);
+        let merged = merged.and_then(|left_alone| self.seal_unplaced(&answer, &left_alone));
         match (entry, merged) {
             (Ok(entry), Ok(())) => journal.discharge(entry)?,
             (Err(_), Ok(())) => {}
@@ -610,7 +619,6 @@ impl Inner {
             (Ok(_), Err(error)) => return Err(error),
             (Err(journal_error), Err(_)) => return Err(journal_error),
         }
-        recorded?;
         Ok(Done::Refreshed {
             generation: answer.generation,
             holders: ticket.holders,
@@ -636,16 +644,7 @@ pub fn due_item(
         .unwrap_or_default();
     let family = generations.family_of(generation)?;
     let known = generations.find(generation)?;
-    let setback = known
-        .as_ref()
-        .and_then(|known| match (&known.refusal, known.unknown_since) {
-            (Some(_), _) => Some(schedule::Setback::Refused),
-            (None, Some(at)) => Some(schedule::Setback::Unknown {
-                at,
-                retried: known.retried_at.is_some(),
-            }),
-            (None, None) => None,
-        });
+    let setback = known.as_ref().and_then(schedule::Setback::recorded);
     Ok(Some(schedule::Item {
         expires,
         issued_at: claims.issued_at,
