@@ -122,6 +122,7 @@ impl Release {
     /// `node <script>` with nothing of this process's environment, confined to loopback. Add
     /// arguments and variables (`LOOP_HOSTS`, `LOOP_PORT`, …), then [`finish`] it.
     pub fn command(&self, home: &TestHome, script: &Path) -> Command {
+        self.share_compiled_code(home);
         let mut command = Command::new(&self.node);
         command
             .arg(script)
@@ -147,6 +148,26 @@ impl Release {
             command.env("SystemRoot", root);
         }
         command
+    }
+}
+
+impl Release {
+    /// 2026.2.17 compiles its plugins into the temporary directory, for 50 s of processor time in
+    /// an empty one: all homes share what was compiled once.
+    fn share_compiled_code(&self, home: &TestHome) {
+        #[cfg(unix)]
+        for cache in ["jiti", "node-compile-cache"] {
+            let shared = target_dir()
+                .join("openclaw/compiled")
+                .join(self.version.as_str())
+                .join(cache);
+            // Without it everything works as well, only slower.
+            let _ = fs::create_dir_all(&shared)
+                .and_then(|()| fs::canonicalize(&shared))
+                .and_then(|shared| std::os::unix::fs::symlink(shared, home.path().join("tmp").join(cache)));
+        }
+        #[cfg(not(unix))]
+        let _ = home;
     }
 }
 
