@@ -93,6 +93,7 @@ pub enum Command {
     },
     /// Forget an account on this machine; the provider is not told
     Remove {
+        /// Profile id, such as openai:me@example.com
         profile_id: String,
         #[command(flatten)]
         agent: AgentArgument,
@@ -144,9 +145,10 @@ pub struct AnyAgentArgument {
 
 #[derive(Debug, Args)]
 pub struct PasteArguments {
+    /// Whose token or key it is, such as anthropic
     #[arg(long, value_name = "ID")]
     pub provider: String,
-    /// [default: <provider>:manual]
+    /// Where it is stored [default: <provider>:manual]
     #[arg(long, value_name = "ID")]
     pub profile_id: Option<String>,
     #[command(flatten)]
@@ -157,6 +159,7 @@ pub struct PasteArguments {
 pub enum OrderAction {
     /// Show the stored order and what follows from it
     Get {
+        /// Provider, such as openai
         #[arg(long, value_name = "ID")]
         provider: String,
         #[command(flatten)]
@@ -164,15 +167,18 @@ pub enum OrderAction {
     },
     /// Store an order, first to last
     Set {
+        /// Provider, such as openai
         #[arg(long, value_name = "ID")]
         provider: String,
         #[command(flatten)]
         agent: AgentArgument,
+        /// Profile ids of this provider
         #[arg(required = true, value_name = "PROFILE_ID")]
         profile_ids: Vec<String>,
     },
     /// Return to rotation
     Clear {
+        /// Provider, such as openai
         #[arg(long, value_name = "ID")]
         provider: String,
         #[command(flatten)]
@@ -186,7 +192,9 @@ pub enum AgentsAction {
     List,
     /// Add an agent through OpenClaw
     Add {
+        /// Its id
         id: String,
+        /// Where it works [default: workspace-<id> in the state directory]
         #[arg(long, value_name = "DIR")]
         workspace: Option<PathBuf>,
     },
@@ -198,6 +206,7 @@ pub enum ProvidersAction {
     List,
     /// Trust a manifest that overrides a built-in provider's addresses
     Trust {
+        /// The manifest
         file: PathBuf,
         /// Do not ask
         #[arg(long)]
