@@ -7,7 +7,8 @@ mod cli {
     mod bad_config;
     mod bad_store;
     mod bed;
-    mod codes;
+    mod busy_lock;
+    mod documents;
     mod endpoint;
     mod era;
     mod sign_in;

@@ -1,9 +1,14 @@
-//! `docs/errors.md` is the table of `kalit_core::ErrorCode`. `KALIT_WRITE_DOCS=1` writes it anew.
+//! What is documented is true: `docs/errors.md` is the table of `kalit_core::ErrorCode`
+//! (`KALIT_WRITE_DOCS=1` writes it anew), and `docs/json.md` knows every field that is printed.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use kalit_core::ErrorCode;
 use kalit_journeys::process::workspace;
+use serde_json::Value;
+
+use super::bed::{Bed, OLD, WORK};
 
 const HEAD: &str = "# Error codes
 
@@ -52,4 +57,55 @@ fn the_table_of_error_codes_is_the_one_in_the_program() {
         found == expected,
         "run the test with KALIT_WRITE_DOCS=1 to write docs/errors.md anew"
     );
+}
+
+#[test]
+fn every_field_that_is_printed_is_described() {
+    let bed = Bed::with_accounts();
+    let lock = bed.agent_dir("main").join("auth-profiles.json.lock");
+    bed.write(
+        &lock,
+        format!("{{\"pid\":{},\"createdAt\":\"\"}}", std::process::id()),
+    );
+    let mut fields = BTreeSet::new();
+    let mut collect = |args: &[&str], stdin: &str| {
+        let ran = bed.run_with(&[args, &["--json"]].concat(), stdin);
+        fields_of(&ran.json(), &mut fields);
+    };
+    collect(&["status"], "");
+    collect(&["doctor"], "");
+    std::fs::remove_file(lock).unwrap();
+    collect(&["list"], "");
+    collect(&["order", "get", "--provider", "openai-codex"], "");
+    collect(&["use", OLD], "");
+    collect(&["refresh", "google:default"], "");
+    collect(
+        &["paste-api-key", "--provider", "mistral"],
+        "fake-secret-mistral\n",
+    );
+    collect(&["remove", WORK, "--yes"], "");
+    collect(&["agents", "list"], "");
+    collect(&["providers", "list"], "");
+    collect(&["import"], "");
+    let text = std::fs::read_to_string(workspace().join("docs/json.md")).unwrap();
+    let words: BTreeSet<&str> = text.split(|c: char| !c.is_ascii_alphanumeric()).collect();
+    let unknown: Vec<&String> = fields
+        .iter()
+        .filter(|field| !words.contains(field.as_str()))
+        .collect();
+    assert!(unknown.is_empty(), "docs/json.md does not describe {unknown:?}");
+    assert!(fields.len() > 60, "{fields:?}");
+}
+
+fn fields_of(value: &Value, fields: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(object) => {
+            for (field, value) in object {
+                fields.insert(field.clone());
+                fields_of(value, fields);
+            }
+        }
+        Value::Array(values) => values.iter().for_each(|value| fields_of(value, fields)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
 }
