@@ -6,6 +6,7 @@ const { listen } = window.__TAURI__.event;
 export const snapshot = () => invoke('snapshot');
 export const providers = () => invoke('providers');
 export const firstRun = () => invoke('first_run');
+export const wantedRoute = () => invoke('wanted_route');
 export const signInStart = request => invoke('sign_in_start', { request });
 export const signInPaste = text => invoke('sign_in_paste', { text });
 export const signInCancel = () => invoke('sign_in_cancel');
@@ -21,8 +22,8 @@ export const setPaused = paused => invoke('set_paused', { paused });
 export const onView = act => listen('view', event => act(event.payload));
 /** Something happened to a sign-in. */
 export const onSignIn = act => listen('sign-in', event => act(event.payload));
-/** The tray, a notification or a second start asks for a place. */
-export const onRoute = act => listen('route', event => act(event.payload));
+/** The tray, a notification or a second start asks for a place: wantedRoute answers which. */
+export const onRoute = act => listen('route', () => act());
 
 /** What went wrong, as { code, message, hint }, whatever was thrown. */
 export function problem(thrown) {

@@ -329,8 +329,10 @@ function arrive() {
   render();
 }
 
-/** The program asks for a place; asking for the running sign-in again changes nothing. */
-function goTo(route) {
+/** Goes where the program wants; asking for the running sign-in again changes nothing. */
+async function goWhereWanted() {
+  const route = await api.wantedRoute().catch(() => null);
+  if (!route) return;
   const hash = `#/${route}`;
   if (hash !== location.hash) location.hash = hash;
   else if (state.place.view === 'sign-in' && !state.signIn?.running) arrive();
@@ -386,15 +388,17 @@ async function begin() {
   await Promise.all([
     api.onView(receive),
     api.onSignIn(event => { if (state.signIn?.follow(event)) followSignIn(); }),
-    api.onRoute(goTo),
+    api.onRoute(goWhereWanted),
   ]);
+  // What was asked for before this page listened.
+  await goWhereWanted();
   try {
     state.providers = await api.providers();
   } catch {
     // The snapshot tells the same problem.
   }
   await reload();
-  if (state.place.view === 'sign-in') arrive();
+  if (state.place.view === 'sign-in' && !state.signIn) arrive();
   if (state.view?.summary.total) {
     state.firstRun = await api.firstRun().catch(() => false);
     if (state.firstRun) render();

@@ -21,6 +21,7 @@ pub fn handler() -> impl Fn(Invoke<Wry>) -> bool + Send + Sync + 'static {
         snapshot,
         providers,
         first_run,
+        wanted_route,
         sign_in_start,
         sign_in_paste,
         sign_in_cancel,
@@ -53,6 +54,12 @@ async fn providers(session: Window<'_>) -> Answer<Vec<ProviderInfo>> {
 async fn first_run(session: Window<'_>) -> Answer<bool> {
     let broker = session.broker()?;
     Ok(async_runtime::spawn_blocking(move || broker.notified("window.first-run")).await?)
+}
+
+/// Where the tray, a notification or a second start wants the page to be, if it is not there yet.
+#[tauri::command]
+async fn wanted_route(session: Window<'_>) -> Answer<Option<String>> {
+    Ok(session.take_wanted().map(|route| route.to_string()))
 }
 
 #[tauri::command]
@@ -172,7 +179,7 @@ mod tests {
             .step_by(2)
             .collect();
         let called = between(include_str!("../../../ui/api.js"), "invoke('", "'");
-        assert_eq!(commands.len(), 13);
+        assert_eq!(commands.len(), 14);
         assert_eq!(commands, handled);
         assert_eq!(commands, allowed);
         assert_eq!(commands, called);

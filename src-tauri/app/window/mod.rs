@@ -16,6 +16,7 @@ use tauri::{
 };
 
 use self::session::Session;
+use self::view::ROUTE;
 use crate::arguments::{Arguments, Role};
 use crate::route::Route;
 use crate::setup;
@@ -26,19 +27,18 @@ const LABEL: &str = "main";
 /// Runs until the window is closed and nothing is under way.
 pub fn run(arguments: Arguments, route: Route) -> anyhow::Result<()> {
     let context = setup::context("window", &arguments);
-    let mut builder = tauri::Builder::default();
+    // managed before anything can call back
+    let mut builder = tauri::Builder::default().manage(Session::new(arguments.clone()));
     if let Some(plugin) = setup::single_instance(&context, second_start) {
         builder = builder.plugin(plugin);
     }
     let app = builder
         .invoke_handler(commands::handler())
         .setup(move |app| {
-            let attached = arguments.attached;
-            app.manage(Session::new(arguments));
             open(app.handle(), &route)?;
             async_runtime::spawn(view::follow(app.handle().clone()));
             async_runtime::spawn(close_when_terminated(app.handle().clone()));
-            if attached {
+            if arguments.attached {
                 let handle = app.handle().clone();
                 std::thread::Builder::new()
                     .name("tray".to_owned())
@@ -72,15 +72,18 @@ fn open(app: &AppHandle, route: &Route) -> tauri::Result<WebviewWindow> {
         .build()
 }
 
-/// Goes to `route` in the open window, which may have been hidden for its end.
-fn go(app: &AppHandle, route: &Route) {
-    app.state::<Session>().stay();
+/// Goes to `route` in the open window, which may have been hidden for its end. The page fetches
+/// the route: now, or once it listens.
+fn go(app: &AppHandle, route: Route) {
+    let session = app.state::<Session>();
+    session.stay();
+    session.want(route);
     if let Some(window) = app.get_webview_window(LABEL) {
         let _ = window.show();
         let _ = window.unminimize();
         let _ = window.set_focus();
     }
-    let _ = app.emit("route", route.to_string());
+    let _ = app.emit(ROUTE, ());
 }
 
 /// A second start passes its route to this window.
@@ -91,7 +94,7 @@ fn second_start(app: &AppHandle, arguments: Vec<String>) {
         .ok()
         .and_then(|arguments| arguments.role().ok());
     if let Some(Role::Window(route)) = role {
-        go(app, &route);
+        go(app, route);
     }
 }
 
@@ -100,7 +103,7 @@ fn obey(app: &AppHandle) {
     for line in std::io::stdin().lock().lines().map_while(Result::ok) {
         match Route::parse(&line) {
             _ if line == QUIT => close(app),
-            Some(route) => go(app, &route),
+            Some(route) => go(app, route),
             None => {}
         }
     }

@@ -9,6 +9,7 @@ use super::sign_in::SignIn;
 use super::view::Problem;
 use crate::arguments::Arguments;
 use crate::in_flight::InFlight;
+use crate::route::Route;
 use crate::setup;
 
 /// One window's state.
@@ -18,6 +19,8 @@ pub struct Session {
     pub sign_in: SignIn,
     pub in_flight: InFlight,
     leaving: AtomicBool,
+    /// Where the page has been asked to go and has not gone yet: it may not listen yet.
+    wanted: Mutex<Option<Route>>,
 }
 
 impl Session {
@@ -28,6 +31,7 @@ impl Session {
             sign_in: SignIn::default(),
             in_flight: InFlight::default(),
             leaving: AtomicBool::new(false),
+            wanted: Mutex::new(None),
         }
     }
 
@@ -50,7 +54,34 @@ impl Session {
         self.leaving.store(false, Ordering::SeqCst);
     }
 
+    /// Keeps the place to go until the page asks for it; only the last one counts.
+    pub fn want(&self, route: Route) {
+        *self.wanted.lock().unwrap_or_else(PoisonError::into_inner) = Some(route);
+    }
+
+    /// The place the page has not gone to yet, once.
+    pub fn take_wanted(&self) -> Option<Route> {
+        self.wanted.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
     pub fn is_leaving(&self) -> bool {
         self.leaving.load(Ordering::SeqCst)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[test]
+    fn a_place_is_kept_until_the_page_asks_for_it_and_given_once() {
+        let session = Session::new(Arguments::parse_from(["kalit-desktop", "--window"]));
+        assert_eq!(session.take_wanted(), None);
+        session.want(Route::Board);
+        session.want(Route::Add);
+        assert_eq!(session.take_wanted(), Some(Route::Add));
+        assert_eq!(session.take_wanted(), None);
     }
 }

@@ -16,6 +16,8 @@ use crate::summary::Summary;
 
 /// The event that carries a new [`View`].
 pub const VIEW: &str = "view";
+/// The event that tells the page to ask where to go.
+pub const ROUTE: &str = "route";
 /// The event that carries a [`SignInEvent`].
 pub const SIGN_IN: &str = "sign-in";
 
