@@ -147,7 +147,7 @@ function row(agent, provider, account, at, { now, busy, writable }) {
   const node = clone('t-account', {
     number: String(at + 1),
     name: breakable(account.name),
-    using: account.inUse ? text.inUse : account.effective ? text.next : null,
+    using: account.inUse ? text.inUse : account.effective && !states.gone(account) ? text.next : null,
     plan: account.plan ?? (account.kind === 'oauth' ? null : text.kinds[account.kind]),
     left: left(account, now),
     key: key(account, now),
@@ -191,7 +191,7 @@ export function verb(agent, account, working) {
   const data = { agent: agent.id, profile: account.profileId };
   const main = { main: true, name: account.name };
   let node = null;
-  if (['signed-out', 'vanished', 'missing'].includes(account.state)) {
+  if (states.gone(account)) {
     return go(account.kind === 'oauth' ? text.signInAgain : text.pasteAgain, again(agent, account), main);
   }
   if (account.state === 'refused') node = button(text.checkNow, { action: 'renew', ...data }, main);

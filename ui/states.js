@@ -51,5 +51,8 @@ export function worst(agent) {
 /** States in which the account can be chosen for use. */
 export const usable = account => ['healthy', 'static', 'renewing', 'expired', 'shared', 'cooling-down', 'unknown'].includes(account.state);
 
+/** States that only a sign-in, or a new secret, ends. */
+export const gone = account => ['signed-out', 'vanished', 'missing'].includes(account.state);
+
 /** States that need the person now. */
 export const needsYou = account => looks[account.state]?.[1] === 'is-danger';

@@ -1,6 +1,7 @@
 //! Words that tray and notifications share: time left and the state of an account. Times come in
 //! whole minutes, so that nothing on the screen ticks.
 
+use kalit_core::broker::RefreshResult;
 use kalit_core::clock::Timestamp;
 use kalit_core::ids::AgentId;
 use kalit_core::view::{AccountState, AccountView, LostSignal};
@@ -77,6 +78,16 @@ fn resting(account: &AccountView, now: Timestamp) -> String {
 
 fn reason(account: &AccountView) -> Option<&str> {
     account.cooldown.as_ref()?.reason.as_deref()
+}
+
+/// What became of one renewal that did not fail.
+pub fn renewed(result: RefreshResult) -> &'static str {
+    match result {
+        RefreshResult::Refreshed => "Renewed",
+        RefreshResult::Adopted => "Already renewed by another program",
+        RefreshResult::Fresh => "Fresh, nothing was sent",
+        RefreshResult::Failed => "Not renewed",
+    }
 }
 
 /// What happened to the lost account `name` of `agent`: the title of a notification.

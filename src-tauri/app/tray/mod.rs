@@ -27,6 +27,7 @@ use crate::in_flight::InFlight;
 use crate::notify::Notifications;
 use crate::route::Route;
 use crate::setup;
+use crate::words;
 
 /// How long the first line says what a click has done.
 const SAID_FOR: Duration = Duration::from_secs(20);
@@ -52,7 +53,8 @@ pub struct Shell {
 /// Runs until Quit.
 pub fn run(arguments: Arguments) -> anyhow::Result<()> {
     let context = setup::context("tray", &arguments);
-    let mut builder = tauri::Builder::default();
+    // managed before anything can call back
+    let mut builder = tauri::Builder::default().manage(Shell::new(arguments.clone()));
     if let Some(plugin) = setup::single_instance(&context, second_start) {
         builder = builder.plugin(plugin);
     }
@@ -71,7 +73,6 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
             }
         })
         .setup(move |app| {
-            app.manage(Shell::new(arguments.clone()));
             let handle = app.handle();
             Notifications::register(handle)?;
             draw(
@@ -405,7 +406,7 @@ async fn renew(broker: &Broker, target: RefreshTarget) -> Result<Option<String>,
         .collect::<Vec<_>>();
     Ok(Some(match (failed.as_slice(), outcomes.len()) {
         ([], 0) => "Nothing to renew".to_owned(),
-        ([], 1) => "Renewed".to_owned(),
+        ([], 1) => words::renewed(outcomes[0].result).to_owned(),
         ([], many) => format!("{many} accounts are fresh"),
         ([one], 1) => format!("Not renewed: {}", one.message),
         (some, many) => format!("{} of {many} accounts were not renewed", some.len()),

@@ -277,7 +277,8 @@ fn row(
     if account.inherited {
         label.push_str(" · from main");
     }
-    if rotating && account.effective {
+    // OpenClaw may still try a login that is gone; nobody is helped by hearing that it is next.
+    if rotating && account.effective && !is_gone(account) {
         label.push_str(" · next");
     }
     let kind = match click(snapshot, agent, account) {
@@ -293,6 +294,14 @@ fn row(
         label,
         kind,
     }
+}
+
+/// Whether only a sign-in makes the account usable again.
+fn is_gone(account: &AccountView) -> bool {
+    matches!(
+        account.state,
+        AccountState::SignedOut | AccountState::Vanished | AccountState::Missing
+    )
 }
 
 /// What a click on an account does: use it if it can be used, else what would make it usable.

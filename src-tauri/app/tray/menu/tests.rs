@@ -97,6 +97,20 @@ fn rotation_marks_nothing_and_says_which_is_next() {
 }
 
 #[test]
+fn an_account_that_is_signed_out_is_not_next() {
+    let rotation = |account| {
+        let group = provider(OrderSource::Rotation, vec![account]);
+        accounts(&snapshot(vec![agent("main", vec![group])]))[0].clone()
+    };
+    let mut out = lost("openai:a", LostSignal::SignedOut, "feed");
+    out.effective = true;
+    assert_eq!(rotation(out), "a · signed out, sign in again");
+    let mut suspected = lost("openai:a", LostSignal::OpenclawRefused, "feed");
+    (suspected.effective, suspected.state) = (true, AccountState::Refused);
+    assert_eq!(rotation(suspected), "a · OpenClaw was refused, check now · next");
+}
+
+#[test]
 fn every_state_has_words_and_a_click_that_helps() {
     let click_word =
         |snapshot: &Snapshot, account: &AccountView| match click(snapshot, &snapshot.agents[0], account) {
