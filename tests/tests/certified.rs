@@ -163,10 +163,13 @@ async fn foreign_answers_do_not_end_a_sign_in_and_the_right_one_does() -> Result
     Ok(())
 }
 
+/// Makes of the last page's address what a person pastes.
+type Form = fn(&Url) -> Result<String>;
+
 #[tokio::test]
 async fn every_form_of_a_pasted_answer_signs_in() -> Result<()> {
     let scene = Scene::new(Errors::OpenAi).await?;
-    let forms: [(&str, fn(&Url) -> Result<String>); 4] = [
+    let forms: [(&str, Form); 4] = [
         ("the address", |url| Ok(url.to_string())),
         ("the pairs", |url| {
             Ok(format!(
