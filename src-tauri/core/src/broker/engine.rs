@@ -168,6 +168,8 @@ impl Running {
             .installation()
             .map(|installation| installation.state_dir.canonical().display().to_string());
         let installation = started.unwrap_or_default();
+        // Told after the first look: from then on no change goes by untold.
+        let mut sleep = self.tick().await;
         inner.emit(
             EventKind::Started,
             About {
@@ -178,7 +180,6 @@ impl Running {
             format!("{} watches {installation}", inner.program),
         );
         loop {
-            let sleep = self.tick().await;
             tokio::select! {
                 woken = woken.recv() => if woken.is_none() { break },
                 () = tokio::time::sleep(sleep) => {}
@@ -190,6 +191,7 @@ impl Running {
                 }
                 _ = stopped.recv() => break,
             }
+            sleep = self.tick().await;
         }
         while self.renewals.join_next().await.is_some() {}
     }
