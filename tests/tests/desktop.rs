@@ -1,0 +1,397 @@
+//! Journeys through the desktop (Linux): accounts are switched, signed in and told of through a
+//! real panel, a real window and a real notification daemon, and what came of it is read from the
+//! files and by OpenClaw. Pictures of every stage are kept in `target/journeys/`.
+#![cfg(target_os = "linux")]
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use fantoccini::Locator;
+use kalit_core::clock::{Clock, SystemClock};
+use kalit_journeys::authserver::{self, AuthorizationServer, fingerprint};
+use kalit_journeys::browser::Browser;
+use kalit_journeys::desktop::{DesktopSession, Part, ensure_not_blank};
+use kalit_journeys::notifications::{self, Notification, NotificationMonitor};
+use kalit_journeys::openclaw::{self, TestHome, Version, read_json};
+use kalit_journeys::process::{Process, binary, build_dir, run};
+use kalit_journeys::token_endpoint::{Login, access_token};
+use kalit_journeys::tray::{self, MenuItem, TrayItem};
+use kalit_journeys::wait::until_some;
+use kalit_journeys::webview::{WebView, free_port};
+use serde_json::{Map, Value, json};
+
+const SOON: Duration = Duration::from_secs(30);
+const TEN_DAYS: Duration = Duration::from_secs(10 * 86_400);
+const GROUP: &str = "ChatGPT (main)";
+const SIGN_IN_AGAIN: &str = "Sign in again";
+
+#[tokio::test]
+async fn accounts_are_switched_by_the_trays_menu_and_by_the_window() {
+    let session = DesktopSession::start(&[Part::Panel]).await.unwrap();
+    let server = server().await;
+    let place = Place::with_accounts(&server, &["hedy", "mary"]).unwrap();
+    let (kalit, item) = place.tray(&session).await.unwrap();
+    let outcome = switched(&session, &place, &item, &kalit).await;
+    assert!(outcome.is_ok(), "{outcome:?}\n{}", kalit.output());
+}
+
+async fn switched(session: &DesktopSession, place: &Place, item: &TrayItem, kalit: &Process) -> Result<()> {
+    let menu = item.menu_with("mary@example.com", SOON).await?;
+    ensure!(marks(&menu) == (Some(true), Some(false)), "{menu}");
+    click_account(item, &menu, "mary@example.com").await?;
+    place.order_is(["mary", "hedy"]).await?;
+    let moved = until_marks(item, (Some(false), Some(true))).await?;
+    picture(session, "1-switched-in-the-tray")?;
+
+    let release = openclaw::release(Version::V2026_6_1).await?;
+    let asked = ["models", "auth", "order", "get", "--provider", "openai", "--json"];
+    let told = release.run(&place.home, &asked, None).await?.json()?;
+    let expected = json!(["openai:mary@example.com", "openai:hedy@example.com"]);
+    ensure!(
+        told["order"] == expected,
+        "OpenClaw says {told}; the menu is\n{moved}"
+    );
+
+    let window = place.window(session, "board").await?;
+    let board = window.shows("mary@example.com", SOON).await?;
+    ensure!(board.contains("hedy@example.com"), "{board}");
+    window
+        .press("li.acct[data-profile='openai:hedy@example.com'] [data-action='use']")
+        .await?;
+    place.order_is(["hedy", "mary"]).await?;
+    window.shows("main now uses hedy@example.com", SOON).await?;
+    window
+        .screenshot(&target("2-switched-in-the-window.png")?)
+        .await?;
+    window.close().await?;
+    until_marks(item, (Some(true), Some(false))).await?;
+
+    // a second start shows the window of the first, and ends
+    let mut second = session.launch(&mut place.command(session)?, "second")?;
+    let status = second.end(SOON).await?;
+    ensure!(status.success(), "the second start ended with {status}");
+    shown(session).await?;
+    picture(session, "3-second-start")?;
+    let opened = until_some("the window's process", SOON, || child_of(kalit.id())).await?;
+    close_window(session).await?;
+    until_some("the window's process to end", SOON, || {
+        (child_of(kalit.id()) != Some(opened)).then_some(())
+    })
+    .await?;
+    ensure!(
+        item.pid().await? == kalit.id(),
+        "the tray is gone with its window"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_login_is_made_in_the_window_and_told_once_when_it_is_lost() {
+    let session = DesktopSession::start(&Part::ALL).await.unwrap();
+    let server = server().await;
+    let place = Place::with_accounts(&server, &[]).unwrap();
+    let monitor = NotificationMonitor::start(&session).await.unwrap();
+    let browser = Browser::in_session(&session).await.unwrap();
+    let (mut kalit, item) = place.tray(&session).await.unwrap();
+
+    let outcome = signed_in(&session, &server, &place, &browser).await;
+    assert!(outcome.is_ok(), "{outcome:?}\n{}", kalit.output());
+    let outcome = lost(&session, &server, &item, &monitor, &browser).await;
+    assert!(outcome.is_ok(), "{outcome:?}\n{}", kalit.output());
+
+    item.click(&["Quit"]).await.unwrap();
+    assert!(kalit.end(SOON).await.unwrap().success());
+    let (kalit, item) = place.tray(&session).await.unwrap();
+    let outcome = told_before(&session, &place, &item, &monitor).await;
+    assert!(outcome.is_ok(), "{outcome:?}\n{}", kalit.output());
+}
+
+async fn signed_in(
+    session: &DesktopSession,
+    server: &AuthorizationServer,
+    place: &Place,
+    browser: &Browser,
+) -> Result<()> {
+    let window = place.window(session, "add").await?;
+    let sign_in = "//*[contains(@class,'choice')][contains(.,'ChatGPT')]//a[contains(@class,'main')]";
+    let choice = window.client().wait().at_most(SOON);
+    choice.for_element(Locator::XPath(sign_in)).await?.click().await?;
+    let url = session.opened_url(0, SOON).await?;
+    ensure!(url.starts_with(&format!("{}/oauth/authorize?", server.url())));
+    browser.allow(&url, "ada@example.com").await?;
+    let issued = until_some("the code to be exchanged", SOON, || {
+        let exchanged = server.entries().into_iter().find(|entry| entry.is("token"));
+        exchanged.map(|entry| entry.text("issued").to_owned())
+    })
+    .await?;
+    until_some("the login in the file", SOON, || {
+        let refresh = place
+            .profile("openai:ada@example.com")?
+            .get("refresh")?
+            .as_str()?
+            .to_owned();
+        (fingerprint(&refresh) == issued).then_some(())
+    })
+    .await?;
+    window.shows("ada@example.com", SOON).await?;
+    window.screenshot(&target("4-signed-in.png")?).await?;
+    window.close().await
+}
+
+async fn lost(
+    session: &DesktopSession,
+    server: &AuthorizationServer,
+    item: &TrayItem,
+    monitor: &NotificationMonitor,
+    browser: &Browser,
+) -> Result<()> {
+    item.menu_with("ada@example.com", SOON).await?;
+    ensure!(server.revoke("ada@example.com") == 1, "nothing to revoke");
+    item.click(&["Renew now"]).await?;
+    let has_button = |seen: &Notification| seen.actions.iter().any(|(_, label)| label == SIGN_IN_AGAIN);
+    let seen = monitor
+        .notification("a notification with a way back", SOON, has_button)
+        .await?;
+    let menu = item.menu_with("signed out, sign in again", SOON).await?;
+    ensure!(!menu.contains("· next"), "{menu}");
+    notifications::window(session, SOON).await?;
+    picture(session, "5-told")?;
+    let told = monitor.notifications();
+    ensure!(
+        told.iter().filter(|seen| has_button(seen)).count() == 1,
+        "{told:?}"
+    );
+    ensure!(!seen.title.contains('@') && !seen.body.contains('@'), "{seen:?}");
+
+    let (opened, asked) = (session.opened_urls().len(), server.entries().len());
+    let action = seen.actions.iter().find(|(_, label)| label == SIGN_IN_AGAIN);
+    notifications::press(session, &seen, &action.context("its button")?.0).await?;
+    let url = session.opened_url(opened, SOON).await?;
+    browser.consent_page(&url, "ada@example.com").await?;
+    let authorize = server
+        .entries()
+        .into_iter()
+        .skip(asked)
+        .find(|entry| entry.is("authorize"));
+    ensure!(
+        authorize.is_some_and(|entry| entry.status == 200),
+        "no authorize request"
+    );
+    picture(session, "6-signing-in-again")
+}
+
+/// After a restart the loss is still shown and not told again; and a place asked for right after
+/// the window was opened is reached.
+async fn told_before(
+    session: &DesktopSession,
+    place: &Place,
+    item: &TrayItem,
+    monitor: &NotificationMonitor,
+) -> Result<()> {
+    let told = monitor.notifications().len();
+    item.menu_with("signed out, sign in again", SOON).await?;
+    // a change that is shown later than the first snapshot was told
+    let mut store = read_json(&place.home.profiles_path("main"))?;
+    store["profiles"]["openai:spare"] =
+        json!({"type": "api_key", "provider": "openai", "key": "sk-test-fake"});
+    place.home.write_profiles("main", &store)?;
+    item.menu_with("spare", SOON).await?;
+    ensure!(
+        monitor.notifications().len() == told,
+        "{:?}",
+        monitor.notifications()
+    );
+
+    let opened = session.opened_urls().len();
+    item.click(&["Open Kalit"]).await?;
+    item.click(&[GROUP, "Add ChatGPT account"]).await?;
+    session.opened_url(opened, SOON).await?;
+    picture(session, "7-reached-at-once")
+}
+
+#[tokio::test]
+async fn without_a_tray_host_the_window_opens_and_ends_kalit() {
+    let session = DesktopSession::start(&[]).await.unwrap();
+    let server = server().await;
+    let place = Place::with_accounts(&server, &["hedy", "mary"]).unwrap();
+    let mut kalit = session
+        .launch(&mut place.command(&session).unwrap(), "kalit-desktop")
+        .unwrap();
+    shown(&session).await.unwrap();
+    picture(&session, "8-without-a-tray-host").unwrap();
+    close_window(&session).await.unwrap();
+    let status = kalit.end(SOON).await.unwrap();
+    assert!(status.success(), "{status}\n{}", kalit.output());
+}
+
+/// An installation of OpenClaw 2026.6.1 with Kalit's own directories beside it.
+struct Place {
+    home: TestHome,
+}
+
+impl Place {
+    /// ChatGPT logins of these names, in this order, that need no renewal for days.
+    fn with_accounts(server: &AuthorizationServer, names: &[&str]) -> Result<Self> {
+        let home = TestHome::new()?;
+        home.write_config(&json!({"meta": {"lastTouchedVersion": "2026.6.1"}}))?;
+        fs::create_dir_all(home.agent_dir("main"))?;
+        let expires = SystemClock.now().plus(TEN_DAYS).as_millis();
+        let mut profiles = Map::new();
+        for name in names {
+            let login = Login::named(name, &format!("test-refresh-{name}"));
+            let profile = json!({
+                "type": "oauth", "provider": "openai", "access": access_token(&login, TEN_DAYS, 1),
+                "refresh": login.refresh, "expires": expires, "email": login.email,
+                "accountId": login.account_id,
+            });
+            profiles.insert(id(name), profile);
+        }
+        if !names.is_empty() {
+            home.write_profiles("main", &json!({"version": 1, "profiles": profiles}))?;
+            let order: Vec<String> = names.iter().map(|name| id(name)).collect();
+            home.write_state("main", &json!({"version": 1, "order": {"openai": order}}))?;
+        }
+        let manifest = authserver::manifest(&server.url(), &[free_port()?, free_port()?]);
+        openclaw::write_json(&home.path().join("kalit/providers/openai.json"), &manifest)?;
+        Ok(Self { home })
+    }
+
+    fn env(&self) -> Vec<(String, String)> {
+        let own = |name: &str| self.home.path().join("kalit").join(name).display().to_string();
+        [
+            ("OPENCLAW_STATE_DIR", self.home.state_dir().display().to_string()),
+            ("KALIT_CONFIG_DIR", own("config")),
+            ("KALIT_DATA_DIR", own("data")),
+            ("KALIT_PROVIDERS_DIR", own("providers")),
+            ("KALIT_TEST_PROVIDERS", "1".to_owned()),
+        ]
+        .map(|(name, value)| (name.to_owned(), value))
+        .into()
+    }
+
+    fn command(&self, session: &DesktopSession) -> Result<Command> {
+        let mut command = session.command(binary("KALIT_DESKTOP_BIN", "kalit-desktop")?);
+        command.envs(self.env());
+        Ok(command)
+    }
+
+    /// Kalit in the session's tray.
+    async fn tray(&self, session: &DesktopSession) -> Result<(Process, TrayItem)> {
+        let kalit = session.launch(&mut self.command(session)?, "kalit-desktop")?;
+        let item = tray::registered(&session.bus().await?, Some(kalit.id()), SOON).await;
+        let item = item.with_context(|| kalit.output())?;
+        Ok((kalit, item))
+    }
+
+    /// Kalit's window under WebDriver.
+    async fn window(&self, session: &DesktopSession, route: &str) -> Result<WebView> {
+        let program = binary("KALIT_DESKTOP_BIN", "kalit-desktop")?;
+        WebView::open(session, &program, &["--window", route], &self.env()).await
+    }
+
+    fn profile(&self, id: &str) -> Option<Value> {
+        let store = read_json(&self.home.profiles_path("main")).ok()?;
+        store.get("profiles")?.get(id).cloned()
+    }
+
+    /// Waits until the file holds this order.
+    async fn order_is(&self, names: [&str; 2]) -> Result<()> {
+        let wanted = json!(names.map(id));
+        until_some(&format!("the order {wanted} in the file"), SOON, || {
+            let state = read_json(&self.home.state_path("main")).ok()?;
+            (state["order"]["openai"] == wanted).then_some(())
+        })
+        .await
+    }
+}
+
+async fn server() -> AuthorizationServer {
+    let options = authserver::Options {
+        ttl: TEN_DAYS,
+        ..authserver::Options::default()
+    };
+    AuthorizationServer::start(options).await.unwrap()
+}
+
+fn id(name: &str) -> String {
+    format!("openai:{name}@example.com")
+}
+
+/// Whether hedy and mary are marked.
+fn marks(menu: &MenuItem) -> (Option<bool>, Option<bool>) {
+    let mark = |name: &str| menu.find(name).and_then(|line| line.checked);
+    (mark("hedy@"), mark("mary@"))
+}
+
+async fn until_marks(item: &TrayItem, wanted: (Option<bool>, Option<bool>)) -> Result<MenuItem> {
+    kalit_journeys::wait::until("the mark to move", SOON, || async {
+        let menu = item.menu().await.ok()?;
+        (marks(&menu) == wanted).then_some(menu)
+    })
+    .await
+}
+
+async fn click_account(item: &TrayItem, menu: &MenuItem, name: &str) -> Result<()> {
+    let line = menu.find(name).with_context(|| format!("no {name} in\n{menu}"))?;
+    item.click(&[GROUP, &line.label]).await
+}
+
+/// Waits until Kalit's window is on the screen.
+async fn shown(session: &DesktopSession) -> Result<()> {
+    until_some("Kalit's window", SOON, || {
+        let mut search = session.command("xdotool");
+        search.args(["search", "--onlyvisible", "--name", "^Kalit$"]);
+        run(&mut search)
+            .ok()
+            .filter(|ids| !ids.trim().is_empty())
+            .map(drop)
+    })
+    .await
+}
+
+/// Closes Kalit's window as a person does.
+async fn close_window(session: &DesktopSession) -> Result<()> {
+    let mut close = session.command("xdotool");
+    close.args([
+        "search",
+        "--onlyvisible",
+        "--name",
+        "^Kalit$",
+        "windowactivate",
+        "--sync",
+    ]);
+    // a key for the window itself would go past the window manager
+    close.args(["key", "--window", "0", "--clearmodifiers", "alt+F4"]);
+    run(&mut close).map(drop)
+}
+
+/// A process that `parent` started from the same program.
+fn child_of(parent: u32) -> Option<u32> {
+    fs::read_dir("/proc").ok()?.flatten().find_map(|entry| {
+        let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
+        let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
+        // "pid (name) state parent …"
+        let (name, rest) = stat.split_once('(')?.1.rsplit_once(") ")?;
+        let mut fields = rest.split(' ');
+        let alive = fields.next() != Some("Z");
+        let ours = fields.next()?.parse() == Ok(parent) && name.starts_with("kalit-desktop");
+        (alive && ours).then_some(pid)
+    })
+}
+
+/// Keeps a picture of the whole screen.
+fn picture(session: &DesktopSession, name: &str) -> Result<()> {
+    let path = target(&format!("{name}.png"))?;
+    session.screenshot(&path)?;
+    ensure_not_blank(&path)
+}
+
+/// A file of `target/journeys/`.
+fn target(name: &str) -> Result<PathBuf> {
+    let dir = build_dir()?.with_file_name("journeys");
+    fs::create_dir_all(&dir)?;
+    Ok(dir.join(name))
+}
