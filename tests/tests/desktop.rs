@@ -73,8 +73,7 @@ async fn switched(session: &DesktopSession, place: &Place, item: &TrayItem, kali
     let mut second = session.launch(&mut place.command(session)?, "second")?;
     let status = second.end(SOON).await?;
     ensure!(status.success(), "the second start ended with {status}");
-    shown(session).await?;
-    picture(session, "3-second-start")?;
+    shown(session, "3-second-start").await?;
     let opened = until_some("the window's process", SOON, || child_of(kalit.id())).await?;
     close_window(session).await?;
     until_some("the window's process to end", SOON, || {
@@ -220,8 +219,7 @@ async fn without_a_tray_host_the_window_opens_and_ends_kalit() {
     let mut kalit = session
         .launch(&mut place.command(&session).unwrap(), "kalit-desktop")
         .unwrap();
-    shown(&session).await.unwrap();
-    picture(&session, "8-without-a-tray-host").unwrap();
+    shown(&session, "8-without-a-tray-host").await.unwrap();
     close_window(&session).await.unwrap();
     let status = kalit.end(SOON).await.unwrap();
     assert!(status.success(), "{status}\n{}", kalit.output());
@@ -339,15 +337,15 @@ async fn click_account(item: &TrayItem, menu: &MenuItem, name: &str) -> Result<(
     item.click(&[GROUP, &line.label]).await
 }
 
-/// Waits until Kalit's window is on the screen.
-async fn shown(session: &DesktopSession) -> Result<()> {
+/// Waits until Kalit's window is on the screen and shows something; keeps a picture of it.
+async fn shown(session: &DesktopSession, name: &str) -> Result<()> {
+    let path = target(&format!("{name}.png"))?;
     until_some("Kalit's window", SOON, || {
         let mut search = session.command("xdotool");
         search.args(["search", "--onlyvisible", "--name", "^Kalit$"]);
-        run(&mut search)
-            .ok()
-            .filter(|ids| !ids.trim().is_empty())
-            .map(drop)
+        let id = run(&mut search).ok()?.lines().next()?.to_owned();
+        run(session.command("import").args(["-window", &id]).arg(&path)).ok()?;
+        ensure_not_blank(&path).ok()
     })
     .await
 }
