@@ -51,7 +51,9 @@ impl SignIn {
         async_runtime::spawn(async move {
             let _begun = begun;
             let what = match login.wait().await {
-                Ok(signed_in) => SignInOutcome::Done { signed_in },
+                Ok(signed_in) => SignInOutcome::Done {
+                    signed_in: Box::new(signed_in),
+                },
                 Err(error) => SignInOutcome::Failed {
                     problem: error.into(),
                 },

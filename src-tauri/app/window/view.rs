@@ -98,7 +98,7 @@ pub struct SignInEvent {
 pub enum SignInOutcome {
     BrowserOpened,
     BrowserFailed,
-    Done { signed_in: SignedIn },
+    Done { signed_in: Box<SignedIn> },
     Failed { problem: Problem },
 }
 
