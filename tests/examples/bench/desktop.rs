@@ -157,7 +157,7 @@ async fn from_file_to_menu(store: &Store, item: &TrayItem, table: &mut Table) ->
     let mut times = Vec::new();
     for run in 0..RUNS {
         let name = format!("added-{run}");
-        store.add_key(&format!("openai:{name}"))?;
+        store.put_key(&format!("openai:{name}"))?;
         let start = Instant::now();
         until(&format!("{name} in the menu"), SOON, || async {
             item.menu().await.ok()?.contains(&name).then_some(())

@@ -97,10 +97,14 @@ impl Store {
         read().unwrap_or_default()
     }
 
-    /// Adds an API key as another program would: a new file in the place of the old one.
-    pub fn add_key(&self, profile_id: &str) -> Result<()> {
+    /// Adds an API key, in the place of one added before, as another program would: a new file in
+    /// the place of the old one. The menu lists ten accounts, so there must not be more.
+    pub fn put_key(&self, profile_id: &str) -> Result<()> {
         let file = self.file("auth-profiles.json");
         let mut store: Value = serde_json::from_slice(&fs::read(&file)?)?;
+        if let Some(profiles) = store["profiles"].as_object_mut() {
+            profiles.retain(|_, profile| profile["type"] != "api_key");
+        }
         store["profiles"][profile_id] =
             json!({"type": "api_key", "provider": "openai", "key": "sk-test-fake"});
         let aside = self.file("auth-profiles.json.bench.tmp");
