@@ -3,12 +3,12 @@
 
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use kalit_core::broker::RefreshTarget;
-use kalit_core::clock::{Clock, ManualClock, SystemClock};
+use kalit_core::broker::{RefreshResult, RefreshTarget};
+use kalit_core::clock::{Clock, ManualClock, SystemClock, Timestamp};
 use kalit_core::ids::{AgentId, ProfileId};
 use kalit_core::store::lock::{LockContext, PidTrust, SandboxMarks, StoreLock};
 use kalit_journeys::dialogue::Dialogue;
@@ -47,13 +47,11 @@ async fn both_orders(version: Version) -> Result<()> {
     assert!(openclaw.status.success(), "{openclaw:?}");
     assert_eq!(scene.doors(), [Door::Tls], "one request, OpenClaw's");
     scene.settled()?;
-    if version == Version::V2026_2_17 || version == Version::V2026_6_1 {
-        let used = scene.endpoint.requests();
-        let used = used
-            .iter()
-            .any(|request| request.outcome == "current access token");
-        assert!(used, "OpenClaw used the answer");
-    }
+    let used = scene.endpoint.requests();
+    let used = used
+        .iter()
+        .any(|request| request.outcome == "current access token");
+    assert!(used, "OpenClaw used the answer");
 
     // Kalit is first; OpenClaw's resolver asks for the token while the request is on its way.
     scene.expire()?;
@@ -207,6 +205,59 @@ async fn a_busy_lock_is_told_with_its_holder_and_nothing_is_sent() -> Result<()>
     assert_eq!(scene.doors().len(), 0);
     println!("busy: {:.1} s", started.elapsed().as_secs_f32());
     Ok(())
+}
+
+#[tokio::test]
+async fn under_a_refresh_lock_of_forty_seconds_nothing_is_sent_it_is_taken_anew() -> Result<()> {
+    let scene = Scene::new(Version::V2026_6_1).await?;
+    scene.endpoint.set_delay(IN_FLIGHT);
+    // As if the machine had slept between the lock and the request.
+    let clock = Arc::new(Sleepy {
+        locks: scene.home.state_dir().join("locks/oauth-refresh"),
+        slept: OnceLock::new(),
+    });
+    let broker = scene.kalit.broker(clock.clone())?;
+    let target = RefreshTarget::Profile(AgentId::main(), scene.profile_id()?);
+    let renewal = tokio::spawn(async move { broker.refresh(target).await });
+    scene.endpoint.arrived(1, BUSY).await?;
+    let lock = clock.lock_file().context("the request went out without a lock")?;
+    let created = read_json(&lock)?["createdAt"]
+        .as_str()
+        .and_then(Timestamp::from_iso8601);
+    let age = clock.now().millis_since(created.context("no createdAt")?);
+    assert!((0..20_000).contains(&age), "sent under a lock of {age} ms");
+    assert!(clock.slept.get().is_some(), "the first lock was never seen");
+    let outcomes = renewal.await?;
+    assert_eq!(outcomes[0].result, RefreshResult::Refreshed, "{outcomes:?}");
+    assert_eq!(scene.doors(), [Door::Plain]);
+    scene.settled()
+}
+
+/// Jumps forty-one seconds ahead as soon as there is a refresh lock.
+#[derive(Debug)]
+struct Sleepy {
+    locks: PathBuf,
+    slept: OnceLock<()>,
+}
+
+impl Sleepy {
+    fn lock_file(&self) -> Option<PathBuf> {
+        let mut files = std::fs::read_dir(&self.locks)
+            .ok()?
+            .flatten()
+            .map(|entry| entry.path());
+        files.find(|path| path.extension().is_some_and(|end| end == "lock"))
+    }
+}
+
+impl Clock for Sleepy {
+    fn now(&self) -> Timestamp {
+        if self.lock_file().is_some() {
+            self.slept.get_or_init(|| ());
+        }
+        let jump = if self.slept.get().is_some() { 41_000 } else { 0 };
+        SystemClock.now().plus_millis(jump)
+    }
 }
 
 /// One expired login, a release, Kalit, and the endpoint that both refresh at.

@@ -114,6 +114,14 @@ impl Observer {
                 }
             }
         }
+        for kept in inner.refresher.take_kept() {
+            let (generation, tokens) = (kept.generation, kept.tokens);
+            for holder in kept.holders {
+                self.held
+                    .insert((holder.agent_dir, holder.profile_id), generation);
+            }
+            self.newest.insert(kept.family, Newest { generation, tokens });
+        }
         for store in &own {
             if let Ok(content) = &store.content {
                 self.learn(inner, store, content);

@@ -63,6 +63,12 @@ impl Answer {
     }
 }
 
+impl Answer {
+    pub(super) fn into_tokens(self) -> NewTokens {
+        self.tokens
+    }
+}
+
 /// An answer as a store keeps it.
 pub fn new_tokens(answer: &TokenAnswer, claims: &Claims, at: Timestamp) -> NewTokens {
     NewTokens {

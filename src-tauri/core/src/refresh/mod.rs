@@ -12,4 +12,4 @@ pub mod schedule;
 pub use fleet::{Fleet, FleetStore};
 pub use holders::{Holder, Holders};
 pub use merge::{answers_wait, new_tokens, replay, seal_tokens};
-pub use rotation::{Attempt, Done, Failed, Refresher, Wanted, due_item};
+pub use rotation::{Attempt, Done, Failed, Kept, Refresher, Wanted, due_item};

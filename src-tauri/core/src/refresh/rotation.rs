@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::task::spawn_blocking;
@@ -16,6 +16,7 @@ use crate::oauth::{Claims, Class, Outcome, Provider, Providers, RefreshAnswer, T
 use crate::secret::{Fingerprint, Secret};
 use crate::settings::Settings;
 use crate::store::agent_store::AgentStore;
+use crate::store::credential::NewTokens;
 use crate::store::lock::{LockContext, RefreshLock, StoreLock};
 use crate::vault::journal::{EntryHolder, Received};
 use crate::vault::{Journal, installation_dir};
@@ -52,6 +53,16 @@ pub(super) struct Inner {
     pub(super) locks: LockContext,
     pub(super) data_dir: PathBuf,
     pub(super) generations: Generations,
+    kept: Mutex<Vec<Kept>>,
+}
+
+/// Tokens that this process received and merged.
+#[derive(Debug)]
+pub struct Kept {
+    pub family: Family,
+    pub generation: Fingerprint,
+    pub holders: Vec<Holder>,
+    pub tokens: NewTokens,
 }
 
 /// Whether a renewal is asked for by a person or by the schedule.
@@ -188,6 +199,7 @@ impl Refresher {
                 locks,
                 data_dir,
                 generations,
+                kept: Mutex::default(),
             }),
         }
     }
@@ -195,6 +207,12 @@ impl Refresher {
     /// The record of generations.
     pub fn generations(&self) -> &Generations {
         &self.inner.generations
+    }
+
+    /// The tokens merged since the last call, oldest first: a program without locks may overwrite
+    /// them before anybody looks at the store.
+    pub fn take_kept(&self) -> Vec<Kept> {
+        std::mem::take(&mut *self.inner.kept.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(super) fn inner(&self) -> &Inner {
@@ -612,6 +630,16 @@ impl Inner {
         );
         drop(ticket.refresh_locks);
         let merged = merged.and_then(|left_alone| self.seal_unplaced(&answer, &left_alone));
+        let generation = answer.generation;
+        self.kept
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(Kept {
+                family,
+                generation,
+                holders: ticket.holders.clone(),
+                tokens: answer.into_tokens(),
+            });
         match (entry, merged) {
             (Ok(entry), Ok(())) => journal.discharge(entry)?,
             (Err(_), Ok(())) => {}
@@ -620,7 +648,7 @@ impl Inner {
             (Err(journal_error), Err(_)) => return Err(journal_error),
         }
         Ok(Done::Refreshed {
-            generation: answer.generation,
+            generation,
             holders: ticket.holders,
         })
     }
