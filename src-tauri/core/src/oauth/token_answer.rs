@@ -1,14 +1,13 @@
 //! What a token endpoint's answer is to us: tokens, a classified refusal, or the knowledge that
 //! nothing is known.
 //!
-//! Secrets stay in [`Secret`]; the one way out is [`TokenAnswer::to_journal`], for the rescue
-//! journal that is written before anything else happens with an answer.
+//! Secrets stay in [`Secret`]: whoever receives tokens journals them before anything else.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
+use crate::Error;
 use crate::clock::Timestamp;
 use crate::secret::Secret;
-use crate::{Error, ErrorCode, Result};
 
 use super::claims::Claims;
 use super::classify::Outcome;
@@ -130,79 +129,6 @@ impl TokenAnswer {
     pub fn clock_is_off(&self) -> bool {
         clock_is_off(self.skew_ms)
     }
-
-    /// For the rescue journal's `received`, in plain text; never for a log or a view.
-    pub fn to_journal(&self) -> Value {
-        let mut journal = Map::new();
-        let mut put = |name: &str, value: Option<Value>| {
-            if let Some(value) = value {
-                journal.insert(name.to_owned(), value);
-            }
-        };
-        let secret = |secret: &Secret| Value::from(secret.expose());
-        put("access", Some(secret(&self.access)));
-        put("refresh", self.refresh.as_ref().map(secret));
-        put("idToken", self.id_token.as_ref().map(secret));
-        put("expiresIn", self.expires_in.map(Value::from));
-        put("tokenType", self.token_type.clone().map(Value::from));
-        put("skewMs", self.skew_ms.map(Value::from));
-        Value::Object(journal)
-    }
-
-    /// Reads what [`TokenAnswer::to_journal`] wrote.
-    pub fn from_journal(journal: &Value) -> Result<Self> {
-        let text = |name: &str| {
-            journal
-                .get(name)
-                .and_then(Value::as_str)
-                .filter(|text| !text.is_empty())
-        };
-        let number = |name: &str| journal.get(name).and_then(Value::as_i64);
-        let access = text("access").ok_or_else(|| {
-            Error::new(
-                ErrorCode::VaultUnreadable,
-                "a journal entry contains no access token",
-            )
-        })?;
-        Ok(Self {
-            access: Secret::new(access),
-            refresh: text("refresh").map(Secret::new),
-            id_token: text("idToken").map(Secret::new),
-            expires_in: number("expiresIn").filter(|seconds| *seconds > 0),
-            token_type: text("tokenType").map(str::to_owned),
-            skew_ms: number("skewMs"),
-        })
-    }
-}
-
-impl RefreshAnswer {
-    /// What must be journalled before anything else happens: `None` if nothing was received. Read
-    /// it back with [`RefreshAnswer::from_journal`].
-    pub fn to_journal(&self) -> Option<Value> {
-        match self {
-            RefreshAnswer::Rotated(answer) => Some(answer.to_journal()),
-            RefreshAnswer::OnlyRefresh { refresh, .. } => {
-                let refresh = Value::from(refresh.expose());
-                Some(Value::Object(Map::from_iter([("refresh".to_owned(), refresh)])))
-            }
-            RefreshAnswer::Refused(_) | RefreshAnswer::NotSent(_) | RefreshAnswer::Unknown => None,
-        }
-    }
-
-    /// [`RefreshAnswer::Rotated`] or [`RefreshAnswer::OnlyRefresh`], whichever was journalled.
-    pub fn from_journal(journal: &Value) -> Result<Self> {
-        let refresh = journal
-            .get("refresh")
-            .and_then(Value::as_str)
-            .filter(|text| !text.is_empty());
-        match (journal.get("access"), refresh) {
-            (None, Some(refresh)) => Ok(RefreshAnswer::OnlyRefresh {
-                refresh: Secret::new(refresh),
-                skew_ms: None,
-            }),
-            _ => TokenAnswer::from_journal(journal).map(RefreshAnswer::Rotated),
-        }
-    }
 }
 
 impl Refusal {
@@ -229,27 +155,6 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_answer_survives_the_journal() {
-        let answer = TokenAnswer {
-            skew_ms: Some(-1500),
-            ..tokens(json!({"access_token": "A", "refresh_token": "R", "id_token": "I",
-                "expires_in": 864_000, "token_type": "Bearer", "scope": "openid"}))
-        };
-        let journal = answer.to_journal();
-        let expected = json!({"access": "A", "refresh": "R", "idToken": "I", "expiresIn": 864_000,
-            "tokenType": "Bearer", "skewMs": -1500});
-        assert_eq!(journal, expected);
-        let text = journal.to_string();
-        let read = TokenAnswer::from_journal(&serde_json::from_str(&text).unwrap()).unwrap();
-        assert_eq!(read.to_journal(), expected);
-
-        let bare = tokens(json!({"access_token": "A"}));
-        assert_eq!(bare.to_journal(), json!({"access": "A"}));
-        assert!(TokenAnswer::from_journal(&json!({"refresh": "R"})).is_err());
-        assert!(TokenAnswer::from_journal(&json!(null)).is_err());
-    }
-
-    #[test]
     fn a_new_refresh_token_alone_is_not_lost() {
         let parsed = |body| match parse(&body, None) {
             Parsed::Tokens(_) => "tokens".to_owned(),
@@ -265,26 +170,6 @@ mod tests {
             parsed(json!({"access_token": "A", "refresh_token": null})),
             "tokens"
         );
-    }
-
-    #[test]
-    fn both_kinds_of_rotation_survive_the_journal() {
-        let only = RefreshAnswer::OnlyRefresh {
-            refresh: Secret::new("R"),
-            skew_ms: Some(5),
-        };
-        let journal = only.to_journal().unwrap();
-        assert_eq!(journal, json!({"refresh": "R"}));
-        match RefreshAnswer::from_journal(&journal).unwrap() {
-            RefreshAnswer::OnlyRefresh { refresh, .. } => assert_eq!(refresh.expose(), "R"),
-            other => panic!("{other:?}"),
-        }
-        let whole = RefreshAnswer::Rotated(tokens(json!({"access_token": "A", "refresh_token": "R"})));
-        let journal = whole.to_journal().unwrap();
-        let read = RefreshAnswer::from_journal(&journal).unwrap();
-        assert_eq!(read.to_journal(), Some(journal));
-        assert!(RefreshAnswer::Unknown.to_journal().is_none());
-        assert!(RefreshAnswer::from_journal(&json!({})).is_err());
     }
 
     #[test]
