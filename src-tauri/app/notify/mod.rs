@@ -62,7 +62,14 @@ impl Notifications {
             .collect();
         shown.retain(|id, _| !solved.contains(id));
         let first = shown.last_key_value().map_or(1, |(id, _)| id + 1);
-        for (id, alert) in (first..).zip(due::due(snapshot, |key| broker.notified(key))) {
+        // What is on screen is not told again, even if the record of it could not be written.
+        let untold = |key: &str| !shown.values().any(|alert| alert.key == key) && broker.notified(key);
+        let new = if broker.wants_notifications() {
+            due::due(snapshot, untold)
+        } else {
+            Vec::new()
+        };
+        for (id, alert) in (first..).zip(new) {
             let buttons = if alert.renewable { SUSPECTED } else { LOST };
             show(app, id, &alert.title, &alert.body, Some(buttons));
             shown.insert(id, alert);
