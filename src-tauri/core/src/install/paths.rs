@@ -5,12 +5,11 @@ use std::fmt;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
-use sha2::{Digest, Sha256};
-
 use super::gateway_unit::{self, GatewayUnit};
 use super::version::Version;
 use crate::environment::Environment;
 use crate::settings::Settings;
+use crate::vault;
 
 /// Variables that move single parts of an installation. They belong to the state directory that
 /// the same environment names and to no other one.
@@ -61,8 +60,7 @@ impl StateDir {
     /// First 16 hexadecimal digits of SHA-256 of the canonical path: names Kalit's own directory
     /// for this installation.
     pub fn installation_id(&self) -> String {
-        let digest = Sha256::digest(self.canonical().to_string_lossy().as_bytes());
-        digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+        vault::installation_id(&self.canonical())
     }
 
     /// `OPENCLAW_OAUTH_DIR`, else `<state>/credentials`: the directory of legacy `oauth.json`.
@@ -299,6 +297,8 @@ fn profile_dirs(home: &Path) -> Vec<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use sha2::{Digest, Sha256};
+
     use super::*;
 
     fn environment(home: &Path) -> Environment {

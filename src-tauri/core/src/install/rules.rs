@@ -36,34 +36,9 @@ pub struct Rules {
     pub copies_main_store: bool,
     /// Agents read through to main's store without a copy (from 2026.4.29 on).
     pub inherits: bool,
-    /// Unknown credential fields are dropped when OpenClaw saves (from 2026.5.20 on); then only
-    /// [`KNOWN_FIELDS`] survive.
+    /// Unknown credential fields are dropped when OpenClaw saves (from 2026.5.20 on).
     pub writes_whitelist: bool,
 }
-
-/// The credential fields that every release of the json era keeps.
-pub const KNOWN_FIELDS: [&str; 20] = [
-    "type",
-    "provider",
-    "key",
-    "keyRef",
-    "metadata",
-    "token",
-    "tokenRef",
-    "access",
-    "refresh",
-    "expires",
-    "email",
-    "displayName",
-    "copyToAgents",
-    "idToken",
-    "clientId",
-    "enterpriseUrl",
-    "projectId",
-    "accountId",
-    "chatgptPlanType",
-    "oauthRef",
-];
 
 impl Rules {
     pub(super) fn of(evidence: &Evidence) -> Self {

@@ -14,14 +14,6 @@ use crate::{Error, ErrorCode};
 
 use super::verdicts::{ROWS, UNRECOGNISED};
 
-/// When a [`Class::Suspect`] refresh is tried again before anybody is told: after 1, 5 and 15
-/// minutes.
-pub const SUSPECT_RETRIES: [Duration; 3] = [
-    Duration::from_secs(60),
-    Duration::from_secs(5 * 60),
-    Duration::from_secs(15 * 60),
-];
-
 /// What to do about a failed call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
@@ -37,7 +29,8 @@ pub enum Class {
         /// As the provider asked, at most a day.
         retry_after: Option<Duration>,
     },
-    /// A refusal that is not recognised: [`SUSPECT_RETRIES`] before anybody is told.
+    /// A refusal that is not recognised: tried again before anybody is told
+    /// ([`crate::refresh::schedule`] says when).
     Suspect,
     /// The request was sent and no complete answer came: the token may have been rotated.
     Unknown,
