@@ -194,7 +194,7 @@ export function verb(agent, account, working) {
   if (states.gone(account)) {
     return go(account.kind === 'oauth' ? text.signInAgain : text.pasteAgain, again(agent, account), main);
   }
-  if (account.state === 'refused') node = button(text.checkNow, { action: 'renew', ...data }, main);
+  if (account.state === 'refused' || account.state === 'suspected') node = button(text.checkNow, { action: 'renew', ...data }, main);
   else if (account.state === 'not-renewed') node = button(text.renewNow, { action: 'renew', ...data }, main);
   else if (account.inUse || !states.usable(account)) return null;
   else if (account.inherited) node = button(text.useInMain, { action: 'use-in-main', ...data }, { name: account.name });

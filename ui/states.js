@@ -17,6 +17,7 @@ const looks = {
   shared: ['g-shared', 'is-notice'],
   'not-renewed': ['g-expired', 'is-danger'],
   vanished: ['g-dropped', 'is-danger'],
+  suspected: ['g-dropped', 'is-danger'],
   refused: ['g-dropped', 'is-danger'],
   'signed-out': ['g-out', 'is-danger'],
 };

@@ -47,6 +47,7 @@ impl Summary {
                 | AccountState::Missing
                 | AccountState::NotRenewed
                 | AccountState::Vanished
+                | AccountState::Suspected
                 | AccountState::Refused
                 | AccountState::SignedOut => {}
             }

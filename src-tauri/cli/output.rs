@@ -327,6 +327,7 @@ fn state_text(account: &AccountView, now: Timestamp) -> String {
         },
         AccountState::NotRenewed => "not renewed".into(),
         AccountState::Vanished => "vanished".into(),
+        AccountState::Suspected => "may be signed out".into(),
         AccountState::Refused => "OpenClaw was refused".into(),
         AccountState::SignedOut => "signed out".into(),
     }

@@ -50,6 +50,8 @@ pub enum Mode {
     DropBefore,
     /// 200 with a web page.
     Html,
+    /// 401 with a web page.
+    Unexplained,
     /// 204 without a body.
     NoContent,
     /// 200 with 10 MB of JSON that never becomes a token answer.
@@ -369,6 +371,10 @@ impl State {
             Mode::Html => {
                 let page = "<!doctype html><html><body>Just a moment...</body></html>";
                 return ("html", Answer::Reply(Reply::html(200, page)));
+            }
+            Mode::Unexplained => {
+                let page = "<!doctype html><html><body>Unauthorized</body></html>";
+                return ("unexplained", Answer::Reply(Reply::html(401, page)));
             }
             Mode::NoContent => {
                 return (

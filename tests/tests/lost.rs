@@ -1,9 +1,13 @@
 //! Lost logins: OpenClaw's own refresh is refused while Kalit watches, and a revoked login.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use kalit_journeys::kalit::{Kalit, expired_login};
+use kalit_core::broker::{RefreshResult, RefreshTarget};
+use kalit_core::clock::{Clock, ManualClock, SystemClock};
+use kalit_core::ids::{AgentId, ProfileId};
+use kalit_journeys::kalit::{Kalit, account, expired_login};
 use kalit_journeys::openclaw::{TestHome, Version, finish, read_json, release, write_json};
 use kalit_journeys::token_endpoint::{Door, Login, Mode, TokenEndpoint};
 use kalit_journeys::wait::until_some;
@@ -96,7 +100,7 @@ async fn a_check_that_succeeds_takes_the_suspicion_back() -> Result<()> {
     let release = release(Version::V2026_6_1).await?;
     let (home, endpoint, kalit) = scene(&release).await?;
     // As 2026.6.1 leaves a refused session in an agent run.
-    let now = kalit_core::clock::Clock::now(&kalit_core::clock::SystemClock).as_millis();
+    let now = SystemClock.now().as_millis();
     let stats = json!({PROFILE: {
         "lastFailureAt": now - 1000, "errorCount": 1, "failureCounts": {"session_expired": 1},
         "cooldownUntil": now + 30_000, "cooldownReason": "session_expired",
@@ -178,6 +182,40 @@ async fn a_revoked_login_is_signed_out_once_and_never_sent_again() -> Result<()>
         "the credential is kept"
     );
     println!("revoked: {:.1} s", started.elapsed().as_secs_f32());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_refusal_without_a_code_is_told_after_the_fourth_attempt() -> Result<()> {
+    let started = Instant::now();
+    let release = release(Version::V2026_6_1).await?;
+    let (_home, endpoint, kalit) = scene(&release).await?;
+    endpoint.set_mode(Mode::Unexplained);
+    let clock = Arc::new(ManualClock::new(SystemClock.now()));
+    let broker = kalit.broker(clock.clone())?;
+    let profile = ProfileId::parse(PROFILE).context("no profile id")?;
+    let mut states = Vec::new();
+    for minutes in [0, 1, 5, 15] {
+        clock.advance_millis(minutes * 60_000);
+        let target = RefreshTarget::Profile(AgentId::main(), profile.clone());
+        let outcomes = broker.refresh(target).await;
+        assert_eq!(outcomes[0].result, RefreshResult::Failed, "{outcomes:?}");
+        let snapshot = serde_json::to_value(broker.snapshot())?;
+        let account = account(&snapshot, "main", PROFILE)?;
+        states.push((account["state"].clone(), account["lost"]["signal"].clone()));
+    }
+    let uncertain = (json!("expired"), Value::Null);
+    let told = (json!("suspected"), json!("suspected"));
+    assert_eq!(states, [uncertain.clone(), uncertain.clone(), uncertain, told]);
+
+    endpoint.set_mode(Mode::Ok);
+    let outcomes = broker
+        .refresh(RefreshTarget::Profile(AgentId::main(), profile))
+        .await;
+    assert_eq!(outcomes[0].result, RefreshResult::Refreshed, "{outcomes:?}");
+    let snapshot = serde_json::to_value(broker.snapshot())?;
+    assert_eq!(account(&snapshot, "main", PROFILE)?["lost"], Value::Null);
+    println!("suspected: {:.1} s", started.elapsed().as_secs_f32());
     Ok(())
 }
 

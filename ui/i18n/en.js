@@ -47,7 +47,8 @@ export const text = {
   states: {
     healthy: 'OK', static: 'Does not renew', renewing: 'Renewing…', expired: 'Expired', 'cooling-down': 'Resting',
     disabled: 'Disabled', 'needs-doctor': 'Encrypted', missing: 'No secret', unknown: 'No answer', shared: 'Shared login',
-    'not-renewed': 'Not renewed', vanished: 'Disappeared', refused: 'OpenClaw was refused', 'signed-out': 'Signed out',
+    'not-renewed': 'Not renewed', vanished: 'Disappeared', suspected: 'May be signed out',
+    refused: 'OpenClaw was refused', 'signed-out': 'Signed out',
   },
   resting: left => `Resting ${left}`,
   noCredit: 'No credit',

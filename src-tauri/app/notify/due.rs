@@ -55,6 +55,7 @@ pub fn due(snapshot: &Snapshot, mut first_time: impl FnMut(&str) -> bool) -> Vec
 fn key(agent: &AgentView, account: &AccountView, lost: &LostView) -> String {
     let signal = match lost.signal {
         LostSignal::SignedOut => "signed-out",
+        LostSignal::Suspected => "suspected",
         LostSignal::OpenclawRefused => "openclaw-refused",
         LostSignal::NotRenewed => "not-renewed",
         LostSignal::Vanished => "vanished",
@@ -87,7 +88,10 @@ fn alert(agent: &AgentView, provider: &ProviderView, account: &AccountView, lost
             agent: agent.id.clone(),
             profile: Some(account.profile_id.clone()),
         },
-        renewable: matches!(lost.signal, LostSignal::OpenclawRefused | LostSignal::NotRenewed),
+        renewable: matches!(
+            lost.signal,
+            LostSignal::Suspected | LostSignal::OpenclawRefused | LostSignal::NotRenewed
+        ),
     }
 }
 
@@ -179,6 +183,10 @@ mod tests {
         assert_eq!(
             told(LostSignal::SignedOut),
             text("studio is signed out", "lost:signed-out:feed", false)
+        );
+        assert_eq!(
+            told(LostSignal::Suspected),
+            text("studio may be signed out", "lost:suspected:feed", true)
         );
         assert_eq!(
             told(LostSignal::OpenclawRefused),

@@ -215,6 +215,8 @@ pub enum AccountState {
     NotRenewed,
     /// Vanished from the store without Kalit's doing.
     Vanished,
+    /// The provider has refused several times without a recognised code.
+    Suspected,
     /// OpenClaw's marks say its refresh was refused.
     Refused,
     SignedOut,
@@ -257,6 +259,8 @@ pub struct LostView {
 #[serde(rename_all = "kebab-case")]
 pub enum LostSignal {
     SignedOut,
+    /// Refused at least four times over 15 minutes, each time without a recognised code.
+    Suspected,
     OpenclawRefused,
     NotRenewed,
     Vanished,

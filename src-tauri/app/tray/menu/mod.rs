@@ -320,7 +320,9 @@ fn click(snapshot: &Snapshot, agent: &AgentView, account: &AccountView) -> Optio
                 profile: Some(profile),
             }))
         }
-        AccountState::Refused | AccountState::NotRenewed => Some(Action::Renew { agent, profile }),
+        AccountState::Suspected | AccountState::Refused | AccountState::NotRenewed => {
+            Some(Action::Renew { agent, profile })
+        }
         // Switching main switches every agent that inherits from it: the window names them first.
         _ if account.inherited => Some(Action::Open(Route::Board)),
         AccountState::Healthy

@@ -6,7 +6,8 @@ use crate::history::Gone;
 use crate::ids::{AgentId, ProviderId};
 use crate::install::{Agent, Era, Installation, sessions};
 use crate::oauth::{Claims, Provider, Providers, classify};
-use crate::refresh::{Fleet, due_item, schedule};
+use crate::refresh::schedule::{self, Setback};
+use crate::refresh::{Fleet, due_item};
 use crate::routing::{self, PassedOver, Resolution};
 use crate::store::UsageStats;
 use crate::store::credential::{Credential, Expiry};
@@ -17,7 +18,7 @@ use crate::view::{
 };
 
 use super::survey::{Seen, Survey};
-use super::{Inner, notice_of, sentences};
+use super::{Failure, Inner, notice_of, sentences};
 
 const DAY_MS: i64 = 86_400_000;
 /// Expired this long, in use and renewed by nobody: told.
@@ -374,6 +375,20 @@ impl Context<'_> {
             let text = classify::text_for(id, &refusal.code, refusal.answer_was_lost);
             return lost(LostSignal::SignedOut, &refusal.code, text, refusal.at);
         }
+        let setback = self.inner.setbacks().get(&generation).cloned();
+        if let Some(Failure {
+            setback: Setback::Suspect { attempts, at },
+            notice,
+        }) = setback
+            && schedule::suspicion_is_told(attempts)
+        {
+            return lost(
+                LostSignal::Suspected,
+                &notice.code,
+                sentences::suspected(attempts),
+                at,
+            );
+        }
         let used_since = |at| {
             usage
                 .and_then(|usage| usage.last_used)
@@ -464,6 +479,7 @@ fn status(credential: &Credential, now: Timestamp) -> AuthStatus {
 fn state(view: &AccountView, credential: &Credential, unknown: bool) -> AccountState {
     let lost = view.lost.as_ref().map(|lost| match lost.signal {
         LostSignal::SignedOut => AccountState::SignedOut,
+        LostSignal::Suspected => AccountState::Suspected,
         LostSignal::OpenclawRefused => AccountState::Refused,
         LostSignal::NotRenewed => AccountState::NotRenewed,
         LostSignal::Vanished => AccountState::Vanished,
@@ -493,7 +509,11 @@ fn state(view: &AccountView, credential: &Credential, unknown: bool) -> AccountS
 fn needs_person(state: AccountState) -> bool {
     matches!(
         state,
-        AccountState::SignedOut | AccountState::Refused | AccountState::NotRenewed | AccountState::Vanished
+        AccountState::SignedOut
+            | AccountState::Suspected
+            | AccountState::Refused
+            | AccountState::NotRenewed
+            | AccountState::Vanished
     )
 }
 

@@ -275,13 +275,18 @@ impl Inner {
     fn remember(&self, generation: Fingerprint, failure: &Failed, error: &Error) {
         let at = self.now();
         let mut setbacks = self.setbacks();
-        let attempts = match setbacks.get(&generation).map(|failure| &failure.setback) {
-            Some(Setback::Transient { attempts, .. } | Setback::Suspect { attempts, .. }) => attempts + 1,
-            Some(Setback::Unknown { .. } | Setback::Refused) | None => 1,
+        // Only refusals add up to a suspicion.
+        let (attempts, refusals) = match setbacks.get(&generation).map(|failure| &failure.setback) {
+            Some(Setback::Transient { attempts, .. }) => (attempts + 1, 1),
+            Some(Setback::Suspect { attempts, .. }) => (attempts + 1, attempts + 1),
+            Some(Setback::Unknown { .. } | Setback::Refused) | None => (1, 1),
         };
         let setback = match failure {
             Failed::Refused { outcome, .. } => match outcome.class {
-                Class::Suspect => Setback::Suspect { attempts, at },
+                Class::Suspect => Setback::Suspect {
+                    attempts: refusals,
+                    at,
+                },
                 Class::Transient { retry_after } => Setback::Transient {
                     attempts,
                     at,

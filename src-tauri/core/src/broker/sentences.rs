@@ -61,6 +61,7 @@ pub(super) fn sentence(view: &AccountView, now: Timestamp, time_zone: &TimeZone)
         ),
         AccountState::NotRenewed
         | AccountState::Vanished
+        | AccountState::Suspected
         | AccountState::Refused
         | AccountState::SignedOut => String::new(),
     }
@@ -74,6 +75,12 @@ pub(super) fn openclaw_refused(reason: Option<&str>) -> String {
         Some(_) => "OpenClaw was refused with this login. Check now to be sure.".to_owned(),
         None => "OpenClaw tried to renew this login and was refused. Check now to be sure.".to_owned(),
     }
+}
+
+pub(super) fn suspected(attempts: u32) -> String {
+    format!(
+        "The provider has refused this login {attempts} times without saying why. Check now, or sign in again."
+    )
 }
 
 pub(super) fn not_renewed(overdue_ms: i64) -> String {
