@@ -16,6 +16,7 @@ export const activate = (agent, profile) => invoke('activate', { agent, profile 
 export const refresh = (agent, profile) => invoke('refresh', { agent, profile });
 export const refreshAll = () => invoke('refresh_all');
 export const remove = (agent, profile) => invoke('remove', { agent, profile });
+export const startTray = () => invoke('start_tray');
 export const setPaused = paused => invoke('set_paused', { paused });
 
 /** A new view was published. */

@@ -105,9 +105,9 @@ function agentLink(agent, place) {
   return link(agent.id, places.agent(agent.id), end, place.view === 'agent' && place.agent === agent.id);
 }
 
-function foot({ installation, paused, at }) {
+function foot({ installation, paused, attended, at }) {
   if (installation.era !== 'json') return text.footKept(time(at));
-  return paused ? text.footPaused(time(at)) : text.footRenewing(time(at));
+  return paused || !attended ? text.footPaused(time(at)) : text.footRenewing(time(at));
 }
 
 // Views and announcements ---------------------------------------------------
@@ -230,6 +230,7 @@ const actions = {
   'first-keep': () => { state.firstRun = false; render(); },
   'first-watch': () => { state.firstRun = false; pause(true); },
   'resume': () => pause(false),
+  'start-tray': startTray,
   'reveal': (_, __, pressed) => reveal(pressed),
   'open-again': () => api.openLink().catch(fail),
   'copy-link': (_, __, pressed) => copyLink(state.signIn, pressed),
@@ -248,6 +249,16 @@ const forms = {
     await reload();
   },
 };
+
+/** Starts Kalit in the tray; the next view says whether it renews. */
+async function startTray() {
+  try {
+    await api.startTray();
+    setTimeout(reload, 1500);
+  } catch (thrown) {
+    fail(thrown);
+  }
+}
 
 async function pause(paused) {
   try {

@@ -71,6 +71,9 @@ function strips(snapshot, summary, firstRun) {
   } else if (snapshot.paused) {
     list.push(strip('notice', 'g-off', text.pausedTitle, text.pausedHint, [button(text.resume, { action: 'resume' })]));
   }
+  if (!snapshot.attended && !snapshot.paused && snapshot.installation.era === 'json') {
+    list.push(strip('notice', 'g-off', text.unattendedTitle, text.unattendedHint, [button(text.startTray, { action: 'start-tray' })]));
+  }
   return list;
 }
 
@@ -97,10 +100,10 @@ function agentSection(agent, snapshot, now, busy) {
   return node;
 }
 
-function agentLine(agent, { installation, paused }) {
+function agentLine(agent, { installation, paused, attended }) {
   if (agent.lock) return text.writing(agent.lock.program, agent.lock.pid);
   if (installation.era === 'sqlite') return text.keptByOpenClaw;
-  return paused ? text.onlyWatched(installation.openclawVersion) : text.keptByKalit(installation.openclawVersion);
+  return paused || !attended ? text.onlyWatched(installation.openclawVersion) : text.keptByKalit(installation.openclawVersion);
 }
 
 function providerSection(agent, provider, snapshot, now, busy) {

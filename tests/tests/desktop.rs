@@ -286,8 +286,8 @@ impl Place {
 
     /// Kalit's window under WebDriver.
     async fn window(&self, session: &DesktopSession, route: &str) -> Result<WebView> {
-        let program = binary("KALIT_DESKTOP_BIN", "kalit-desktop")?;
-        WebView::open(session, &program, &["--window", route], &self.env()).await
+        let program = binary("KALIT_WINDOW_BIN", "kalit-window")?;
+        WebView::open(session, &program, &[route], &self.env()).await
     }
 
     fn profile(&self, id: &str) -> Option<Value> {
@@ -367,7 +367,7 @@ async fn close_window(session: &DesktopSession) -> Result<()> {
     run(&mut close).map(drop)
 }
 
-/// A process that `parent` started from the same program.
+/// The window that `parent` started.
 fn child_of(parent: u32) -> Option<u32> {
     fs::read_dir("/proc").ok()?.flatten().find_map(|entry| {
         let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
@@ -376,7 +376,7 @@ fn child_of(parent: u32) -> Option<u32> {
         let (name, rest) = stat.split_once('(')?.1.rsplit_once(") ")?;
         let mut fields = rest.split(' ');
         let alive = fields.next() != Some("Z");
-        let ours = fields.next()?.parse() == Ok(parent) && name.starts_with("kalit-desktop");
+        let ours = fields.next()?.parse() == Ok(parent) && name.starts_with("kalit-window");
         (alive && ours).then_some(pid)
     })
 }

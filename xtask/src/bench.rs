@@ -37,6 +37,7 @@ pub fn run(flags: &Flags) -> Result<ExitCode> {
     ])
     .env("KALIT_BIN", program("kalit"))
     .env("KALIT_DESKTOP_BIN", program("kalit-desktop"))
+    .env("KALIT_WINDOW_BIN", program("kalit-window"))
     .args(&flags.arguments)
     .status()?;
     Ok(if status.success() {

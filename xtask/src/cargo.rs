@@ -45,6 +45,7 @@ pub fn build_binaries() -> Result<Vec<(&'static str, PathBuf)>> {
     Ok(vec![
         ("KALIT_BIN", program("kalit")),
         ("KALIT_DESKTOP_BIN", program("kalit-desktop")),
+        ("KALIT_WINDOW_BIN", program("kalit-window")),
         (
             "KALIT_AUTHORIZATION_SERVER_BIN",
             program("examples/authorization-server"),

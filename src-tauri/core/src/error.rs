@@ -181,8 +181,7 @@ error_codes! {
     OpenClawFailed, "openclaw.failed", 69, "OpenClaw's own command failed: run it by hand to see why.";
     OrderOverridden, "order.overridden", 77, "Change what overrides the order, then try again.";
     OrderInvalid, "order.invalid", 65, "Name profiles of this provider that exist in this agent's store.";
-    AlreadyRunning, "scheduler.already_running", 75, "Another Kalit already renews this installation.";
-    TrayUnavailable, "tray.unavailable", 69, "This desktop shows no tray icons: Kalit works in its window.";
+    TrayNotStarted, "tray.not_started", 69, "Start `kalit-desktop` by hand to see why.";
     Internal, "internal", 70, "This is a mistake in Kalit: please report it with `kalit doctor`.";
 }
 

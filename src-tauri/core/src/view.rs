@@ -23,6 +23,8 @@ pub struct Snapshot {
     pub needs_you: usize,
     /// Whether renewal is switched off ("watch only", or paused from the tray).
     pub paused: bool,
+    /// Whether a Kalit runs that renews: the tray or `kalit watch`.
+    pub attended: bool,
     /// Things to say once about the whole installation, worst first.
     pub notices: Vec<Notice>,
 }

@@ -120,8 +120,8 @@ async fn memory(session: &DesktopSession, store: &Store, kalit: &Process, table:
         .map(|(name, value)| (name.clone(), value.clone()))
         .filter(|(name, _)| name != "PATH")
         .collect();
-    let program = binary("KALIT_DESKTOP_BIN", "kalit-desktop")?;
-    let window = WebView::open(session, &program, &["--window", "board"], &env).await?;
+    let program = binary("KALIT_WINDOW_BIN", "kalit-window")?;
+    let window = WebView::open(session, &program, &["board"], &env).await?;
     window.shows("ada@example.com", SOON).await?;
     let name = program
         .file_name()

@@ -151,14 +151,8 @@ impl Stage {
 
     async fn sign_in(&self, report: &mut Report) -> Result<Stored> {
         report.step("sign in from the tray");
-        let kalit = binary("KALIT_DESKTOP_BIN", "kalit-desktop")?;
-        let window = WebView::open(
-            &self.session,
-            &kalit,
-            &["--window", "board"],
-            &self.installation.env(),
-        )
-        .await?;
+        let kalit = binary("KALIT_WINDOW_BIN", "kalit-window")?;
+        let window = WebView::open(&self.session, &kalit, &["board"], &self.installation.env()).await?;
         window.shows(CHATGPT, SOON).await?;
         let before = self.server.last_request();
         self.item.click(&[SIGN_IN]).await?;

@@ -17,6 +17,7 @@ use crate::view::{
     InstallationView, LockView, LostSignal, LostView, Notice, PinView, ProviderView, SCHEMA, Snapshot, Worst,
 };
 
+use super::engine::attended;
 use super::survey::{Seen, Survey};
 use super::{Failure, Inner, notice_of, sentences};
 
@@ -117,6 +118,7 @@ impl Inner {
             worst,
             needs_you,
             paused,
+            attended: attended(&self.environment.data_dir(), installation),
             notices,
         }
     }
@@ -624,6 +626,7 @@ fn nothing(now: Timestamp, notices: Vec<Notice>) -> Snapshot {
         worst: Worst::Notice,
         needs_you: 0,
         paused: false,
+        attended: false,
         notices,
     }
 }

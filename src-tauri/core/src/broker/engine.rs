@@ -4,11 +4,11 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fs4::FileExt;
+use fs4::{FileExt, TryLockError};
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
@@ -340,17 +340,27 @@ fn watched_by<'a>(inner: &Inner, installations: impl Iterator<Item = &'a Install
     dirs
 }
 
+/// Whether a process holds the scheduler of this installation.
+pub(super) fn attended(data_dir: &Path, installation: &Installation) -> bool {
+    File::open(scheduler_file(data_dir, installation))
+        .is_ok_and(|file| matches!(FileExt::try_lock_shared(&file), Err(TryLockError::WouldBlock)))
+}
+
+fn scheduler_file(data_dir: &Path, installation: &Installation) -> PathBuf {
+    installation_dir(data_dir, &installation.state_dir.canonical()).join("scheduler.lock")
+}
+
 /// The lock among Kalit's own processes: whoever holds it renews. Freed by the system when the
 /// process ends.
 fn take_scheduler(inner: &Inner) -> Option<File> {
     let installation = inner.installation().ok()?;
-    let dir: PathBuf = installation_dir(&inner.environment.data_dir(), &installation.state_dir.canonical());
-    crate::vault::create_private_dir(&dir).ok()?;
+    let path = scheduler_file(&inner.environment.data_dir(), &installation);
+    crate::vault::create_private_dir(path.parent()?).ok()?;
     let file = File::options()
         .create(true)
         .truncate(false)
         .write(true)
-        .open(dir.join("scheduler.lock"))
+        .open(path)
         .ok()?;
     FileExt::try_lock(&file).is_ok().then_some(file)
 }

@@ -9,11 +9,14 @@ use kalit_core::broker::{
 };
 use kalit_core::ids::{AgentId, ProfileId};
 use kalit_core::secret::Secret;
+use kalit_core::{Error, ErrorCode};
+use kalit_shell::process;
 use tauri::ipc::Invoke;
 use tauri::{AppHandle, State, Wry, async_runtime};
+use tauri_plugin_shell::ShellExt;
 
-use super::session::Session;
-use super::view::{Answer, PasteTarget, Pasted, SignInRequest, SignInStarted, View};
+use crate::session::Session;
+use crate::view::{Answer, PasteTarget, Pasted, SignInRequest, SignInStarted, View};
 
 /// All commands; src-tauri/permissions/window.toml allows the same ones.
 pub fn handler() -> impl Fn(Invoke<Wry>) -> bool + Send + Sync + 'static {
@@ -32,6 +35,7 @@ pub fn handler() -> impl Fn(Invoke<Wry>) -> bool + Send + Sync + 'static {
         refresh_all,
         remove,
         set_paused,
+        start_tray,
     ]
 }
 
@@ -125,6 +129,22 @@ async fn set_paused(session: Window<'_>, paused: bool) -> Answer<()> {
     Ok(async_runtime::spawn_blocking(move || broker.set_paused(paused)).await??)
 }
 
+/// Starts Kalit in the tray: a window alone renews nothing.
+#[tauri::command]
+async fn start_tray(app: AppHandle, session: Window<'_>) -> Answer<()> {
+    let tray = process::beside("kalit-desktop").map_err(not_started)?;
+    let mut command = app.shell().command(tray);
+    if let Some(dir) = session.state_dir() {
+        command = command.arg("--state-dir").arg(dir);
+    }
+    command.spawn().map_err(not_started)?;
+    Ok(())
+}
+
+fn not_started(error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::new(ErrorCode::TrayNotStarted, "Kalit cannot be started in the tray").with_source(error)
+}
+
 fn request(target: PasteTarget, secret: Secret) -> PasteRequest {
     PasteRequest {
         agent: target.agent,
@@ -169,7 +189,7 @@ mod tests {
             .map(str::trim)
             .filter(|name| !name.is_empty())
             .collect();
-        let permissions = include_str!("../../permissions/window.toml");
+        let permissions = include_str!("../permissions/window.toml");
         let allowed: BTreeSet<_> = permissions
             .split_once("allow = [")
             .unwrap()
@@ -178,7 +198,7 @@ mod tests {
             .skip(1)
             .step_by(2)
             .collect();
-        let called = between(include_str!("../../../ui/api.js"), "invoke('", "'");
+        let called = between(include_str!("../../ui/api.js"), "invoke('", "'");
         assert_eq!(commands.len(), 14);
         assert_eq!(commands, handled);
         assert_eq!(commands, allowed);

@@ -3,21 +3,21 @@
 
 use std::collections::BTreeSet;
 
-const PAGE: &str = include_str!("../../../ui/index.html");
-const STYLE: &str = include_str!("../../../ui/app.css");
-const ENGLISH: &str = include_str!("../../../ui/i18n/en.js");
+const PAGE: &str = include_str!("../../ui/index.html");
+const STYLE: &str = include_str!("../../ui/app.css");
+const ENGLISH: &str = include_str!("../../ui/i18n/en.js");
 const SCRIPTS: [(&str, &str); 11] = [
-    ("account.js", include_str!("../../../ui/account.js")),
-    ("add.js", include_str!("../../../ui/add.js")),
-    ("api.js", include_str!("../../../ui/api.js")),
-    ("app.js", include_str!("../../../ui/app.js")),
-    ("board.js", include_str!("../../../ui/board.js")),
-    ("dom.js", include_str!("../../../ui/dom.js")),
-    ("key.js", include_str!("../../../ui/key.js")),
-    ("morph.js", include_str!("../../../ui/morph.js")),
-    ("places.js", include_str!("../../../ui/places.js")),
-    ("sign-in.js", include_str!("../../../ui/sign-in.js")),
-    ("states.js", include_str!("../../../ui/states.js")),
+    ("account.js", include_str!("../../ui/account.js")),
+    ("add.js", include_str!("../../ui/add.js")),
+    ("api.js", include_str!("../../ui/api.js")),
+    ("app.js", include_str!("../../ui/app.js")),
+    ("board.js", include_str!("../../ui/board.js")),
+    ("dom.js", include_str!("../../ui/dom.js")),
+    ("key.js", include_str!("../../ui/key.js")),
+    ("morph.js", include_str!("../../ui/morph.js")),
+    ("places.js", include_str!("../../ui/places.js")),
+    ("sign-in.js", include_str!("../../ui/sign-in.js")),
+    ("states.js", include_str!("../../ui/states.js")),
 ];
 
 /// The words that follow `mark` in `text`, up to the first character that cannot be in a name.
@@ -60,7 +60,7 @@ fn every_text_that_is_used_is_written_and_every_written_text_is_used() {
         .filter(|line| line.starts_with(|c: char| c.is_ascii_lowercase()))
         .filter_map(|line| Some(line.split_once(':')?.0.to_owned()))
         .collect();
-    let words = include_str!("../../../ui/words.js");
+    let words = include_str!("../../ui/words.js");
     let mut used = named(&(scripts + words), "text.");
     used.extend(named(PAGE, "data-text=\""));
     // What a refresh answers: `text[outcome.result]`.

@@ -2,15 +2,21 @@
 //! in core; here is only what connects it with the browser and the web view.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use kalit_core::broker::{LoginHandle, LoginRequest};
 use kalit_core::secret::Secret;
 use kalit_core::{Error, ErrorCode};
+use kalit_shell::alerts;
 use tauri::{AppHandle, Emitter, Manager, async_runtime};
+use tauri_plugin_notification::NotificationExt;
 
-use super::LABEL;
-use super::session::Session;
-use super::view::{Answer, Problem, SIGN_IN, SignInEvent, SignInOutcome, SignInRequest, SignInStarted};
+use crate::LABEL;
+use crate::session::Session;
+use crate::view::{Answer, Problem, SIGN_IN, SignInEvent, SignInOutcome, SignInRequest, SignInStarted};
+
+/// How long a closed window waits for its last notification to be read.
+const ON_SCREEN: Duration = Duration::from_secs(20);
 
 /// The running sign-in, if any.
 #[derive(Default)]
@@ -58,7 +64,11 @@ impl SignIn {
                     problem: error.into(),
                 },
             };
-            handle.state::<Session>().sign_in.finish(&handle, attempt, what);
+            handle
+                .state::<Session>()
+                .sign_in
+                .finish(&handle, attempt, what)
+                .await;
         });
         self.open_browser(app)?;
         Ok(started)
@@ -98,10 +108,12 @@ impl SignIn {
     }
 
     /// Tells how it ended and shows the window: the person is in the browser.
-    fn finish(&self, app: &AppHandle, attempt: u32, what: SignInOutcome) {
+    async fn finish(&self, app: &AppHandle, attempt: u32, what: SignInOutcome) {
         self.running().take_if(|running| running.attempt == attempt);
+        if app.state::<Session>().is_leaving() {
+            return notify(app, &what).await;
+        }
         if let SignInOutcome::Done { .. } = what
-            && !app.state::<Session>().is_leaving()
             && let Some(window) = app.get_webview_window(LABEL)
         {
             let _ = window.set_focus();
@@ -111,6 +123,37 @@ impl SignIn {
 
     fn running(&self) -> MutexGuard<'_, Option<Running>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Says what became of a sign-in whose window has been closed. Returns when the notification has left
+/// the screen, or after a while: some desktops take it back when its sender ends.
+async fn notify(app: &AppHandle, what: &SignInOutcome) {
+    let (title, body) = match what {
+        SignInOutcome::Done { signed_in } => {
+            let name = signed_in.profile_id.account_name();
+            // other people see notifications
+            let name = if name.contains('@') { "The account" } else { name };
+            ("Signed in", format!("{name} is ready in {}.", signed_in.agent))
+        }
+        SignInOutcome::Failed { problem } if problem.code == ErrorCode::LoginCancelled.as_str() => return,
+        SignInOutcome::Failed { problem } => {
+            ("Not signed in", format!("{}. {}", problem.message, problem.hint))
+        }
+        SignInOutcome::BrowserOpened | SignInOutcome::BrowserFailed => return,
+    };
+    let (closed, waiting) = tokio::sync::oneshot::channel();
+    let notification = app
+        .notification()
+        .builder()
+        .title(title)
+        .body(alerts::body_markup(&body));
+    let notification = notification.on_close(move || {
+        let _ = closed.send(());
+    });
+    let shown = notification.show();
+    if shown.is_ok() {
+        let _ = tokio::time::timeout(ON_SCREEN, waiting).await;
     }
 }
 

@@ -3,13 +3,13 @@
 
 use std::collections::HashMap;
 
+use kalit_shell::menu::{Item, Kind, MenuModel, Picture};
+use kalit_shell::words;
 use tauri::menu::{CheckMenuItem, IsMenuItem, Menu, MenuItem, PredefinedMenuItem, Submenu};
 use tauri::tray::{TrayIcon, TrayIconBuilder};
 use tauri::{AppHandle, Wry};
 
 use super::icon::{self, Ground};
-use super::menu::{Item, Kind, MenuModel, Picture};
-use crate::words;
 
 /// The icon on the desktop and what it shows.
 pub struct Tray {
@@ -47,11 +47,6 @@ impl Tray {
             shown: model,
             lines,
         })
-    }
-
-    /// What the menu says now.
-    pub fn shown(&self) -> &MenuModel {
-        &self.shown
     }
 
     /// Shows `model`.

@@ -11,8 +11,8 @@ use kalit_core::{Error, ErrorCode};
 use serde::{Deserialize, Serialize};
 use tauri::{AppHandle, Emitter, Manager};
 
-use super::session::Session;
-use crate::summary::Summary;
+use crate::session::Session;
+use kalit_shell::summary::Summary;
 
 /// The event that carries a new [`View`].
 pub const VIEW: &str = "view";

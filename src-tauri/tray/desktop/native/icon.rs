@@ -4,7 +4,7 @@
 use tauri::image::Image;
 use tauri::include_image;
 
-use super::menu::Picture;
+use kalit_shell::menu::Picture;
 
 /// Whether the system colours the picture itself.
 pub const TEMPLATE: bool = cfg!(target_os = "macos");
@@ -38,35 +38,7 @@ pub fn image(picture: Picture, ground: Ground) -> Image<'static> {
     }
 }
 
-/// The ground of the panel. GNOME's top bar is dark under every theme; other panels follow the
-/// GTK theme. To be called on the main thread.
-#[cfg(target_os = "linux")]
-pub fn ground() -> Ground {
-    use gtk::prelude::GtkSettingsExt;
-
-    let desktop = std::env::var("XDG_CURRENT_DESKTOP").unwrap_or_default();
-    if ["GNOME", "Unity", "Pantheon"]
-        .iter()
-        .any(|dark| desktop.contains(dark))
-    {
-        return Ground::Dark;
-    }
-    let Some(settings) = gtk::Settings::default() else {
-        return Ground::Light;
-    };
-    let theme = std::env::var("GTK_THEME").ok();
-    let theme = theme.or_else(|| settings.gtk_theme_name().map(|name| name.to_string()));
-    if settings.is_gtk_application_prefer_dark_theme()
-        || theme.is_some_and(|name| name.to_lowercase().contains("dark"))
-    {
-        Ground::Dark
-    } else {
-        Ground::Light
-    }
-}
-
 /// Windows' taskbar is dark unless the person chose otherwise; macOS takes the template.
-#[cfg(not(target_os = "linux"))]
 pub fn ground() -> Ground {
     Ground::Dark
 }

@@ -26,16 +26,14 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn the_end_waits_for_what_has_begun() {
-        tauri::async_runtime::block_on(async {
-            let work = InFlight::default();
-            work.ended().await;
-            let begun = work.begin().await;
-            let waiting = tokio::time::timeout(Duration::from_millis(20), work.ended());
-            assert!(waiting.await.is_err());
-            drop(begun);
-            work.ended().await;
-        });
+    #[tokio::test]
+    async fn the_end_waits_for_what_has_begun() {
+        let work = InFlight::default();
+        work.ended().await;
+        let begun = work.begin().await;
+        let waiting = tokio::time::timeout(Duration::from_millis(20), work.ended());
+        assert!(waiting.await.is_err());
+        drop(begun);
+        work.ended().await;
     }
 }

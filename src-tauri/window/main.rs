@@ -1,6 +1,7 @@
-//! The window role: a process of its own that shows the board and signs in. It ends when it is
-//! closed; a sign-in whose code has arrived is finished first, out of sight.
+//! `kalit-window`: shows the board and signs in. It ends when it is closed; a sign-in whose code has
+//! arrived is finished first, out of sight. What happens to credentials is decided in `kalit-core`.
 
+mod arguments;
 mod commands;
 #[cfg(test)]
 mod page;
@@ -10,32 +11,41 @@ mod view;
 
 use std::io::BufRead;
 
+use clap::Parser;
+use kalit_shell::process;
+use kalit_shell::route::{QUIT, Route};
 use tauri::{
-    AppHandle, Emitter, Manager, RunEvent, WebviewUrl, WebviewWindow, WebviewWindowBuilder, WindowEvent,
-    async_runtime,
+    AppHandle, Context, Emitter, Manager, RunEvent, WebviewUrl, WebviewWindow, WebviewWindowBuilder,
+    WindowEvent, Wry, async_runtime,
 };
 
-use self::session::Session;
-use self::view::ROUTE;
-use crate::arguments::{Arguments, Role};
-use crate::route::Route;
-use crate::setup;
-use crate::tray::window_process::QUIT;
+use crate::arguments::Arguments;
+use crate::session::Session;
+use crate::view::ROUTE;
 
 const LABEL: &str = "main";
 
 /// Runs until the window is closed and nothing is under way.
-pub fn run(arguments: Arguments, route: Route) -> anyhow::Result<()> {
-    let context = setup::context("window", &arguments);
+fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    let mut context: Context<Wry> = tauri::generate_context!("tauri.conf.json");
     // managed before anything can call back
-    let mut builder = tauri::Builder::default().manage(Session::new(arguments.clone()));
-    if let Some(plugin) = setup::single_instance(&context, second_start) {
-        builder = builder.plugin(plugin);
+    let mut builder = tauri::Builder::default().manage(Session::new(arguments.state_dir.clone()));
+    // A second start passes its route to this window: to be registered before all other plugins.
+    if let Some(name) = process::instance("window", arguments.state_dir.as_deref()) {
+        let passed = tauri_plugin_single_instance::Builder::new()
+            .callback(|app, arguments, _working_dir| second_start(app, arguments));
+        #[cfg(target_os = "linux")]
+        let passed = passed.dbus_id(name.clone());
+        context.config_mut().identifier = name;
+        builder = builder.plugin(passed.build());
     }
     let app = builder
+        .plugin(tauri_plugin_notification::init())
+        .plugin(tauri_plugin_shell::init())
         .invoke_handler(commands::handler())
         .setup(move |app| {
-            open(app.handle(), &route)?;
+            open(app.handle(), &arguments.route)?;
             async_runtime::spawn(view::follow(app.handle().clone()));
             async_runtime::spawn(close_when_terminated(app.handle().clone()));
             if arguments.attached {
@@ -68,7 +78,7 @@ fn open(app: &AppHandle, route: &Route) -> tauri::Result<WebviewWindow> {
         .inner_size(760.0, 560.0)
         .min_inner_size(480.0, 400.0)
         // What the web view keeps stays in Kalit's own directory.
-        .data_directory(setup::environment().data_dir().join("window"))
+        .data_directory(process::environment().data_dir().join("window"))
         .build()
 }
 
@@ -88,13 +98,8 @@ fn go(app: &AppHandle, route: Route) {
 
 /// A second start passes its route to this window.
 fn second_start(app: &AppHandle, arguments: Vec<String>) {
-    use clap::Parser;
-
-    let role = Arguments::try_parse_from(arguments)
-        .ok()
-        .and_then(|arguments| arguments.role().ok());
-    if let Some(Role::Window(route)) = role {
-        go(app, route);
+    if let Ok(arguments) = Arguments::try_parse_from(arguments) {
+        go(app, arguments.route);
     }
 }
 
@@ -110,7 +115,7 @@ fn obey(app: &AppHandle) {
 }
 
 async fn close_when_terminated(app: AppHandle) {
-    setup::terminated().await;
+    process::terminated().await;
     close(&app);
 }
 

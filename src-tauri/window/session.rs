@@ -1,20 +1,20 @@
 //! What the window's commands share.
 
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use kalit_core::broker::Broker;
+use kalit_shell::in_flight::InFlight;
+use kalit_shell::process;
+use kalit_shell::route::Route;
 
-use super::sign_in::SignIn;
-use super::view::Problem;
-use crate::arguments::Arguments;
-use crate::in_flight::InFlight;
-use crate::route::Route;
-use crate::setup;
+use crate::sign_in::SignIn;
+use crate::view::Problem;
 
 /// One window's state.
 pub struct Session {
-    arguments: Arguments,
+    state_dir: Option<PathBuf>,
     broker: Mutex<Option<Broker>>,
     pub sign_in: SignIn,
     pub in_flight: InFlight,
@@ -24,9 +24,9 @@ pub struct Session {
 }
 
 impl Session {
-    pub fn new(arguments: Arguments) -> Self {
+    pub fn new(state_dir: Option<PathBuf>) -> Self {
         Self {
-            arguments,
+            state_dir,
             broker: Mutex::new(None),
             sign_in: SignIn::default(),
             in_flight: InFlight::default(),
@@ -35,12 +35,17 @@ impl Session {
         }
     }
 
+    /// `--state-dir`.
+    pub fn state_dir(&self) -> Option<&Path> {
+        self.state_dir.as_deref()
+    }
+
     /// The broker, opened when it is first needed and again after a failure. Reads the disk.
     pub fn broker(&self) -> Result<Broker, Problem> {
         let mut broker = self.broker.lock().unwrap_or_else(PoisonError::into_inner);
         match broker.as_ref() {
             Some(broker) => Ok(broker.clone()),
-            None => Ok(broker.insert(setup::broker(&self.arguments)?).clone()),
+            None => Ok(broker.insert(process::broker(self.state_dir.as_deref())?).clone()),
         }
     }
 
@@ -71,13 +76,11 @@ impl Session {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
-
     use super::*;
 
     #[test]
     fn a_place_is_kept_until_the_page_asks_for_it_and_given_once() {
-        let session = Session::new(Arguments::parse_from(["kalit-desktop", "--window"]));
+        let session = Session::new(None);
         assert_eq!(session.take_wanted(), None);
         session.want(Route::Board);
         session.want(Route::Add);

@@ -6,6 +6,9 @@ use std::fmt;
 use kalit_core::ids::{AgentId, ProfileId, ProviderId};
 use url::Url;
 
+/// The line that asks a window to close, where a route is expected.
+pub const QUIT: &str = "quit";
+
 /// A view of the window.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Route {

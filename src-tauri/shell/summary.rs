@@ -197,6 +197,7 @@ pub mod samples {
             },
             needs_you,
             paused: false,
+            attended: true,
             notices: Vec::new(),
         }
     }

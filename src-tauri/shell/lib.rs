@@ -1,0 +1,10 @@
+//! What tray and window share, and what the tray decides: pure functions over a snapshot. Nothing
+//! here draws, and nothing here needs a GUI toolkit.
+
+pub mod alerts;
+pub mod in_flight;
+pub mod menu;
+pub mod process;
+pub mod route;
+pub mod summary;
+pub mod words;

@@ -1,0 +1,14 @@
+//! The command line of `kalit-desktop`.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+
+/// Kalit in the tray: every OpenClaw account in view, renewed before it expires.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "kalit-desktop", version)]
+pub struct Arguments {
+    /// OpenClaw's state directory, instead of OPENCLAW_STATE_DIR or ~/.openclaw
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+}

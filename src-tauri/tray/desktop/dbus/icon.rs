@@ -1,0 +1,75 @@
+//! The tray's pictures, drawn for light and for dark panels, as StatusNotifier wants them.
+
+use std::io::Cursor;
+
+use kalit_shell::menu::Picture;
+use ksni::Icon;
+
+use super::ground::Ground;
+
+/// The picture for a state on a ground: ARGB, 32 bits a pixel, network byte order.
+pub fn pixmap(picture: Picture, ground: Ground) -> Vec<Icon> {
+    decoded(png(picture, ground)).into_iter().collect()
+}
+
+fn png(picture: Picture, ground: Ground) -> &'static [u8] {
+    macro_rules! tray {
+        ($name:literal) => {
+            include_bytes!(concat!("../../../../icons/tray/", $name, "-32.png"))
+        };
+    }
+    match (picture, ground) {
+        (Picture::Healthy, Ground::Light) => tray!("healthy-on-light"),
+        (Picture::Healthy, Ground::Dark) => tray!("healthy-on-dark"),
+        (Picture::Notice, Ground::Light) => tray!("notice-on-light"),
+        (Picture::Notice, Ground::Dark) => tray!("notice-on-dark"),
+        (Picture::SignedOut, Ground::Light) => tray!("signed-out-on-light"),
+        (Picture::SignedOut, Ground::Dark) => tray!("signed-out-on-dark"),
+        (Picture::Paused, Ground::Light) => tray!("paused-on-light"),
+        (Picture::Paused, Ground::Dark) => tray!("paused-on-dark"),
+    }
+}
+
+/// `None` for a picture that is not 8-bit RGBA; the test below sees to it that all are.
+fn decoded(file: &[u8]) -> Option<Icon> {
+    let mut reader = png::Decoder::new(Cursor::new(file)).read_info().ok()?;
+    let mut pixels = vec![0; reader.output_buffer_size()?];
+    let frame = reader.next_frame(&mut pixels).ok()?;
+    if (frame.color_type, frame.bit_depth) != (png::ColorType::Rgba, png::BitDepth::Eight) {
+        return None;
+    }
+    for pixel in pixels.chunks_exact_mut(4) {
+        pixel.rotate_right(1);
+    }
+    Some(Icon {
+        width: i32::try_from(frame.width).ok()?,
+        height: i32::try_from(frame.height).ok()?,
+        data: pixels,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_state_has_a_picture_of_its_own_on_either_ground() {
+        let mut seen = BTreeSet::new();
+        for ground in [Ground::Light, Ground::Dark] {
+            for picture in [
+                Picture::Healthy,
+                Picture::Notice,
+                Picture::SignedOut,
+                Picture::Paused,
+            ] {
+                let icon = pixmap(picture, ground).remove(0);
+                assert_eq!((icon.width, icon.height, icon.data.len()), (32, 32, 4096));
+                // the corner of a shape on nothing: alpha comes first
+                assert_eq!(icon.data[0], 0);
+                assert!(seen.insert(icon.data));
+            }
+        }
+    }
+}

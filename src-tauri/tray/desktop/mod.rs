@@ -1,0 +1,44 @@
+//! The desktop as the tray needs it: an icon with a menu, notifications, and the word of a second
+//! start. On Linux all of it is D-Bus, so that the tray loads no GUI toolkit; elsewhere Tauri does
+//! it.
+
+#[cfg(target_os = "linux")]
+#[path = "dbus/mod.rs"]
+mod platform;
+#[cfg(not(target_os = "linux"))]
+#[path = "native/mod.rs"]
+mod platform;
+
+pub use platform::{Desktop, run};
+
+/// What a person, or the desktop, has done.
+#[derive(Debug)]
+pub enum Happened {
+    /// The icon itself was clicked.
+    IconClicked,
+    /// A line of the menu was clicked.
+    LineClicked(String),
+    ButtonPressed {
+        notification: u32,
+        button: String,
+    },
+    NotificationClosed(u32),
+    /// Kalit was started once more.
+    StartedAgain,
+    /// The desktop has a tray now, or has none any more.
+    TrayChanged,
+}
+
+/// A notification to be shown.
+pub struct Note<'a> {
+    pub title: &'a str,
+    /// Plain text.
+    pub body: &'a str,
+    pub buttons: &'a [Button],
+}
+
+/// A button of a notification.
+pub struct Button {
+    pub id: &'static str,
+    pub label: &'static str,
+}
