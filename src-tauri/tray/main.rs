@@ -13,5 +13,27 @@ use clap::Parser;
 use crate::arguments::Arguments;
 
 fn main() -> anyhow::Result<()> {
-    desktop::run(Arguments::parse())
+    let arguments = Arguments::parse();
+    #[cfg(debug_assertions)]
+    build_window();
+    desktop::run(arguments)
+}
+
+/// `cargo run` builds this program alone; its window belongs to it. Not in release builds.
+#[cfg(debug_assertions)]
+fn build_window() {
+    let run_by_cargo = std::env::var_os("CARGO_PKG_NAME").is_some_and(|name| name == env!("CARGO_PKG_NAME"));
+    if let Some(cargo) = std::env::var_os("CARGO").filter(|_| run_by_cargo) {
+        let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+        let build = [
+            "build",
+            "--quiet",
+            "--bin",
+            "kalit-window",
+            "--manifest-path",
+            manifest,
+        ];
+        // Without a window the tray says so when it is asked for one.
+        let _ = std::process::Command::new(cargo).args(build).status();
+    }
 }
