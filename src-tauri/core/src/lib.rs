@@ -19,6 +19,8 @@ pub mod routing;
 pub mod secret;
 pub mod settings;
 pub mod store;
+#[cfg(test)]
+mod testbed;
 pub mod vault;
 pub mod view;
 pub mod watch;

@@ -462,6 +462,7 @@ impl Inner {
     fn legacy(&self, agent_id: &AgentId) -> Result<(LegacyImport, AgentStore, Preview)> {
         let (installation, agent) = self.writable(agent_id)?;
         let fleet = self.fleet()?;
+        let own = fleet.store_of(&agent.agent_dir).map(|store| &store.agent_dir);
         let mut superseded = BTreeSet::new();
         let mut held_elsewhere = BTreeSet::new();
         for store in &fleet.stores {
@@ -471,7 +472,7 @@ impl Inner {
                 .flat_map(|content| content.document.profiles())
             {
                 if let Some(generation) = credential.generation()
-                    && store.agent_dir != agent.agent_dir
+                    && Some(&store.agent_dir) != own
                 {
                     held_elsewhere.insert(generation);
                 }

@@ -286,8 +286,8 @@ impl Inner {
         }
         drop(lock);
         let _ = self.marks.clear_gone(&agent.agent_dir, profile_id);
-        let target =
-            |holder: &&Holder| holder.agent_dir == agent.agent_dir && holder.profile_id == *profile_id;
+        let own = fleet.store_of(&agent.agent_dir).map(|store| &store.agent_dir);
+        let target = |holder: &&Holder| Some(&holder.agent_dir) == own && holder.profile_id == *profile_id;
         for holder in others.iter().filter(|holder| !target(holder)) {
             if let Err(error) = self.replace_copy(&fleet, holder, credential, replaced) {
                 notes.push(format!(

@@ -22,6 +22,7 @@ pub use agents::Agent;
 pub use config::Config;
 pub use era::Era;
 pub use evidence::{Evidence, EvidenceSource, Version};
+pub(crate) use paths::canonical;
 pub use paths::{StateDir, StateDirSource};
 pub use program::Program;
 pub use rules::{RuleSet, Rules};

@@ -229,7 +229,7 @@ pub(super) fn normalize(path: &Path) -> PathBuf {
 
 /// Symlinks resolved as far as the path exists, the rest appended: the same before and after the
 /// directory is created.
-pub(super) fn canonical(path: &Path) -> PathBuf {
+pub(crate) fn canonical(path: &Path) -> PathBuf {
     let mut rest = Vec::new();
     let mut existing = path;
     loop {

@@ -24,7 +24,7 @@ pub mod trust;
 mod verdicts;
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 pub use claims::Claims;
 pub use classify::{Class, Outcome};

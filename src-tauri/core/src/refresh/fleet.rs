@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::environment::Environment;
 use crate::error::{Error, ErrorCode, Result};
 use crate::ids::AgentId;
-use crate::install::{self, Era, Installation};
+use crate::install::{self, Era, Installation, canonical};
 use crate::radar;
 use crate::secret::Fingerprint;
 use crate::settings::Settings;
@@ -28,8 +28,11 @@ pub struct Fleet {
 pub struct FleetStore {
     pub state_dir: PathBuf,
     pub agent: AgentId,
+    /// As its first agent names it. Others may lead there by links: it is one store.
     pub agent_dir: PathBuf,
     pub content: Result<StoreContent>,
+    /// `agent_dir` without links.
+    place: PathBuf,
 }
 
 impl Fleet {
@@ -59,7 +62,8 @@ impl Fleet {
             match installation.era {
                 Era::Json | Era::Empty => {
                     for agent_dir in dirs {
-                        if stores.iter().any(|store| store.agent_dir == agent_dir) {
+                        let place = canonical(&agent_dir);
+                        if stores.iter().any(|store| store.place == place) {
                             continue;
                         }
                         let agent = installation
@@ -71,6 +75,7 @@ impl Fleet {
                             agent: agent.map_or_else(AgentId::main, |agent| agent.id.clone()),
                             content: installation.store(&agent_dir).read(),
                             agent_dir,
+                            place,
                         });
                     }
                 }
@@ -104,8 +109,56 @@ impl Fleet {
             .find(|installation| installation.state_dir.path == state_dir)
     }
 
-    /// The store of an agent of the current installation.
+    /// The store in a directory, by whatever links it is named.
     pub fn store_of(&self, agent_dir: &Path) -> Option<&FleetStore> {
-        self.stores.iter().find(|store| store.agent_dir == agent_dir)
+        let place = canonical(agent_dir);
+        self.stores.iter().find(|store| store.place == place)
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+    use crate::broker::{RefreshResult, RefreshTarget};
+    use crate::secret::Secret;
+    use crate::testbed::{ANN, Machine, answer, login};
+
+    #[tokio::test]
+    async fn a_directory_with_several_names_is_one_holder_and_renewed_with_one_request() {
+        let machine = Machine::new();
+        let main = machine.agent_dir(".openclaw", "main");
+        machine.write_store(&main, &login("REF0", -1000));
+        // An agent of the same installation and the main agent of another one lead to main's.
+        for (state, agent) in [(".openclaw", "work"), (".openclaw-b", "main")] {
+            let alias = machine.agent_dir(state, agent);
+            fs::create_dir_all(alias.parent().unwrap()).unwrap();
+            symlink(&main, alias).unwrap();
+        }
+        let fleet = machine.fleet();
+        assert_eq!(fleet.installations.len(), 2);
+        let held: Vec<_> = fleet
+            .holders(Secret::new("REF0").fingerprint())
+            .stores
+            .into_iter()
+            .map(|holder| holder.agent_dir)
+            .collect();
+        assert_eq!(held, std::slice::from_ref(&main));
+        let of_work = fleet.store_of(&machine.agent_dir(".openclaw", "work")).unwrap();
+        assert_eq!(of_work.agent_dir, main);
+
+        let server = machine.serve(vec![answer(1, "REF1")]).await;
+        let outcomes = machine.broker().refresh(RefreshTarget::All).await;
+        let [outcome] = &outcomes[..] else {
+            panic!("{outcomes:?}")
+        };
+        assert_eq!(outcome.result, RefreshResult::Refreshed, "{outcome:?}");
+        assert_eq!(outcome.holders, [main.display().to_string()]);
+        assert_eq!(server.requests().len(), 1);
+        assert_eq!(machine.read_store(&main)["profiles"][ANN]["refresh"], "REF1");
+        let names = machine.names(&main);
+        assert_eq!(names, ["auth-profiles.json"], "no lock and no temporary file");
     }
 }
