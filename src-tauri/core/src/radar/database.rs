@@ -90,7 +90,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::radar::{Found, HolderKind, SQLITE_OPENCLAW, read_sqlite};
+    use crate::radar::{Found, HolderKind, SQLITE_OPENCLAW, read_unwritable};
     use crate::secret::Secret;
 
     fn generation(name: &str) -> Fingerprint {
@@ -142,7 +142,7 @@ mod tests {
             )
             .unwrap();
         // The writers are still open: the agent's row stands in the log only.
-        let found = read_sqlite(state.path(), &[agent, state.path().join("agents/none/agent")]);
+        let found = read_unwritable(state.path(), &[agent, state.path().join("agents/none/agent")]);
         let mut expected = vec![
             (SQLITE_OPENCLAW, agent_path.as_path(), generation("REF-one")),
             (SQLITE_OPENCLAW, agent_path.as_path(), generation("REF-two")),
@@ -168,7 +168,7 @@ mod tests {
             .unwrap()
             .execute_batch("CREATE TABLE tasks (id INTEGER) STRICT; PRAGMA user_version = 3;")
             .unwrap();
-        assert_eq!(read_sqlite(state.path(), &[]), Found::default());
+        assert_eq!(read_unwritable(state.path(), &[]), Found::default());
     }
 
     #[test]
@@ -178,7 +178,7 @@ mod tests {
         fs::create_dir_all(&agent).unwrap();
         let path = agent.join("openclaw-agent.sqlite");
         let reason = || {
-            let found = read_sqlite(state.path(), std::slice::from_ref(&agent));
+            let found = read_unwritable(state.path(), std::slice::from_ref(&agent));
             assert_eq!(found.holders, []);
             let [unreadable] = &found.unreadable[..] else {
                 panic!("{found:?}")

@@ -1,7 +1,7 @@
 //! Who else holds a refresh token: other programs' credential files, installations of the sqlite
 //! era, and leftovers. Everything is opened for reading only, and every token becomes a
-//! fingerprint while it is parsed: nothing here returns or keeps a secret. OpenClaw's own JSON
-//! stores are not read here but by [`crate::store`].
+//! fingerprint while it is parsed: nothing here returns or keeps a secret. JSON stores that Kalit
+//! may write are not read here but by [`crate::store`].
 //!
 //! All functions block on the disk: async callers use `spawn_blocking`.
 
@@ -27,6 +27,7 @@ const SIZE_LIMIT: u64 = 16 * 1024 * 1024;
 /// once more after this time.
 const HALF_WRITTEN: Duration = Duration::from_millis(50);
 const SQLITE_OPENCLAW: &str = "OpenClaw 2026.6.5 or later";
+const MIXED_OPENCLAW: &str = "an OpenClaw with both JSON and SQLite stores";
 
 /// A place outside OpenClaw's JSON stores with a copy of a generation.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,7 +44,7 @@ pub struct Holder {
 pub enum HolderKind {
     /// A program that renews the login on its own: the generation is shared.
     OtherProgram,
-    /// OpenClaw's database, which Kalit cannot write: the generation is shared.
+    /// A store in an installation that Kalit does not write: the generation is shared.
     SqliteInstallation,
     /// A cache, backup or archive that nobody renews: reported, no obstacle.
     Leftover,
@@ -105,13 +106,16 @@ pub fn read_external(environment: &Environment) -> Found {
     found
 }
 
-/// Looks into the databases of an installation of the sqlite era (OpenClaw 2026.6.5 and later):
-/// `<agentDir>/openclaw-agent.sqlite` and `<state>/state/openclaw.sqlite`.
-pub fn read_sqlite(state_dir: &Path, agent_dirs: &[PathBuf]) -> Found {
+/// Looks into the stores of an installation that Kalit never writes because OpenClaw 2026.6.5 or
+/// later was there: `<agentDir>/openclaw-agent.sqlite`, `<state>/state/openclaw.sqlite`, and
+/// `<agentDir>/auth-profiles.json`, which counts while it has not been moved into a database.
+pub fn read_unwritable(state_dir: &Path, agent_dirs: &[PathBuf]) -> Found {
     let mut found = Found::default();
     found.read_database(&state_dir.join("state/openclaw.sqlite"), &SHARED);
     for dir in agent_dirs {
         found.read_database(&dir.join("openclaw-agent.sqlite"), &PER_AGENT);
+        let store = dir.join("auth-profiles.json");
+        found.read_json(MIXED_OPENCLAW, &store, HolderKind::SqliteInstallation);
     }
     found
 }

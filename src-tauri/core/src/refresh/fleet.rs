@@ -80,7 +80,7 @@ impl Fleet {
                     }
                 }
                 Era::Sqlite { .. } | Era::Mixed { .. } => {
-                    external.append(radar::read_sqlite(&installation.state_dir.path, &dirs));
+                    external.append(radar::read_unwritable(&installation.state_dir.path, &dirs));
                 }
             }
         }
@@ -121,6 +121,8 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::symlink;
 
+    use rusqlite::Connection;
+
     use super::*;
     use crate::broker::{RefreshResult, RefreshTarget};
     use crate::secret::Secret;
@@ -160,5 +162,48 @@ mod tests {
         assert_eq!(machine.read_store(&main)["profiles"][ANN]["refresh"], "REF1");
         let names = machine.names(&main);
         assert_eq!(names, ["auth-profiles.json"], "no lock and no temporary file");
+    }
+
+    #[tokio::test]
+    async fn a_json_copy_in_an_installation_of_both_eras_makes_the_login_shared() {
+        let machine = Machine::new();
+        let main = machine.agent_dir(".openclaw", "main");
+        machine.write_store(&main, &login("REF0", -1000));
+        let mixed = machine.agent_dir(".openclaw-b", "main");
+        machine.write_store(&mixed, &login("REF0", -1000));
+        Connection::open(mixed.join("openclaw-agent.sqlite"))
+            .unwrap()
+            .execute_batch("CREATE TABLE auth_profile_store (store_key, store_json, updated_at)")
+            .unwrap();
+        let fleet = machine.fleet();
+        assert!(matches!(fleet.installations[1].era, Era::Mixed { .. }));
+        let held = fleet.holders(Secret::new("REF0").fingerprint());
+        assert_eq!(held.stores.len(), 1);
+        assert_eq!(
+            (held.is_shared(), held.with_whom()),
+            (
+                true,
+                vec!["an OpenClaw with both JSON and SQLite stores".to_owned()]
+            )
+        );
+
+        let server = machine.serve(vec![answer(1, "REF1")]).await;
+        let broker = machine.broker();
+        let outcomes = broker.refresh(RefreshTarget::All).await;
+        let codes: Vec<_> = outcomes
+            .iter()
+            .map(|outcome| outcome.error.as_ref().unwrap().code.as_str())
+            .collect();
+        assert_eq!((codes, server.requests().len()), (vec!["refresh.shared"], 0));
+
+        // Signed in on its own there: the login is this installation's alone.
+        machine.write_store(&mixed, &login("REF-other", -1000));
+        let outcomes = broker.refresh(RefreshTarget::All).await;
+        assert_eq!(outcomes[0].result, RefreshResult::Refreshed, "{outcomes:?}");
+        assert_eq!(server.requests().len(), 1);
+        assert_eq!(
+            machine.read_store(&mixed)["profiles"][ANN]["refresh"],
+            "REF-other"
+        );
     }
 }
