@@ -13,15 +13,15 @@ use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::observer::Observer;
-use super::{About, Broker, Inner, blocking};
-use crate::error::Result;
+use super::{About, Broker, Inner, blocking, notice_of};
+use crate::error::{Error, ErrorCode, Result};
 use crate::event::{Event, EventKind};
 use crate::install::Installation;
 use crate::refresh::schedule::{self, Item};
-use crate::refresh::{Attempt, answers_wait, replay};
+use crate::refresh::{Attempt, Fleet, answers_wait, replay};
 use crate::secret::Fingerprint;
 use crate::vault::installation_dir;
-use crate::view::Snapshot;
+use crate::view::{Notice, Snapshot, Worst};
 use crate::watch::{WatchedDir, Watcher};
 
 /// Watches and publishes snapshots: the window.
@@ -203,14 +203,19 @@ impl Running {
         let mut scheduler = self.scheduler.take();
         let refresher = inner.refresher.clone();
         let looked = tokio::task::spawn_blocking(move || {
+            let mut stuck = None;
             if scheduler.is_none() {
-                scheduler = take_scheduler(&inner);
+                match take_scheduler(&inner) {
+                    Ok(taken) => scheduler = taken,
+                    Err(error) => stuck = Some(error),
+                }
             }
             if scheduler.is_some() && answers_wait(&refresher) {
                 // A busy store keeps its entry: tried again at the next look.
                 let _ = replay(&refresher);
             }
-            let tick = inner.tick(&mut observer, scheduler.is_some());
+            let schedules = stuck.map_or(Ok(scheduler.is_some()), Err);
+            let tick = inner.tick(&mut observer, schedules);
             (observer, scheduler, tick)
         })
         .await;
@@ -239,11 +244,12 @@ impl Running {
 }
 
 impl Inner {
-    /// One look: notice what changed, decide what is due.
-    fn tick(&self, observer: &mut Observer, schedules: bool) -> Tick {
+    /// One look: notice what changed, decide what is due. `schedules`: whether this process renews,
+    /// or why no process can.
+    fn tick(&self, observer: &mut Observer, schedules: Result<bool>) -> Tick {
         let longest = Duration::from_secs(30);
         let looked = self.settings().and_then(|settings| {
-            let fleet = crate::refresh::Fleet::read(&self.environment, &settings, self.explicit.as_deref())?;
+            let fleet = Fleet::read(&self.environment, &settings, self.explicit.as_deref())?;
             Ok((settings, fleet))
         });
         let (settings, fleet) = match looked {
@@ -257,7 +263,7 @@ impl Inner {
                 };
             }
         };
-        let mends = schedules && !settings.watch_only;
+        let mends = matches!(schedules, Ok(true)) && !settings.watch_only;
         if mends {
             self.renewing_since().get_or_insert(self.now());
         } else {
@@ -269,32 +275,51 @@ impl Inner {
         } else {
             fleet
         };
-        let (mut due, mut sleep) = (Vec::new(), longest);
-        if schedules && !settings.watch_only && fleet.current().ensure_json_era().is_ok() {
-            let all = self.renewables(&fleet).unwrap_or_default();
-            // A shared login is left alone: looking again finds out when that ends.
-            let all: Vec<_> = all
-                .into_iter()
-                .filter(|login| !fleet.holders(login.attempt.seen).is_shared())
-                .collect();
-            let items: Vec<Item> = all.iter().map(|login| login.item.clone()).collect();
-            let plan = schedule::plan(&items, self.now());
-            sleep = plan.sleep(self.now());
-            due = plan
-                .due
-                .into_iter()
-                .filter_map(|place| Some(all.get(place)?.wanted()))
-                .collect();
+        let writable = !settings.watch_only && fleet.current().ensure_json_era().is_ok();
+        let planned = match schedules {
+            Ok(true) if writable => self.plan(&fleet),
+            Err(error) if writable => Err(error),
+            Ok(_) | Err(_) => Ok((Vec::new(), longest)),
+        };
+        let mut snapshot = self.board(&fleet, settings.watch_only, self.now());
+        // An error is tried again at the next look.
+        let stuck = planned.as_ref().err().map(|error| Notice {
+            message: format!("no login is renewed: {}", error.message()),
+            ..notice_of(error)
+        });
+        observer.tell_stuck(self, &fleet, stuck.as_ref());
+        if let Some(notice) = stuck {
+            snapshot.notices.insert(0, notice);
+            snapshot.worst = match snapshot.worst {
+                Worst::Healthy | Worst::Paused => Worst::Notice,
+                worse => worse,
+            };
         }
+        let (due, mut sleep) = planned.unwrap_or((Vec::new(), longest));
         if let Some(soon) = again.look_in {
             sleep = sleep.min(soon);
         }
         Tick {
-            snapshot: self.board(&fleet, settings.watch_only, self.now()),
+            snapshot,
             due,
             sleep,
             dirs: watched_by(self, fleet.installations.iter()),
         }
+    }
+
+    /// What is due now, and how long it is until something else is.
+    fn plan(&self, fleet: &Fleet) -> Result<(Vec<Attempt>, Duration)> {
+        // A shared login is left alone: looking again finds out when that ends.
+        let mut all = self.renewables(fleet)?;
+        all.retain(|login| !fleet.holders(login.attempt.seen).is_shared());
+        let items: Vec<Item> = all.iter().map(|login| login.item.clone()).collect();
+        let plan = schedule::plan(&items, self.now());
+        let sleep = plan.sleep(self.now());
+        let due = plan.due.into_iter();
+        Ok((
+            due.filter_map(|place| Some(all.get(place)?.wanted())).collect(),
+            sleep,
+        ))
     }
 }
 
@@ -351,16 +376,33 @@ fn scheduler_file(data_dir: &Path, installation: &Installation) -> PathBuf {
 }
 
 /// The lock among Kalit's own processes: whoever holds it renews. Freed by the system when the
-/// process ends.
-fn take_scheduler(inner: &Inner) -> Option<File> {
-    let installation = inner.installation().ok()?;
-    let path = scheduler_file(&inner.environment.data_dir(), &installation);
-    crate::vault::create_private_dir(path.parent()?).ok()?;
+/// process ends. `None`: another one has it.
+fn take_scheduler(inner: &Inner) -> Result<Option<File>> {
+    let Ok(installation) = inner.installation() else {
+        // The snapshot says so, and nothing can be due.
+        return Ok(None);
+    };
+    let data_dir = inner.environment.data_dir();
+    crate::vault::create_private_dir(&installation_dir(&data_dir, &installation.state_dir.canonical()))?;
+    let path = scheduler_file(&data_dir, &installation);
+    let failed = |error: std::io::Error| {
+        Error::new(
+            ErrorCode::VaultFailed,
+            format!("cannot lock {}: {error}", path.display()),
+        )
+    };
     let file = File::options()
         .create(true)
         .truncate(false)
         .write(true)
-        .open(path)
-        .ok()?;
-    FileExt::try_lock(&file).is_ok().then_some(file)
+        .open(&path)
+        .map_err(failed)?;
+    match FileExt::try_lock(&file) {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(failed(error)),
+    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,6 +17,7 @@ use crate::refresh::{Fleet, FleetStore};
 use crate::secret::{Fingerprint, Secret};
 use crate::store::credential::{Credential, NewTokens, Oauth, RefreshedFields};
 use crate::store::{StoreContent, StoreLock};
+use crate::view::Notice;
 
 /// OpenClaw 2026.6.1 removes `lastGood` when its refresh was refused: judged after this time.
 const MARK_DELAY_MS: i64 = 1_000;
@@ -38,6 +39,8 @@ pub(super) struct Observer {
     missing: HashMap<(PathBuf, ProfileId), (Timestamp, Profile)>,
     /// The newest generation that this process saw in each profile.
     held: HashMap<(PathBuf, ProfileId), Fingerprint>,
+    /// Why nothing is renewed, as it was told last.
+    stuck: Option<Notice>,
 }
 
 /// One store as it was at the last look.
@@ -146,6 +149,25 @@ impl Observer {
             let _ = inner.seal_fleet(fleet, "changed-outside");
         }
         again
+    }
+
+    /// Tells once why no login can be renewed; `None` when they can.
+    pub(super) fn tell_stuck(&mut self, inner: &Inner, fleet: &Fleet, stuck: Option<&Notice>) {
+        if self.stuck.as_ref() == stuck {
+            return;
+        }
+        self.stuck = stuck.cloned();
+        if let Some(notice) = stuck {
+            inner.emit(
+                EventKind::RefreshFailed,
+                About {
+                    installation: &fleet.current().state_dir.canonical().display().to_string(),
+                    cause: Some(&notice.code),
+                    ..About::default()
+                },
+                &notice.message,
+            );
+        }
     }
 
     fn compare(&mut self, scene: &Scene<'_>, content: &StoreContent) {

@@ -1,0 +1,70 @@
+use std::fs;
+
+use super::*;
+use crate::testbed::{ANN, Machine, answer, login};
+
+const SOON: Duration = Duration::from_secs(20);
+
+/// Waits for a snapshot.
+async fn snapshot(engine: &Engine, wanted: impl Fn(&Snapshot) -> bool) -> Arc<Snapshot> {
+    let changes = engine.changes();
+    let started = Instant::now();
+    loop {
+        let newest = changes.borrow().clone();
+        if wanted(&newest) {
+            return newest;
+        }
+        assert!(started.elapsed() < SOON, "{newest:?}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn what_keeps_every_login_from_being_renewed_is_told_once_and_tried_again() {
+    let machine = Machine::new();
+    let main = machine.agent_dir(".openclaw", "main");
+    machine.write_store(&main, &login("REF0", 60_000));
+    let server = machine.serve(vec![answer(1, "REF1")]).await;
+    let broker = machine.broker();
+    let history = machine.path("kalit/data/history.sqlite");
+    fs::create_dir_all(history.parent().unwrap()).unwrap();
+    fs::write(&history, "garbage ".repeat(200)).unwrap();
+
+    let mut events = broker.subscribe();
+    let engine = broker.engine().await.unwrap();
+    let stuck = snapshot(&engine, |snapshot| !snapshot.notices.is_empty()).await;
+    let told = format!("no login is renewed: cannot read {}", history.display());
+    assert_eq!(
+        (stuck.notices[0].code.as_str(), &stuck.notices[0].message),
+        ("vault.unreadable", &told)
+    );
+    assert_eq!(stuck.worst, Worst::Notice);
+    // A second look finds the same.
+    fs::create_dir_all(machine.path("kalit/config")).unwrap();
+    fs::write(
+        machine.path("kalit/config/settings.json"),
+        r#"{"showNames":false}"#,
+    )
+    .unwrap();
+    machine.clock.advance_millis(1);
+    let second = |snapshot: &Snapshot| snapshot.at > stuck.at;
+    snapshot(&engine, second).await;
+
+    fs::remove_file(&history).unwrap();
+    fs::write(machine.path("kalit/config/settings.json"), "{}").unwrap();
+    let well = snapshot(&engine, |snapshot| snapshot.notices.is_empty()).await;
+    assert_eq!(well.worst, Worst::Healthy);
+    let mut failures = Vec::new();
+    loop {
+        let event = tokio::time::timeout(SOON, events.recv()).await.unwrap().unwrap();
+        match event.kind {
+            EventKind::RefreshFailed => failures.push((event.cause.unwrap_or_default(), event.text)),
+            EventKind::Refreshed => break,
+            _ => {}
+        }
+    }
+    assert_eq!(failures, [("vault.unreadable".to_owned(), told)]);
+    assert_eq!(server.requests().len(), 1);
+    assert_eq!(machine.read_store(&main)["profiles"][ANN]["refresh"], "REF1");
+    engine.stop().await;
+}
