@@ -30,6 +30,8 @@ pub enum EventKind {
     /// The engine watches this installation.
     Started,
     SignedIn,
+    /// A sign-in that a crash interrupted found no place: a sealed copy is kept.
+    SignInSealed,
     /// Kalit rotated the generation.
     Refreshed,
     /// Another program rotated it.

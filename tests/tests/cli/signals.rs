@@ -1,9 +1,10 @@
-//! Ctrl-C and SIGTERM: what was sent is finished, what was not is left.
+//! Ctrl-C and SIGTERM: what was sent is finished, what was not is left. SIGKILL: what came is kept.
 
 use std::io::Write;
 use std::time::Duration;
 
-use super::bed::{Bed, OLD, WORK, free_port, login};
+use super::bed::{Bed, OLD, WORK, free_port, login, now};
+use kalit_core::clock::Timestamp;
 use kalit_journeys::authserver::manifest;
 use kalit_journeys::http::{Answer, Reply, Server};
 use kalit_journeys::process::Process;
@@ -107,6 +108,81 @@ async fn a_sign_in_is_finished_once_its_code_has_come() {
         bed.profiles("main")["openai:ada@example.com"]["refresh"],
         "test-refresh-1"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sign_in_killed_before_its_store_was_written_is_stored_by_the_next_watch() {
+    let account = Login::named("ada", "test-refresh-1");
+    let server = Server::plain(0, move |_request| {
+        let access = access_token(&account, Duration::from_secs(3600), 1);
+        async move {
+            let body = json!({"access_token": access, "id_token": access, "refresh_token": "test-refresh-1", "expires_in": 3600});
+            Answer::Reply(Reply::json(200, &body))
+        }
+    })
+    .await
+    .unwrap();
+    let bed = Bed::new();
+    bed.manifest(&manifest(
+        &format!("http://127.0.0.1:{}", server.port()),
+        &[free_port()],
+    ));
+    // A living program holds the store.
+    let lock = bed.agent_dir("main").join("auth-profiles.json.lock");
+    let created = Timestamp::from_millis(now()).to_iso8601();
+    bed.write(
+        &lock,
+        json!({"pid": std::process::id(), "createdAt": created}).to_string(),
+    );
+    let mut kalit = bed.start(&["login", "openai", "--no-browser"]);
+    kalit
+        .line("the address", SOON, |line| {
+            line.starts_with("http://127.0.0.1").then_some(())
+        })
+        .await
+        .unwrap();
+    let mut stdin = kalit.take_stdin().unwrap();
+    writeln!(stdin, "test-code-of-this-sign-in-0123456789").unwrap();
+    let journal = || {
+        let installations = bed.path("home/.local/share/kalit/installations");
+        let journals = std::fs::read_dir(installations).into_iter().flatten().flatten();
+        journals
+            .flat_map(|dir| {
+                std::fs::read_dir(dir.path().join("journal"))
+                    .into_iter()
+                    .flatten()
+            })
+            .flatten()
+            .map(|file| file.path())
+            .find(|path| path.extension().is_some_and(|extension| extension == "json"))
+    };
+    let entry = until_some("the journal entry", SOON, journal).await.unwrap();
+    let text = std::fs::read_to_string(entry).unwrap();
+    assert!(text.contains("test-refresh-1"), "{text}");
+    send(&kalit, Signal::KILL);
+    assert_eq!(kalit.end(SOON).await.unwrap().code(), None);
+    assert!(!bed.store("main").exists());
+
+    std::fs::remove_file(&lock).unwrap();
+    let mut watch = bed.start(&["watch", "--json"]);
+    let told = watch
+        .line("the sign-in", SOON, |line| {
+            let event: serde_json::Value = serde_json::from_str(line).ok()?;
+            (event["type"] == "signed-in").then_some(event)
+        })
+        .await
+        .unwrap();
+    assert_eq!(told["profileId"], "openai:ada@example.com");
+    assert_eq!(
+        bed.profiles("main")["openai:ada@example.com"]["refresh"],
+        "test-refresh-1"
+    );
+    until_some("the end of the entry", SOON, || journal().is_none().then_some(()))
+        .await
+        .unwrap();
+    send(&watch, Signal::TERM);
+    assert_eq!(watch.end(SOON).await.unwrap().code(), Some(0));
+    super::bed::assert_no_secret(&watch.output());
 }
 
 #[tokio::test(flavor = "multi_thread")]

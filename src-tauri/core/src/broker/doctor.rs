@@ -5,6 +5,7 @@ use crate::error::Result;
 use crate::install::{Era, Installation};
 use crate::radar;
 use crate::store::lock::{inspect_refresh_lock, inspect_store_lock};
+use crate::vault::journal::Question;
 use crate::vault::seal::key_location;
 use crate::vault::{Journal, KeyLocation, Snapshots, installation_dir, keychain, leftover_temp_files};
 use crate::view::{LockView, SCHEMA};
@@ -145,7 +146,14 @@ impl Inner {
                 diagnosis.journal = found
                     .entries
                     .iter()
-                    .map(|entry| format!("{}  an answer waits for {} stores", entry.at, entry.holders.len()))
+                    .map(|entry| match &entry.question {
+                        Question::Refresh { holders, .. } => {
+                            format!("{}  an answer waits for {} stores", entry.at, holders.len())
+                        }
+                        Question::SignIn(asked) => {
+                            format!("{}  a sign-in waits for agent {}", entry.at, asked.agent)
+                        }
+                    })
                     .collect();
                 diagnosis.journal.extend(
                     found

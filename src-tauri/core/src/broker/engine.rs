@@ -213,6 +213,7 @@ impl Running {
             if scheduler.is_some() && answers_wait(&refresher) {
                 // A busy store keeps its entry: tried again at the next look.
                 let _ = replay(&refresher);
+                let _ = inner.rescue_sign_ins();
             }
             let schedules = stuck.map_or(Ok(scheduler.is_some()), Err);
             let tick = inner.tick(&mut observer, schedules);

@@ -1,7 +1,9 @@
 //! Signing in through the browser, and pasting tokens and keys: from the person to the store.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::naming::{check_config, choose_id, stored_provider};
 use super::survey::Survey;
 use super::{About, Broker, Inner, LoginRequest, PasteKind, PasteRequest, SignedIn, blocking};
 use crate::error::{Error, ErrorCode, Result};
@@ -9,13 +11,13 @@ use crate::event::EventKind;
 use crate::history;
 use crate::ids::{ProfileId, ProviderId};
 use crate::install::{Agent, Installation};
-use crate::oauth::{
-    self, Claims, Identity, LoginFlow, LoginOptions, Provider, Providers, Sameness, identity, paste,
-};
+use crate::oauth::{self, LoginFlow, LoginOptions, Providers, identity, paste};
 use crate::refresh::{Fleet, Holder, new_tokens, seal_tokens};
 use crate::routing::{self, Note};
 use crate::secret::Fingerprint;
 use crate::store::credential::{NewCredential, NewSecret};
+use crate::vault::journal::{AskedSignIn, Received};
+use crate::vault::{Journal, installation_dir};
 use crate::view::OrderSource;
 
 pub use crate::oauth::LoginHandle;
@@ -24,6 +26,8 @@ pub use crate::oauth::LoginHandle;
 #[derive(Debug)]
 pub struct LoginSession {
     inner: Arc<Inner>,
+    /// Canonical: whatever becomes of the settings meanwhile, the answer has its journal.
+    state_dir: PathBuf,
     request: LoginRequest,
     flow: LoginFlow,
     notice: Option<String>,
@@ -38,7 +42,11 @@ impl Broker {
     pub async fn login(&self, request: LoginRequest) -> Result<LoginSession> {
         let inner = self.inner.clone();
         let agent = request.agent.clone();
-        blocking(move || inner.writable(&agent).map(|_| ())).await?;
+        let state_dir = blocking(move || {
+            let (installation, _) = inner.writable(&agent)?;
+            Ok(installation.state_dir.canonical())
+        })
+        .await?;
         let providers = Providers::load(&self.inner.environment)?;
         let provider = providers.get(&request.provider).ok_or_else(|| {
             Error::new(
@@ -66,6 +74,7 @@ impl Broker {
             .map(|error| format!("{}. {}", error.message(), error.hint()));
         Ok(LoginSession {
             inner: self.inner.clone(),
+            state_dir,
             request,
             flow,
             notice,
@@ -103,8 +112,8 @@ impl LoginSession {
     pub async fn wait(self) -> Result<SignedIn> {
         let whole = tokio::spawn(async move {
             let signed_in = self.flow.run().await?;
-            let (inner, request) = (self.inner, self.request);
-            blocking(move || inner.keep_or_seal(&request, &signed_in)).await
+            let (inner, state_dir, request) = (self.inner, self.state_dir, self.request);
+            blocking(move || inner.keep_or_seal(&state_dir, &request, &signed_in)).await
         });
         whole
             .await
@@ -112,25 +121,69 @@ impl LoginSession {
     }
 }
 
+/// Where a sign-in is to be stored, decided from what is on disk.
+pub(super) struct Place {
+    pub(super) installation: Installation,
+    pub(super) agent: Agent,
+    pub(super) fleet: Fleet,
+    pub(super) profile_id: ProfileId,
+    /// The generation that the sign-in takes the place of.
+    replaced: Option<Fingerprint>,
+    /// As the store spells it.
+    provider: ProviderId,
+}
+
 impl Inner {
-    /// A login that cannot be stored now is sealed: it is not thrown away.
-    fn keep_or_seal(&self, request: &LoginRequest, signed_in: &oauth::SignIn) -> Result<SignedIn> {
-        self.keep_login(request, signed_in).inspect_err(|_| {
-            if let Ok(installation) = self.installation() {
-                let tokens = new_tokens(&signed_in.tokens, &signed_in.claims, signed_in.received_at);
-                let _ = seal_tokens(
-                    &self.environment.data_dir(),
-                    &installation.state_dir.canonical(),
-                    self.generations(),
-                    &tokens,
-                    self.now(),
-                    "sign-in-not-stored",
-                );
-            }
-        })
+    /// Journal, store, in this order: from here on nothing may lose the answer. One that cannot be
+    /// stored now is sealed: it is not thrown away.
+    fn keep_or_seal(
+        &self,
+        state_dir: &Path,
+        request: &LoginRequest,
+        signed_in: &oauth::SignIn,
+    ) -> Result<SignedIn> {
+        let journal = self.journal(state_dir);
+        let entry = journal.record_sign_in(
+            &state_dir.display().to_string(),
+            AskedSignIn {
+                provider: signed_in.provider.clone(),
+                agent: request.agent.clone(),
+                profile_id: request.profile_id.clone(),
+                token_url: signed_in.token_url.clone(),
+            },
+            Received::from(&signed_in.tokens),
+            signed_in.received_at,
+        );
+        // A journal that cannot be written must not keep the login from its store.
+        let _turn = journal.turn();
+        let kept = self
+            .place(request, signed_in)
+            .and_then(|place| self.keep_login(place, signed_in, request.use_now));
+        let safe = kept.is_ok() || self.seal_login(state_dir, signed_in).is_ok();
+        if let (Ok(entry), true) = (entry, safe) {
+            let _ = journal.discharge(entry);
+        }
+        kept
     }
 
-    fn keep_login(&self, request: &LoginRequest, signed_in: &oauth::SignIn) -> Result<SignedIn> {
+    /// The journal of the installation in a canonical state directory.
+    pub(super) fn journal(&self, state_dir: &Path) -> Journal {
+        Journal::open(&installation_dir(&self.environment.data_dir(), state_dir))
+    }
+
+    /// Keeps a login that no store took, sealed.
+    pub(super) fn seal_login(&self, state_dir: &Path, signed_in: &oauth::SignIn) -> Result<()> {
+        seal_tokens(
+            &self.environment.data_dir(),
+            state_dir,
+            self.generations(),
+            &new_tokens(&signed_in.tokens, &signed_in.claims, signed_in.received_at),
+            self.now(),
+            "sign-in-not-stored",
+        )
+    }
+
+    pub(super) fn place(&self, request: &LoginRequest, signed_in: &oauth::SignIn) -> Result<Place> {
         let providers = Providers::load(&self.environment)?;
         let provider = providers
             .get(&signed_in.provider)
@@ -140,7 +193,23 @@ impl Inner {
         let fleet = self.fleet()?;
         let survey = Survey::of(&fleet, &agent);
         let (profile_id, replaced) = choose_id(&installation, &survey, provider, request, signed_in, &who)?;
-        let stored_provider = stored_provider(&installation, &survey, provider);
+        let provider = stored_provider(&installation, &survey, provider);
+        Ok(Place {
+            installation,
+            agent,
+            fleet,
+            profile_id,
+            replaced,
+            provider,
+        })
+    }
+
+    pub(super) fn keep_login(
+        &self,
+        place: Place,
+        signed_in: &oauth::SignIn,
+        use_now: bool,
+    ) -> Result<SignedIn> {
         let tokens = new_tokens(&signed_in.tokens, &signed_in.claims, signed_in.received_at);
         let expires_at = tokens.expires;
         let generation = tokens.refresh.as_ref().map(|refresh| refresh.fingerprint());
@@ -152,7 +221,7 @@ impl Inner {
         });
         if let Some(generation) = generation {
             let record = history::SignIn {
-                provider: provider.id().clone(),
+                provider: signed_in.provider.clone(),
                 token_url: signed_in.token_url.clone(),
                 at: signed_in.received_at,
             };
@@ -160,8 +229,16 @@ impl Inner {
                 .generations()
                 .record_sign_in(generation, &record, lifetime_ms);
         }
+        let Place {
+            installation,
+            agent,
+            fleet,
+            profile_id,
+            replaced,
+            provider,
+        } = place;
         let credential = NewCredential {
-            provider: stored_provider.clone(),
+            provider: provider.clone(),
             secret: NewSecret::Oauth {
                 tokens,
                 client_id: None,
@@ -176,11 +253,10 @@ impl Inner {
             installation,
             agent,
             profile_id,
-            provider: stored_provider,
+            provider,
             generation,
             notes,
         };
-        let use_now = request.use_now;
         self.told(stored, email, plan, Some(expires_at), replaced.is_some(), use_now)
     }
 
@@ -407,117 +483,4 @@ struct Stored {
     provider: ProviderId,
     generation: Option<Fingerprint>,
     notes: Vec<String>,
-}
-
-/// The id under which a sign-in is stored, and the generation that it replaces.
-fn choose_id(
-    installation: &Installation,
-    survey: &Survey,
-    provider: &Provider,
-    request: &LoginRequest,
-    signed_in: &oauth::SignIn,
-    who: &Identity,
-) -> Result<(ProfileId, Option<Fingerprint>)> {
-    let own = |id: &ProfileId| survey.seen.iter().find(|seen| seen.id == *id && !seen.inherited);
-    if let Some(id) = &request.profile_id {
-        check_config_mode(installation, id, provider)?;
-        let Some(existing) = own(id) else {
-            return Ok((id.clone(), None));
-        };
-        return match same(provider, &existing.credential, who) {
-            Some(Sameness::Different) | None => Err(Error::new(
-                ErrorCode::ProfileInUseElsewhere,
-                format!("you signed in as somebody else than {id}"),
-            )),
-            // Named by the person: that is the answer to "is it the same account?".
-            Some(Sameness::Same | Sameness::Unsure) => Ok((id.clone(), existing.credential.generation())),
-        };
-    }
-    let known = survey
-        .seen
-        .iter()
-        .find(|seen| !seen.inherited && same(provider, &seen.credential, who) == Some(Sameness::Same));
-    if let Some(known) = known
-        && check_config_mode(installation, &known.id, provider).is_ok()
-    {
-        return Ok((known.id.clone(), known.credential.generation()));
-    }
-    let prefix = stored_provider(installation, survey, provider);
-    let taken = |id: &ProfileId| {
-        survey.seen.iter().any(|seen| seen.id == *id)
-            || check_config_mode(installation, id, provider).is_err()
-    };
-    identity::new_profile_id(&prefix, &signed_in.claims, taken)
-        .map(|id| (id, None))
-        .ok_or_else(|| Error::new(ErrorCode::ProfileExists, "no free profile id was found"))
-}
-
-/// Whether a stored credential belongs to this person; `None` when it is no login of the provider.
-fn same(provider: &Provider, credential: &crate::store::Credential, who: &Identity) -> Option<Sameness> {
-    let oauth = credential.as_oauth()?;
-    if !provider.answers_to(&oauth.common.provider) {
-        return None;
-    }
-    let access = oauth
-        .access
-        .clone()
-        .unwrap_or_else(|| crate::secret::Secret::new(""));
-    let claims = Claims::of_tokens(provider.claims(), &access, oauth.id_token.as_ref());
-    let stored = Identity::of(provider, &claims).with_stored_account(oauth.account_id.as_deref());
-    Some(who.compare(&stored))
-}
-
-/// The provider id as this installation's release writes it.
-fn stored_provider(installation: &Installation, survey: &Survey, provider: &Provider) -> ProviderId {
-    if !provider.id().is_openai() {
-        return provider.id().clone();
-    }
-    let stored: Vec<ProviderId> = survey
-        .seen
-        .iter()
-        .filter_map(|seen| seen.credential.provider().cloned())
-        .collect();
-    installation
-        .rules()
-        .openai_provider_id(&stored)
-        .unwrap_or_else(|| provider.id().clone())
-}
-
-/// A config entry for the id that names another provider or mode hides the profile from OpenClaw.
-fn check_config_mode(installation: &Installation, id: &ProfileId, provider: &Provider) -> Result<()> {
-    use crate::install::config::ConfigMode;
-    match installation.config.auth.profile(id) {
-        Some(entry) if !provider.answers_to(&entry.provider) || entry.mode != ConfigMode::Oauth => {
-            Err(config_disagrees(id))
-        }
-        Some(_) | None => Ok(()),
-    }
-}
-
-fn check_config(
-    installation: &Installation,
-    id: &ProfileId,
-    provider: &ProviderId,
-    kind: PasteKind,
-) -> Result<()> {
-    use crate::install::config::ConfigMode;
-    let Some(entry) = installation.config.auth.profile(id) else {
-        return Ok(());
-    };
-    let mode_fits = match kind {
-        PasteKind::Token => matches!(entry.mode, ConfigMode::Token | ConfigMode::Oauth),
-        PasteKind::ApiKey => entry.mode == ConfigMode::ApiKey,
-    };
-    if mode_fits && entry.provider == *provider {
-        Ok(())
-    } else {
-        Err(config_disagrees(id))
-    }
-}
-
-fn config_disagrees(id: &ProfileId) -> Error {
-    Error::new(
-        ErrorCode::ProfileExists,
-        format!("openclaw.json has an entry for {id} with another provider or mode"),
-    )
 }

@@ -79,8 +79,6 @@ pub struct SignIn {
     pub provider: ProviderId,
     /// The endpoint that issued the tokens: they may only ever be sent there again.
     pub token_url: String,
-    /// The client id under which they were issued.
-    pub client_id: String,
 }
 
 impl SignIn {
@@ -192,7 +190,6 @@ impl LoginFlow {
                 received_at,
                 provider: provider.id().clone(),
                 token_url: route.map(|route| route.url.to_string()).unwrap_or_default(),
-                client_id: route.map(|route| route.client_id.clone()).unwrap_or_default(),
                 tokens,
             })
         });

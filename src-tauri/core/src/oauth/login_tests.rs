@@ -115,7 +115,6 @@ async fn the_browsers_code_is_exchanged_with_the_same_redirect_uri_and_verifier(
     assert_eq!(signed_in.received_at, Timestamp::from_millis(NOW));
     assert_eq!(signed_in.expires_at(), Timestamp::from_millis(NOW + 864_000_000));
     assert_eq!(signed_in.token_url, server.token_url());
-    assert_eq!(signed_in.client_id, "app_EMoamEEZ73f0CkXaXp7hrann");
     assert_eq!(signed_in.provider.as_str(), "openai");
 
     let body = server.bodies().remove(0);

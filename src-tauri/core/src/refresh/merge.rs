@@ -13,7 +13,7 @@ use crate::secret::{Fingerprint, Secret};
 use crate::store::agent_store::AgentStore;
 use crate::store::credential::{Credential, NewTokens, Oauth, RefreshedFields};
 use crate::store::lock::StoreLock;
-use crate::vault::journal::Entry;
+use crate::vault::journal::{Entry, EntryHolder, Question};
 use crate::vault::snapshots::Content;
 use crate::vault::{Journal, Sealer, Snapshots, installation_dir};
 
@@ -270,7 +270,7 @@ pub fn seal_tokens(
 /// are all written are removed. Returns the stores that were brought up to date; the first error
 /// does not keep the other entries waiting.
 pub fn replay(refresher: &Refresher) -> Result<Vec<PathBuf>> {
-    replay_some(refresher.inner(), |_| true)
+    replay_some(refresher.inner(), None)
 }
 
 /// Whether a journal of this user holds an answer. Only lists directories.
@@ -291,10 +291,11 @@ pub fn answers_wait(refresher: &Refresher) -> bool {
 
 /// Merges the answer to `sent` if a crash left it in a journal: it must not be asked for again.
 pub(super) fn replay_answer(inner: &Inner, sent: Fingerprint) -> Result<()> {
-    replay_some(inner, |entry| entry.sent == sent).map(|_| ())
+    replay_some(inner, Some(sent)).map(|_| ())
 }
 
-fn replay_some(inner: &Inner, wanted: impl Fn(&Entry) -> bool) -> Result<Vec<PathBuf>> {
+/// Sign-ins wait for [`crate::broker`], which knows how they are stored.
+fn replay_some(inner: &Inner, only: Option<Fingerprint>) -> Result<Vec<PathBuf>> {
     let fleet = inner.fleet()?;
     let (mut done, mut first_error) = (Vec::new(), None);
     for installation in &fleet.installations {
@@ -302,8 +303,14 @@ fn replay_some(inner: &Inner, wanted: impl Fn(&Entry) -> bool) -> Result<Vec<Pat
             &inner.data_dir,
             &installation.state_dir.canonical(),
         ));
-        for entry in journal.entries()?.entries.into_iter().filter(&wanted) {
-            match replay_entry(inner, &fleet, &journal, entry) {
+        for entry in journal.entries()?.entries {
+            let Question::Refresh { sent, holders } = entry.question.clone() else {
+                continue;
+            };
+            if only.is_some_and(|only| only != sent) {
+                continue;
+            }
+            match replay_entry(inner, &fleet, &journal, entry, sent, &holders) {
                 Ok(stores) => done.extend(stores),
                 Err(error) => {
                     first_error.get_or_insert(error);
@@ -314,27 +321,26 @@ fn replay_some(inner: &Inner, wanted: impl Fn(&Entry) -> bool) -> Result<Vec<Pat
     first_error.map_or(Ok(done), Err)
 }
 
-fn replay_entry(inner: &Inner, fleet: &Fleet, journal: &Journal, entry: Entry) -> Result<Vec<PathBuf>> {
+fn replay_entry(
+    inner: &Inner,
+    fleet: &Fleet,
+    journal: &Journal,
+    entry: Entry,
+    sent: Fingerprint,
+    places: &[EntryHolder],
+) -> Result<Vec<PathBuf>> {
     let providers = Providers::load(&inner.environment)?;
-    let first = entry.holders.first();
+    let first = places.first();
     let Some(provider) = first.and_then(|holder| providers.get(&holder.provider)) else {
         return Ok(Vec::new());
     };
-    let tokens = TokenAnswer {
-        access: entry.received.access_token.clone(),
-        refresh: entry.received.refresh_token.clone(),
-        id_token: entry.received.id_token.clone(),
-        expires_in: entry.received.expires_in,
-        token_type: None,
-        skew_ms: None,
-    };
-    let family = inner.generations.family_of(entry.sent)?;
-    let answer = Answer::new(provider, entry.sent, family, &tokens, entry.at);
+    let tokens = TokenAnswer::from(&entry.received);
+    let family = inner.generations.family_of(sent)?;
+    let answer = Answer::new(provider, sent, family, &tokens, entry.at);
     inner
         .generations
-        .record_rotation(entry.sent, answer.generation, entry.at, answer.lifetime_ms)?;
-    let holders: Vec<Holder> = entry
-        .holders
+        .record_rotation(sent, answer.generation, entry.at, answer.lifetime_ms)?;
+    let holders: Vec<Holder> = places
         .iter()
         .filter_map(|holder| {
             let owner = fleet.store_of(&holder.agent_dir)?;
@@ -347,7 +353,7 @@ fn replay_entry(inner: &Inner, fleet: &Fleet, journal: &Journal, entry: Entry) -
             })
         })
         .collect();
-    let lost_sight = holders.len() < entry.holders.len()
+    let lost_sight = holders.len() < places.len()
         || holders
             .iter()
             .any(|holder| inner.ensure_writable(fleet, &holder.state_dir).is_err());

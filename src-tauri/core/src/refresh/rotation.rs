@@ -584,12 +584,6 @@ impl Inner {
     /// Journal, record, merge, in this order: from here on nothing may lose the answer.
     fn keep(&self, ticket: Ticket, attempt: &Attempt, tokens: &TokenAnswer, now: Timestamp) -> Result<Done> {
         let family = ticket.family;
-        let received = Received {
-            access_token: tokens.access.clone(),
-            refresh_token: tokens.refresh.clone(),
-            id_token: tokens.id_token.clone(),
-            expires_in: tokens.expires_in,
-        };
         let holders: Vec<EntryHolder> = ticket
             .holders
             .iter()
@@ -613,7 +607,7 @@ impl Inner {
             family,
             holders,
             attempt.seen,
-            received,
+            Received::from(tokens),
             now,
         );
         let answer = Answer::new(&ticket.provider, attempt.seen, family, tokens, now);

@@ -1,7 +1,8 @@
-//! The rescue journal: the answer of a token endpoint, durable before anything else is done with
-//! it. A provider that rotated forgets the old token at once, so an answer that is lost is a login
-//! that is lost. An entry stands until every holder has the answer; the next start finishes what
-//! a crash interrupted. Plain JSON, 0600: the protection the store itself has.
+//! The rescue journal: the answer of a token endpoint, to a refresh or to a sign-in, durable before
+//! anything else is done with it. A provider that rotated forgets the old token at once, so an
+//! answer that is lost is a login that is lost. An entry stands until every store that needs it has
+//! the answer; the next start finishes what a crash interrupted. Plain JSON, 0600: the protection
+//! the store itself has.
 
 use std::fmt;
 use std::fs;
@@ -11,11 +12,13 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::{TEMP_SUFFIX, private_file};
+use super::TEMP_SUFFIX;
+use super::private_file::{self, DirLock};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorCode, Result};
 use crate::history::Family;
-use crate::ids::{ProfileId, ProviderId};
+use crate::ids::{AgentId, ProfileId, ProviderId};
+use crate::oauth::TokenAnswer;
 use crate::secret::{Fingerprint, Secret};
 
 const VERSION: u32 = 1;
@@ -32,14 +35,39 @@ pub struct Journal {
 pub struct Entry {
     /// The canonical state directory.
     pub installation: String,
-    /// Where the answer belongs, in the order in which the stores are to be written.
-    pub holders: Vec<EntryHolder>,
-    /// The generation that was sent.
-    pub sent: Fingerprint,
+    pub question: Question,
     pub received: Received,
     /// When the answer came.
     pub at: Timestamp,
     path: PathBuf,
+}
+
+/// What the answer is an answer to: it decides where the tokens belong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// A refresh: the tokens replace a generation.
+    Refresh {
+        /// The generation that was sent.
+        sent: Fingerprint,
+        /// In the order in which the stores are to be written.
+        holders: Vec<EntryHolder>,
+    },
+    /// A sign-in: the profile is chosen when the tokens are stored.
+    SignIn(AskedSignIn),
+}
+
+/// What a person asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AskedSignIn {
+    /// By the id of its manifest.
+    pub provider: ProviderId,
+    pub agent: AgentId,
+    /// The id that the person chose, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile_id: Option<ProfileId>,
+    /// The endpoint that issued the tokens: they may only ever be sent there again.
+    pub token_url: String,
 }
 
 /// One profile in one store.
@@ -97,8 +125,9 @@ impl Journal {
         }
     }
 
-    /// Writes an entry; when this returns it survives a power failure. There is one file for each
-    /// family and generation sent, so an earlier answer that still waits is never overwritten.
+    /// Writes the answer to a refresh; when this returns it survives a power failure. There is one
+    /// file for each family and generation sent, so an earlier answer that still waits is never
+    /// overwritten.
     pub fn record(
         &self,
         installation: &str,
@@ -108,17 +137,56 @@ impl Journal {
         received: Received,
         at: Timestamp,
     ) -> Result<Entry> {
-        let path = self.dir.join(format!("{}-{}.json", family.short(), sent.short()));
-        let entry = Entry {
-            installation: installation.to_owned(),
-            holders,
-            sent,
+        let name = format!("{}-{}.json", family.short(), sent.short());
+        self.write(
+            &name,
+            installation,
+            Question::Refresh { sent, holders },
             received,
             at,
-            path,
+        )
+    }
+
+    /// Writes the answer to a sign-in's exchange; when this returns it survives a power failure.
+    pub fn record_sign_in(
+        &self,
+        installation: &str,
+        asked: AskedSignIn,
+        received: Received,
+        at: Timestamp,
+    ) -> Result<Entry> {
+        let name = format!("sign-in-{}.json", received.generation().short());
+        self.write(&name, installation, Question::SignIn(asked), received, at)
+    }
+
+    fn write(
+        &self,
+        name: &str,
+        installation: &str,
+        question: Question,
+        received: Received,
+        at: Timestamp,
+    ) -> Result<Entry> {
+        let entry = Entry {
+            installation: installation.to_owned(),
+            question,
+            received,
+            at,
+            path: self.dir.join(name),
         };
         private_file::write(&entry.path, &entry.to_json()?)?;
         Ok(entry)
+    }
+
+    /// The turn at storing sign-ins, waited for. Held while a sign-in is stored, so that nobody
+    /// else takes its entry for one that a crash left.
+    pub(crate) fn turn(&self) -> Result<DirLock> {
+        private_file::lock_dir(&self.dir)
+    }
+
+    /// The same without waiting; `None` while a sign-in is being stored.
+    pub(crate) fn try_turn(&self) -> Result<Option<DirLock>> {
+        private_file::try_lock_dir(&self.dir)
     }
 
     /// All entries, oldest first.
@@ -174,6 +242,40 @@ impl Journal {
     }
 }
 
+impl Received {
+    /// The generation that came; that of the access token when no refresh token did.
+    pub fn generation(&self) -> Fingerprint {
+        self.refresh_token
+            .as_ref()
+            .unwrap_or(&self.access_token)
+            .fingerprint()
+    }
+}
+
+impl From<&TokenAnswer> for Received {
+    fn from(answer: &TokenAnswer) -> Self {
+        Self {
+            access_token: answer.access.clone(),
+            refresh_token: answer.refresh.clone(),
+            id_token: answer.id_token.clone(),
+            expires_in: answer.expires_in,
+        }
+    }
+}
+
+impl From<&Received> for TokenAnswer {
+    fn from(received: &Received) -> Self {
+        Self {
+            access: received.access_token.clone(),
+            refresh: received.refresh_token.clone(),
+            id_token: received.id_token.clone(),
+            expires_in: received.expires_in,
+            token_type: None,
+            skew_ms: None,
+        }
+    }
+}
+
 impl Entry {
     /// The file of this entry.
     pub fn path(&self) -> &Path {
@@ -187,11 +289,16 @@ impl Entry {
 
     fn to_json(&self) -> Result<Zeroizing<Vec<u8>>> {
         let received = &self.received;
+        let (holders, sent, sign_in) = match &self.question {
+            Question::Refresh { sent, holders } => (holders.as_slice(), Some(*sent), None),
+            Question::SignIn(asked) => (&[][..], None, Some(asked)),
+        };
         let wire = WireOut {
             version: VERSION,
             installation: &self.installation,
-            holders: &self.holders,
-            sent: self.sent,
+            holders,
+            sent,
+            sign_in,
             received: WireReceivedOut {
                 access_token: received.access_token.expose(),
                 refresh_token: received.refresh_token.as_ref().map(Secret::expose),
@@ -229,10 +336,19 @@ impl Entry {
         if wire.version != VERSION {
             return Err(format!("a journal entry of version {}", wire.version));
         }
+        let question = match (wire.sent, wire.sign_in) {
+            (Some(sent), None) => Question::Refresh {
+                sent,
+                holders: wire.holders,
+            },
+            (None, Some(asked)) => Question::SignIn(asked),
+            (Some(_), Some(_)) | (None, None) => {
+                return Err("neither an answer to a refresh nor to a sign-in".to_owned());
+            }
+        };
         Ok(Some(Self {
             installation: wire.installation,
-            holders: wire.holders,
-            sent: wire.sent,
+            question,
             received: Received {
                 access_token: Secret::new(wire.received.access_token),
                 refresh_token: wire.received.refresh_token.map(Secret::new),
@@ -271,11 +387,15 @@ pub fn leftover_temp_files(dirs: &[PathBuf]) -> Vec<LeftoverTemp> {
 }
 
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct WireOut<'a> {
     version: u32,
     installation: &'a str,
     holders: &'a [EntryHolder],
-    sent: Fingerprint,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sent: Option<Fingerprint>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sign_in: Option<&'a AskedSignIn>,
     received: WireReceivedOut<'a>,
     at: Timestamp,
 }
@@ -292,11 +412,13 @@ struct WireReceivedOut<'a> {
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct WireIn {
     version: u32,
     installation: String,
     holders: Vec<EntryHolder>,
-    sent: Fingerprint,
+    sent: Option<Fingerprint>,
+    sign_in: Option<AskedSignIn>,
     received: WireReceivedIn,
     at: Timestamp,
 }
@@ -392,8 +514,8 @@ mod tests {
             panic!("{found:?}")
         };
         assert_eq!(loaded.installation, entry.installation);
-        assert_eq!(loaded.holders, entry.holders);
-        assert_eq!((loaded.sent, loaded.at), (entry.sent, entry.at));
+        assert_eq!(loaded.question, entry.question);
+        assert_eq!(loaded.at, entry.at);
         assert_eq!(loaded.received.access_token.expose(), "ACC1");
         assert_eq!(loaded.received.refresh_token.as_ref().unwrap().expose(), "REF1");
         assert!(loaded.received.id_token.is_none());
@@ -409,6 +531,57 @@ mod tests {
     }
 
     #[test]
+    fn a_sign_in_is_on_disk_as_documented_and_comes_back_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = Journal::open(dir.path());
+        let asked = AskedSignIn {
+            provider: ProviderId::parse("openai").unwrap(),
+            agent: AgentId::main(),
+            profile_id: None,
+            token_url: "https://auth.openai.com/oauth/token".to_owned(),
+        };
+        let at = Timestamp::from_millis(1_700_000_000_123);
+        let entry = journal
+            .record_sign_in("/home/ann/.openclaw", asked.clone(), received(1), at)
+            .unwrap();
+        let name = format!("sign-in-{}.json", generation("REF1").short());
+        assert_eq!(entry.path(), journal.dir().join(name));
+        assert_eq!(
+            fs::read_to_string(entry.path()).unwrap(),
+            "{\"version\":1,\"installation\":\"/home/ann/.openclaw\",\"holders\":[],\"signIn\":{\"provider\":\
+             \"openai\",\"agent\":\"main\",\"tokenUrl\":\"https://auth.openai.com/oauth/token\"},\"received\":\
+             {\"access_token\":\"ACC1\",\"refresh_token\":\"REF1\",\"expires_in\":3600},\"at\":1700000000123}\n"
+        );
+        let chosen = AskedSignIn {
+            profile_id: ProfileId::parse("openai:work"),
+            ..asked.clone()
+        };
+        journal
+            .record_sign_in(
+                "/home/ann/.openclaw",
+                chosen.clone(),
+                received(2),
+                at.plus_millis(1),
+            )
+            .unwrap();
+        let found = journal.entries().unwrap();
+        let asked_for: Vec<_> = found.entries.iter().map(|entry| entry.question.clone()).collect();
+        assert_eq!(asked_for, [Question::SignIn(asked), Question::SignIn(chosen)]);
+        journal.discharge(entry).unwrap();
+        assert_eq!(journal.entries().unwrap().entries.len(), 1);
+    }
+
+    #[test]
+    fn a_turn_is_taken_by_one_at_a_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = Journal::open(dir.path());
+        let turn = journal.turn().unwrap();
+        assert!(journal.try_turn().unwrap().is_none());
+        drop(turn);
+        assert!(journal.try_turn().unwrap().is_some());
+    }
+
+    #[test]
     fn discharging_removes_exactly_that_entry() {
         let dir = tempfile::tempdir().unwrap();
         let journal = Journal::open(dir.path());
@@ -419,7 +592,8 @@ mod tests {
         journal.discharge(first.clone()).unwrap();
         journal.discharge(first).unwrap();
         let left = journal.entries().unwrap().entries;
-        assert_eq!(left.iter().map(|e| e.sent).collect::<Vec<_>>(), [second.sent]);
+        let left: Vec<_> = left.into_iter().map(|entry| entry.question).collect();
+        assert_eq!(left, [second.question]);
     }
 
     #[test]
@@ -458,12 +632,14 @@ mod tests {
                 .unwrap()
                 .replace("\"version\":1", "\"version\":2"),
         );
+        let text = fs::read_to_string(good.path()).unwrap();
+        let neither = put("e.json", &text.replace("\"sent\"", "\"sentence\""));
         put(".x.json.0123.kalit.tmp", "{");
         put("notes.txt", "mine");
         let found = journal.entries().unwrap();
         assert_eq!(found.entries.len(), 1);
         let paths: Vec<_> = found.unreadable.iter().map(|u| u.path.clone()).collect();
-        assert_eq!(paths, [truncated, empty, wrong, later]);
+        assert_eq!(paths, [truncated, empty, wrong, later, neither]);
         assert_eq!(found.unreadable[3].reason, "a journal entry of version 2");
         assert!(!format!("{found:?}").contains("ACC9"));
         assert!(paths.iter().all(|path| path.exists()));

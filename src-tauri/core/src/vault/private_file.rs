@@ -89,20 +89,36 @@ pub(crate) fn read(path: &Path, limit: u64) -> Result<Option<Zeroizing<Vec<u8>>>
 }
 
 /// Held while several Kalit processes must take turns in one directory; released on drop.
+#[derive(Debug)]
 pub(crate) struct DirLock(#[expect(dead_code, reason = "the lock lives as long as the open file")] File);
 
-/// Waits for the turn. Held for milliseconds by every holder, so the wait is short.
+/// Waits for the turn.
 pub(crate) fn lock_dir(dir: &Path) -> Result<DirLock> {
+    let (path, file) = open_lock(dir)?;
+    fs4::FileExt::lock(&file).map_err(|error| failed("lock", &path, error))?;
+    Ok(DirLock(file))
+}
+
+/// Takes the turn if it is free.
+pub(crate) fn try_lock_dir(dir: &Path) -> Result<Option<DirLock>> {
+    let (path, file) = open_lock(dir)?;
+    match fs4::FileExt::try_lock(&file) {
+        Ok(()) => Ok(Some(DirLock(file))),
+        Err(fs4::TryLockError::WouldBlock) => Ok(None),
+        Err(fs4::TryLockError::Error(error)) => Err(failed("lock", &path, error)),
+    }
+}
+
+fn open_lock(dir: &Path) -> Result<(PathBuf, File)> {
     create_dir(dir)?;
     let path = dir.join("lock");
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(false);
     private(&mut options);
-    let file = options
-        .open(&path)
-        .map_err(|error| failed("open", &path, error))?;
-    fs4::FileExt::lock(&file).map_err(|error| failed("lock", &path, error))?;
-    Ok(DirLock(file))
+    match options.open(&path) {
+        Ok(file) => Ok((path, file)),
+        Err(error) => Err(failed("open", &path, error)),
+    }
 }
 
 /// A write failure as people see it.
