@@ -6,6 +6,7 @@
 
 pub mod broker;
 pub mod clock;
+mod durable;
 pub mod environment;
 pub mod error;
 pub mod event;

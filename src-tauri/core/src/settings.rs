@@ -3,13 +3,14 @@
 //! that does not parse is never overwritten.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use fs4::FileExt;
 use serde_json::{Map, Value};
 
+use crate::durable::{self, private};
 use crate::environment::Environment;
 use crate::{Error, ErrorCode, Result};
 
@@ -66,14 +67,16 @@ impl Settings {
     pub fn update(environment: &Environment, change: impl FnOnce(&mut Settings)) -> Result<Self> {
         let path = settings_path(environment);
         let dir = environment.config_dir();
-        create_private_dir(&dir).map_err(|error| unwritable(&path, error))?;
+        durable::create_dir(&dir).map_err(|error| unwritable(&path, error))?;
         let _lock = lock(&dir.join("settings.lock"))?;
         let (mut settings, document) = Self::read(&path)?;
         change(&mut settings);
         let mut text = serde_json::to_string_pretty(&settings.to_document(document))
             .map_err(|error| unwritable(&path, io::Error::other(error)))?;
         text.push('\n');
-        write_atomic(&path, text.as_bytes()).map_err(|error| unwritable(&path, error))?;
+        // A file that is kept elsewhere by a link (a dotfiles repository) stays a link.
+        let target = fs::canonicalize(&path).unwrap_or_else(|_| path.clone());
+        durable::replace(&target, text.as_bytes()).map_err(|error| unwritable(&path, error))?;
         Ok(settings)
     }
 
@@ -191,14 +194,6 @@ fn read_bounded(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-fn create_private_dir(dir: &Path) -> io::Result<()> {
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(dir)
-}
-
 /// Released when the file is dropped.
 fn lock(path: &Path) -> Result<File> {
     let failed = |error: io::Error| unwritable(path, error);
@@ -219,37 +214,6 @@ fn lock(path: &Path) -> Result<File> {
             Err(fs4::TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(10)),
         }
     }
-}
-
-fn private(options: &mut OpenOptions) -> &mut OpenOptions {
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
-    options
-}
-
-/// Temp file beside the target, fsync, rename, fsync of the directory. A symlinked settings file
-/// (kept in a dotfiles repository) stays a link.
-fn write_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let dir = target
-        .parent()
-        .ok_or_else(|| io::Error::other("no parent directory"))?;
-    let temp = dir.join(format!("settings.json.{:016x}.kalit.tmp", rand::random::<u64>()));
-    let written = (|| {
-        let mut file = private(OpenOptions::new().create_new(true).write(true)).open(&temp)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        drop(file);
-        fs::rename(&temp, &target)
-    })();
-    if written.is_err() {
-        // The failure to write is what is reported, not that of tidying up.
-        let _ = fs::remove_file(&temp);
-    }
-    written?;
-    #[cfg(unix)]
-    File::open(dir)?.sync_all()?;
-    Ok(())
 }
 
 #[cfg(test)]

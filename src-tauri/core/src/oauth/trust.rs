@@ -5,13 +5,14 @@
 
 use std::collections::BTreeSet;
 use std::fs::{File, Metadata};
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use url::Url;
 
+use crate::durable;
 use crate::environment::Environment;
 use crate::ids::ProviderId;
 use crate::{Error, ErrorCode, Result};
@@ -165,18 +166,8 @@ impl TrustRecord {
     }
 
     fn write(&self, path: &Path) -> std::io::Result<()> {
-        if let Some(directory) = path.parent() {
-            std::fs::create_dir_all(directory)?;
-        }
-        let temporary = path.with_extension("json.kalit.tmp");
-        let mut options = std::fs::OpenOptions::new();
-        options.write(true).create(true).truncate(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let mut file = options.open(&temporary)?;
-        file.write_all(serde_json::to_string_pretty(self)?.as_bytes())?;
-        file.sync_all()?;
-        std::fs::rename(&temporary, path)
+        durable::create_dir(durable::directory_of(path))?;
+        durable::replace(path, serde_json::to_string_pretty(self)?.as_bytes())
     }
 }
 

@@ -150,7 +150,7 @@ fn is_leftover(name: &str) -> bool {
     let copy = ["auth-profiles.json.", "auth.json.", "oauth.json."]
         .iter()
         .any(|start| name.starts_with(start));
-    let passing = name.ends_with(".lock") || name.ends_with(crate::vault::TEMP_SUFFIX);
+    let passing = name.ends_with(".lock") || name.ends_with(crate::durable::TEMPORARY_SUFFIX);
     matches!(name, "auth.json" | "oauth.json") || (copy && !passing)
 }
 
@@ -454,7 +454,7 @@ mod tests {
             "agents/main/agent/auth-profiles.json",
             "agents/main/agent/auth-state.json",
             "agents/main/agent/auth-profiles.json.lock",
-            "agents/main/agent/.auth-profiles.json.1.kalit.tmp",
+            "agents/main/agent/auth-profiles.json.1.kalit.tmp",
             "agents/main/agent/models.json.bak",
             "credentials/whatsapp.json",
         ] {

@@ -4,13 +4,13 @@
 //! guard of OpenClaw's lock for this very directory and starts from bytes read under it.
 
 use std::fmt;
-use std::fs::DirBuilder;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 
+use crate::durable;
 use crate::error::{Error, ErrorCode, Result};
 use crate::store::atomic::{self, about};
 use crate::store::document::Document;
@@ -108,14 +108,7 @@ impl AgentStore {
     ///
     /// `store.write_failed`, `store.not_a_file`.
     pub fn create_dir(&self) -> Result<()> {
-        let mut builder = DirBuilder::new();
-        builder.recursive(true);
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::DirBuilderExt as _;
-            builder.mode(0o700);
-        }
-        builder.create(&self.agent_dir).map_err(|error| {
+        durable::create_dir(&self.agent_dir).map_err(|error| {
             let code = match error.kind() {
                 ErrorKind::AlreadyExists | ErrorKind::NotADirectory => ErrorCode::StoreNotAFile,
                 _ => ErrorCode::StoreWriteFailed,

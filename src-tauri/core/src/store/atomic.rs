@@ -4,14 +4,12 @@
 //! Nothing here decides what is written or whether it may be; see [`super::AgentStore`].
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write as _};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use crate::durable::{self, Temporary, directory_of, is_temporary, sync_directory_of};
 use crate::error::{Error, ErrorCode, Result};
 use crate::store::json;
-
-/// How the temporary files of [`write_atomic`] end.
-pub const TEMPORARY_SUFFIX: &str = ".kalit.tmp";
 
 /// Replaces the content of `path` (or creates it), mode 0600, durably: when this returns, the
 /// bytes survive a power cut. The modification time is never carried over, because OpenClaw
@@ -37,13 +35,11 @@ pub(super) fn write_atomic_if(
     still_right: impl FnOnce() -> Result<()>,
 ) -> Result<()> {
     let target = resolve_target(path)?;
-    let directory = directory_of(&target);
     let failed = |error: io::Error| write_failed(path, &error);
-    let temporary = Temporary::create(&target).map_err(failed)?;
-    temporary.fill(bytes).map_err(failed)?;
+    let temporary = Temporary::beside(&target, bytes).map_err(failed)?;
     still_right()?;
-    temporary.rename_to(&target).map_err(failed)?;
-    sync_directory(directory).map_err(|error| {
+    temporary.put_in_place().map_err(failed)?;
+    sync_directory_of(&target).map_err(|error| {
         Error::new(
             ErrorCode::StoreUnconfirmed,
             format!(
@@ -82,11 +78,7 @@ pub fn repair_mode(path: &Path) -> Result<()> {
 ///
 /// `store.write_failed`.
 pub(super) fn remove_file(path: &Path) -> Result<()> {
-    match fs::remove_file(path) {
-        Ok(()) => sync_directory(directory_of(path)).map_err(|error| write_failed(path, &error)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(write_failed(path, &error)),
-    }
+    durable::remove(path).map_err(|error| write_failed(path, &error))
 }
 
 /// Removes temporary files that a crash left beside `path`. Only for whoever has the exclusive
@@ -108,11 +100,7 @@ pub(super) fn remove_leftovers(path: &Path) -> Result<()> {
     };
     for entry in entries.flatten() {
         let file_name = entry.file_name();
-        let random = file_name
-            .to_str()
-            .and_then(|other| other.strip_prefix(name)?.strip_prefix('.'))
-            .and_then(|rest| rest.strip_suffix(TEMPORARY_SUFFIX));
-        if random.is_some_and(|random| random.len() == 32 && random.bytes().all(|b| b.is_ascii_hexdigit())) {
+        if file_name.to_str().is_some_and(|other| is_temporary(other, name)) {
             remove_file(&entry.path())?;
         }
     }
@@ -272,112 +260,6 @@ mod owner {
 
     pub(super) fn others_can_write(_: &Metadata) -> bool {
         false
-    }
-}
-
-/// The file in the making; removed unless it became the target.
-struct Temporary {
-    path: PathBuf,
-    file: File,
-    in_place: bool,
-}
-
-impl Temporary {
-    fn create(target: &Path) -> io::Result<Self> {
-        let name = target.file_name().ok_or(io::ErrorKind::InvalidInput)?;
-        let mut temporary_name = name.to_owned();
-        temporary_name.push(format!(".{:032x}{TEMPORARY_SUFFIX}", rand::random::<u128>()));
-        let path = target.with_file_name(temporary_name);
-        let mut options = OpenOptions::new();
-        options.write(true).create_new(true);
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::OpenOptionsExt as _;
-            options.mode(0o600);
-        }
-        let file = options.open(&path)?;
-        Ok(Self {
-            path,
-            file,
-            in_place: false,
-        })
-    }
-
-    fn fill(&self, bytes: &[u8]) -> io::Result<()> {
-        #[cfg(unix)]
-        {
-            // A umask may have taken the owner's own bits away.
-            use std::os::unix::fs::PermissionsExt as _;
-            self.file.set_permissions(fs::Permissions::from_mode(0o600))?;
-        }
-        (&self.file).write_all(bytes)?;
-        self.file.sync_all()
-    }
-
-    fn rename_to(mut self, target: &Path) -> io::Result<()> {
-        rename(&self.path, target)?;
-        self.in_place = true;
-        Ok(())
-    }
-}
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        if !self.in_place {
-            // Nobody can be told from here; `remove_leftovers` finds it at the next start.
-            let _ = fs::remove_file(&self.path);
-        }
-    }
-}
-
-#[cfg(not(windows))]
-fn rename(from: &Path, to: &Path) -> io::Result<()> {
-    fs::rename(from, to)
-}
-
-/// A scanner or an indexer may have the target open for a moment: wait for it, 1 s in all.
-#[cfg(windows)]
-fn rename(from: &Path, to: &Path) -> io::Result<()> {
-    use std::time::Duration;
-    let mut pause = Duration::from_millis(10);
-    for _ in 0..7 {
-        match fs::rename(from, to) {
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                std::thread::sleep(pause);
-                pause *= 2;
-            }
-            result => return result,
-        }
-    }
-    fs::rename(from, to)
-}
-
-/// Makes a rename in `directory` durable. File systems that cannot sync a directory say so with
-/// `EINVAL`; they have nothing better to offer.
-#[cfg(unix)]
-fn sync_directory(directory: &Path) -> io::Result<()> {
-    match File::open(directory)?.sync_all() {
-        Err(error)
-            if matches!(
-                error.kind(),
-                io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported
-            ) =>
-        {
-            Ok(())
-        }
-        result => result,
-    }
-}
-
-#[cfg(not(unix))]
-fn sync_directory(_: &Path) -> io::Result<()> {
-    Ok(())
-}
-
-fn directory_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
     }
 }
 

@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::TEMP_SUFFIX;
 use super::private_file::{self, DirLock};
 use crate::clock::Timestamp;
+use crate::durable::TEMPORARY_SUFFIX;
 use crate::error::{Error, ErrorCode, Result};
 use crate::history::Family;
 use crate::ids::{AgentId, ProfileId, ProviderId};
@@ -370,7 +370,7 @@ pub fn leftover_temp_files(dirs: &[PathBuf]) -> Vec<LeftoverTemp> {
         .filter_map(|dir| fs::read_dir(dir).ok())
         .flatten()
         .filter_map(|item| item.ok())
-        .filter(|item| item.file_name().to_string_lossy().ends_with(TEMP_SUFFIX))
+        .filter(|item| item.file_name().to_string_lossy().ends_with(TEMPORARY_SUFFIX))
         .map(|item| LeftoverTemp {
             modified: item
                 .metadata()

@@ -22,9 +22,6 @@ pub use snapshots::{Snapshots, open_snapshot};
 
 pub(crate) use private_file::{create_dir as create_private_dir, create_empty as create_private_file};
 
-/// The suffix of every temporary file that Kalit makes, in its own directories and in OpenClaw's.
-pub const TEMP_SUFFIX: &str = ".kalit.tmp";
-
 /// Names an installation in file names: the first 16 hexadecimal digits of SHA-256 of its
 /// canonical state directory.
 pub fn installation_id(canonical_state_dir: &Path) -> String {

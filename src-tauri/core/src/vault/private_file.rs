@@ -1,50 +1,30 @@
-//! Durable writing of Kalit's own files: mode 0600 from the first byte, a temporary file in the
-//! same directory, fsync, rename, fsync of the directory. Never used for OpenClaw's files, which
-//! are written under their locks by [`crate::store`].
+//! Kalit's own files: written privately and durably, read within limits, used in turns. Never for
+//! OpenClaw's files, which are written under their locks by [`crate::store`].
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-use super::TEMP_SUFFIX;
+use crate::durable::{self, directory_of, private};
 use crate::error::{Error, ErrorCode, Result};
 
 /// Makes a directory and its missing parents, each 0700.
 pub(crate) fn create_dir(dir: &Path) -> Result<()> {
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::DirBuilderExt;
-        builder.mode(0o700);
-    }
-    builder.create(dir).map_err(|error| failed("make", dir, error))
+    durable::create_dir(dir).map_err(|error| failed("make", dir, error))
 }
 
 /// Replaces `path` by `bytes`. When this returns the bytes survive a power failure; when it fails
 /// the old content stands.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    let dir = path.parent().unwrap_or(Path::new("."));
-    create_dir(dir)?;
-    let temp = temp_name(path);
-    let written = (|| {
-        let mut file = create_new(&temp)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        rename(&temp, path)?;
-        sync_dir(dir)
-    })();
-    written.map_err(|error| {
-        let _ = fs::remove_file(&temp);
-        failed("write", path, error)
-    })
+    create_dir(directory_of(path))?;
+    durable::replace(path, bytes).map_err(|error| failed("write", path, error))
 }
 
 /// Makes an empty file unless there is one.
 pub(crate) fn create_empty(path: &Path) -> Result<()> {
-    match create_new(path) {
+    match private(OpenOptions::new().write(true).create_new(true)).open(path) {
         Ok(_) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(failed("make", path, error)),
@@ -53,12 +33,7 @@ pub(crate) fn create_empty(path: &Path) -> Result<()> {
 
 /// Removes a file durably; a missing one is fine.
 pub(crate) fn remove(path: &Path) -> Result<()> {
-    match fs::remove_file(path) {
-        Ok(()) => sync_dir(path.parent().unwrap_or(Path::new("."))),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error),
-    }
-    .map_err(|error| failed("remove", path, error))
+    durable::remove(path).map_err(|error| failed("remove", path, error))
 }
 
 /// Reads a file of at most `limit` bytes into memory that is wiped; `None` when there is none.
@@ -112,10 +87,7 @@ pub(crate) fn try_lock_dir(dir: &Path) -> Result<Option<DirLock>> {
 fn open_lock(dir: &Path) -> Result<(PathBuf, File)> {
     create_dir(dir)?;
     let path = dir.join("lock");
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(false);
-    private(&mut options);
-    match options.open(&path) {
+    match private(OpenOptions::new().write(true).create(true).truncate(false)).open(&path) {
         Ok(file) => Ok((path, file)),
         Err(error) => Err(failed("open", &path, error)),
     }
@@ -130,63 +102,10 @@ pub(crate) fn failed(verb: &str, path: &Path, error: io::Error) -> Error {
     .with_source(error)
 }
 
-fn create_new(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    private(&mut options);
-    options.open(path)
-}
-
-/// Readable and writable by the owner only.
-pub(crate) fn private(options: &mut OpenOptions) {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::OpenOptionsExt;
-        options.mode(0o600);
-    }
-    #[cfg(not(unix))]
-    let _ = options;
-}
-
-fn temp_name(path: &Path) -> PathBuf {
-    let name = path
-        .file_name()
-        .map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-    path.with_file_name(format!(".{name}.{:016x}{TEMP_SUFFIX}", rand::random::<u64>()))
-}
-
-#[cfg(not(windows))]
-fn rename(from: &Path, to: &Path) -> io::Result<()> {
-    fs::rename(from, to)
-}
-
-/// A virus scanner or a reader may hold the target open for a moment.
-#[cfg(windows)]
-fn rename(from: &Path, to: &Path) -> io::Result<()> {
-    let mut attempt = 0;
-    loop {
-        match fs::rename(from, to) {
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied && attempt < 10 => {
-                attempt += 1;
-                std::thread::sleep(std::time::Duration::from_millis(10 * attempt));
-            }
-            done => return done,
-        }
-    }
-}
-
-#[cfg(unix)]
-fn sync_dir(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
-}
-
-#[cfg(not(unix))]
-fn sync_dir(_dir: &Path) -> io::Result<()> {
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

@@ -97,7 +97,7 @@ fn the_temporary_file_is_private_from_the_first_byte() {
         Ok(())
     })
     .unwrap();
-    let temporary = Temporary::create(&path).unwrap();
+    let temporary = Temporary::beside(&path, b"").unwrap();
     assert_eq!(mode(&temporary.path), 0o600);
 }
 
@@ -365,7 +365,7 @@ fn leftovers_of_a_crash_are_removed_and_nothing_else() {
     assert_eq!(names(directory.path()), expected);
 
     // What a write leaves when it is killed has exactly this form.
-    let temporary = Temporary::create(&path).unwrap();
+    let temporary = Temporary::beside(&path, b"").unwrap();
     remove_leftovers(&path).unwrap();
     assert!(!temporary.path.exists());
 }
