@@ -20,6 +20,7 @@ use crate::install::Installation;
 use crate::refresh::schedule::{self, Item};
 use crate::refresh::{Attempt, Fleet, answers_wait, replay};
 use crate::secret::Fingerprint;
+use crate::store::StoreLock;
 use crate::vault::installation_dir;
 use crate::view::{Notice, Snapshot, Worst};
 use crate::watch::{WatchedDir, Watcher};
@@ -50,6 +51,8 @@ struct Tick {
 
 /// The shortest pause between two looks that nobody asked for.
 const SHORTEST_SLEEP: Duration = Duration::from_millis(200);
+/// A busy store keeps its leftovers until the next start.
+const TRY_LOCK: Duration = Duration::from_secs(1);
 /// The schedule does not try the same login again within this time.
 const REST: Duration = Duration::from_secs(20);
 
@@ -206,7 +209,12 @@ impl Running {
             let mut stuck = None;
             if scheduler.is_none() {
                 match take_scheduler(&inner) {
-                    Ok(taken) => scheduler = taken,
+                    Ok(taken) => {
+                        scheduler = taken;
+                        if scheduler.is_some() {
+                            inner.remove_leftovers();
+                        }
+                    }
                     Err(error) => stuck = Some(error),
                 }
             }
@@ -305,6 +313,24 @@ impl Inner {
             due,
             sleep,
             dirs: watched_by(self, fleet.installations.iter()),
+        }
+    }
+
+    /// Removes what a crash left of interrupted writes in agent directories, under each store's
+    /// lock. A store that is busy, or that Kalit may not write, keeps its files: `doctor` lists them.
+    fn remove_leftovers(&self) {
+        let Ok(fleet) = self.fleet() else { return };
+        for store in &fleet.stores {
+            let Some(installation) = fleet.installation(&store.state_dir) else {
+                continue;
+            };
+            let files = installation.store(&store.agent_dir);
+            if files.has_temporary_files()
+                && installation.ensure_json_era().is_ok()
+                && let Ok(lock) = StoreLock::acquire(&store.agent_dir, &self.locks, TRY_LOCK)
+            {
+                let _ = files.remove_leftovers(&lock);
+            }
         }
     }
 

@@ -232,15 +232,29 @@ impl AgentStore {
         Ok((outcome, Revision::of([&profiles_now, &state_now])))
     }
 
-    /// Removes temporary files that a crash of Kalit left in the directory.
+    /// Whether Kalit's temporary files lie beside the store's: somebody is writing, or a crash
+    /// left them. [`AgentStore::remove_leftovers`] tells.
+    pub fn has_temporary_files(&self) -> bool {
+        self.temporary_files().is_ok_and(|files| !files.is_empty())
+    }
+
+    /// Removes temporary files that a crash of Kalit left. Every Kalit that writes here holds the
+    /// lock, so whoever has it knows that nobody is writing them.
     ///
     /// # Errors
     ///
     /// `store.write_failed`, and those that a write would meet.
     pub fn remove_leftovers(&self, lock: &StoreLock) -> Result<()> {
         self.check_guard(lock)?;
-        atomic::remove_leftovers(&self.profiles_path())?;
-        atomic::remove_leftovers(&self.state_path())
+        self.temporary_files()?
+            .iter()
+            .try_for_each(|file| atomic::remove_file(file))
+    }
+
+    fn temporary_files(&self) -> Result<Vec<PathBuf>> {
+        let mut files = atomic::temporary_files(&self.profiles_path())?;
+        files.append(&mut atomic::temporary_files(&self.state_path())?);
+        Ok(files)
     }
 
     fn read_files(&self) -> Files {

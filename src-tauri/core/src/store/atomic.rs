@@ -81,30 +81,33 @@ pub(super) fn remove_file(path: &Path) -> Result<()> {
     durable::remove(path).map_err(|error| write_failed(path, &error))
 }
 
-/// Removes temporary files that a crash left beside `path`. Only for whoever has the exclusive
-/// right to write `path`: another Kalit's file in the making looks the same.
+/// The temporary files beside `path`: of a write that is under way, or left by a crash. Only who
+/// has the exclusive right to write `path` can tell.
 ///
 /// # Errors
 ///
-/// `store.write_failed`.
-pub(super) fn remove_leftovers(path: &Path) -> Result<()> {
+/// Those that a write would meet.
+pub(super) fn temporary_files(path: &Path) -> Result<Vec<PathBuf>> {
     let target = resolve_target(path)?;
     let Some(name) = target.file_name().and_then(|name| name.to_str()) else {
-        return Ok(());
+        return Ok(Vec::new());
     };
-    let directory = directory_of(&target);
-    let entries = match fs::read_dir(directory) {
+    let entries = match fs::read_dir(directory_of(&target)) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(write_failed(path, &error)),
     };
-    for entry in entries.flatten() {
-        let file_name = entry.file_name();
-        if file_name.to_str().is_some_and(|other| is_temporary(other, name)) {
-            remove_file(&entry.path())?;
-        }
-    }
-    Ok(())
+    let is_one = |entry: &fs::DirEntry| {
+        entry
+            .file_name()
+            .to_str()
+            .is_some_and(|other| is_temporary(other, name))
+    };
+    Ok(entries
+        .flatten()
+        .filter(is_one)
+        .map(|entry| entry.path())
+        .collect())
 }
 
 /// The bytes of a file, `None` when there is none. A fifo or a device is never waited for.

@@ -361,9 +361,8 @@ impl Entry {
     }
 }
 
-/// The temporary files of Kalit that lie in these directories, its own and those of stores. They
-/// are removed under the lock of the directory's store, and only when no process of this age can
-/// still be writing them.
+/// The temporary files of Kalit that lie in these directories, its own and those of stores: of
+/// writes under way, or left by a crash.
 pub fn leftover_temp_files(dirs: &[PathBuf]) -> Vec<LeftoverTemp> {
     let mut found: Vec<LeftoverTemp> = dirs
         .iter()

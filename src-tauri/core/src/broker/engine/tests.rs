@@ -1,6 +1,7 @@
 use std::fs;
 
 use super::*;
+use crate::store::StoreLock;
 use crate::testbed::{ANN, Machine, answer, login};
 
 const SOON: Duration = Duration::from_secs(20);
@@ -67,4 +68,41 @@ async fn what_keeps_every_login_from_being_renewed_is_told_once_and_tried_again(
     assert_eq!(server.requests().len(), 1);
     assert_eq!(machine.read_store(&main)["profiles"][ANN]["refresh"], "REF1");
     engine.stop().await;
+}
+
+#[tokio::test]
+async fn the_start_removes_what_interrupted_writes_left_in_agent_directories() {
+    let machine = Machine::new();
+    let [main, work, later] = ["main", "work", "later"].map(|agent| machine.agent_dir(".openclaw", agent));
+    let random = "0123456789abcdef0123456789abcdef";
+    for dir in [&main, &work, &later] {
+        machine.write_store(dir, &login("REF0", 3_600_000));
+        for name in ["auth-profiles.json", "auth-state.json"] {
+            fs::write(dir.join(format!("{name}.{random}.kalit.tmp")), "secret").unwrap();
+        }
+    }
+    // OpenClaw's own temporary file is not Kalit's to remove.
+    fs::write(main.join("auth-profiles.json.8c0f9a52.tmp"), "").unwrap();
+    // A living Kalit writes this store.
+    let lock = StoreLock::for_test(&work);
+    let engine = machine.broker().engine().await.unwrap();
+    let kept = ["auth-profiles.json", "auth-profiles.json.8c0f9a52.tmp"];
+    crate::oauth::testing::until("the removal", || machine.names(&main) == kept).await;
+    crate::oauth::testing::until("the other removal", || {
+        machine.names(&later) == ["auth-profiles.json"]
+    })
+    .await;
+    engine.stop().await;
+    assert_eq!(
+        machine.names(&work),
+        [
+            "auth-profiles.json".to_owned(),
+            format!("auth-profiles.json.{random}.kalit.tmp"),
+            "auth-profiles.json.lock".to_owned(),
+            format!("auth-state.json.{random}.kalit.tmp"),
+        ]
+    );
+    drop(lock);
+    machine.broker().engine().await.unwrap().stop().await;
+    assert_eq!(machine.names(&work), ["auth-profiles.json"]);
 }
