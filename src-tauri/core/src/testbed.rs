@@ -47,9 +47,13 @@ impl Machine {
     }
 
     pub(crate) fn broker(&self) -> Broker {
+        self.broker_in(self.environment())
+    }
+
+    pub(crate) fn broker_in(&self, environment: Environment) -> Broker {
         let clock: Arc<dyn Clock> = self.clock.clone();
         Broker::open(Options {
-            environment: self.environment(),
+            environment,
             clock,
             state_dir: None,
             program: "kalit",
@@ -81,14 +85,18 @@ impl Machine {
     /// A token endpoint that OpenAI's manifest leads to.
     pub(crate) async fn serve(&self, replies: Vec<Reply>) -> FakeServer {
         let server = FakeServer::start(replies).await;
-        let token_url = server.token_url();
+        self.lead_to(&server.token_url());
+        server
+    }
+
+    /// Lets OpenAI's manifest lead to a token endpoint.
+    pub(crate) fn lead_to(&self, token_url: &str) {
         let manifest = json!({
             "manifest": 1, "id": "openai", "overrides": "openai",
             "authorizeUrl": token_url.replace("/token", "/authorize"), "tokenUrl": token_url,
         });
         fs::create_dir_all(self.path("kalit/providers")).unwrap();
         fs::write(self.path("kalit/providers/openai.json"), manifest.to_string()).unwrap();
-        server
     }
 
     /// Names of the files in a directory, sorted.

@@ -1,0 +1,268 @@
+//! Preparing: find the holders, take the locks, read again, decide whether anything is sent.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::{Attempt, Done, Failed, Inner, Wanted, answer_lost, due_item};
+use crate::clock::Timestamp;
+use crate::error::{Error, ErrorCode, Result};
+use crate::history::{Family, Generation, SignIn};
+use crate::ids::ProviderId;
+use crate::oauth::{Provider, Providers, TokenEndpoint};
+use crate::refresh::fleet::Fleet;
+use crate::refresh::holders::{Holder, Holders};
+use crate::refresh::{merge, schedule};
+use crate::secret::{Fingerprint, Secret};
+use crate::store::agent_store::AgentStore;
+use crate::store::lock::{RefreshLock, StoreLock};
+
+/// A holder's lock that is not free within this time makes everything start again.
+const TRY_LOCK: Duration = Duration::from_secs(1);
+/// An unanswered request is repeated once, after this time.
+const RETRY_UNKNOWN_MS: i64 = 60_000;
+
+/// Everything that is needed to send, locks included.
+pub(super) struct Ticket {
+    pub(super) provider: Provider,
+    pub(super) endpoint: TokenEndpoint,
+    pub(super) refresh_token: Secret,
+    pub(super) access: Secret,
+    pub(super) expires: Option<Timestamp>,
+    pub(super) client_id: Option<String>,
+    pub(super) holders: Vec<Holder>,
+    pub(super) refresh_locks: Vec<RefreshLock>,
+    pub(super) store_locks: Vec<StoreLock>,
+    /// Store locks are kept until the answer, 20 s at most.
+    pub(super) keeps_store_locks: bool,
+    pub(super) store_locked_at: Instant,
+    pub(super) retry: bool,
+    /// Known before the request: nothing but the journal may stand between an answer and a store.
+    pub(super) family: Family,
+}
+
+pub(super) enum Prepared {
+    Send(Box<Ticket>),
+    Done(Done),
+    /// A lock was busy: everything was released.
+    Busy(Error),
+}
+
+impl Inner {
+    pub(super) fn prepare(&self, attempt: &Attempt) -> Result<Prepared, Failed> {
+        match merge::replay_answer(self, attempt.seen) {
+            Err(error) if error.code() == ErrorCode::LockBusy => return Ok(Prepared::Busy(error)),
+            merged => merged?,
+        }
+        let fleet = self.fleet()?;
+        let found = fleet.holders(attempt.seen);
+        if !self.still_seen(attempt)? {
+            return Ok(Prepared::Done(Done::Adopted));
+        }
+        refuse_shared(&found)?;
+        self.refuse_dead(attempt)?;
+        let provider = self.provider_of(&found, attempt.seen)?;
+        let endpoint = self.endpoint()?;
+
+        let refresh_locks = match self.refresh_locks(&fleet, &found.stores) {
+            Ok(locks) => locks,
+            Err(error) if error.code() == ErrorCode::LockBusy => return Ok(Prepared::Busy(error)),
+            Err(error) => return Err(error.into()),
+        };
+        let mut store_locks: Vec<StoreLock> = Vec::new();
+        let store_locked_at = Instant::now();
+        for dir in directories(&found.stores) {
+            match StoreLock::acquire(&dir, &self.locks, TRY_LOCK) {
+                Ok(lock) => store_locks.push(lock),
+                Err(error) if error.code() == ErrorCode::LockBusy => return Ok(Prepared::Busy(error)),
+                Err(error) => return Err(error.into()),
+            }
+        }
+
+        // Under the locks everything is read again: this is what decides.
+        let fleet = self.fleet()?;
+        let held = fleet.holders(attempt.seen);
+        if !self.still_seen(attempt)? {
+            return Ok(Prepared::Done(Done::Adopted));
+        }
+        refuse_shared(&held)?;
+        let retry = self.is_retry(attempt)?;
+        if held.stores != found.stores {
+            let error = Error::new(ErrorCode::StoreChanged, "the holders of this login changed");
+            return Ok(Prepared::Busy(error));
+        }
+        let Some(first) = held.stores.first() else {
+            return Ok(Prepared::Done(Done::Adopted));
+        };
+        if attempt.wanted == Wanted::IfDue && !self.is_due(attempt, &provider)? {
+            return Ok(Prepared::Done(Done::Fresh));
+        }
+        let content = AgentStore::new(&first.agent_dir).read()?;
+        let oauth = content.document.credential(&first.profile_id);
+        let Some(oauth) = oauth.as_ref().and_then(|credential| credential.as_oauth()) else {
+            return Ok(Prepared::Done(Done::Adopted));
+        };
+        let Some(refresh_token) = oauth.refresh.clone() else {
+            return Err(Error::new(ErrorCode::ProfileNotRefreshable, "there is no refresh token").into());
+        };
+        for holder in &held.stores {
+            self.ensure_writable(&fleet, &holder.state_dir)?;
+        }
+        let keeps_store_locks = held.stores.iter().any(|holder| {
+            fleet
+                .installation(&holder.state_dir)
+                .is_none_or(|installation| installation.rules().store_lock_during_call)
+        });
+        if !keeps_store_locks {
+            store_locks.clear();
+        }
+        Ok(Prepared::Send(Box::new(Ticket {
+            provider,
+            endpoint,
+            refresh_token,
+            access: oauth.access.clone().unwrap_or_else(|| Secret::new("")),
+            expires: oauth.expires.at(),
+            client_id: oauth.client_id.clone(),
+            holders: held.stores,
+            refresh_locks,
+            store_locks,
+            keeps_store_locks,
+            store_locked_at,
+            retry,
+            family: self.generations.family_of(attempt.seen)?,
+        })))
+    }
+
+    /// The refresh locks of all holders whose releases know them, in path order.
+    pub(in crate::refresh) fn refresh_locks(
+        &self,
+        fleet: &Fleet,
+        holders: &[Holder],
+    ) -> Result<Vec<RefreshLock>> {
+        let logins: BTreeSet<_> = holders
+            .iter()
+            .filter(|holder| uses_refresh_lock(fleet, holder))
+            .map(|holder| (&holder.state_dir, &holder.provider, &holder.profile_id))
+            .collect();
+        let mut locks = Vec::new();
+        for (state_dir, provider, profile_id) in logins {
+            self.ensure_writable(fleet, state_dir)?;
+            let lock = RefreshLock::acquire(state_dir, provider, profile_id, &self.locks, TRY_LOCK)?;
+            locks.push(lock);
+        }
+        Ok(locks)
+    }
+
+    /// What the record says of the generation. One that was refused or has a successor is never
+    /// sent.
+    fn refuse_dead(&self, attempt: &Attempt) -> Result<Option<Generation>> {
+        let Some(known) = self.generations.find(attempt.seen)? else {
+            return Ok(None);
+        };
+        if let Some(refusal) = &known.refusal {
+            return Err(Error::new(
+                ErrorCode::RefreshSignedOut,
+                format!("{} was refused before ({})", attempt.profile_id, refusal.code),
+            ));
+        }
+        if known.superseded_by.is_some() {
+            return Err(Error::new(
+                ErrorCode::RefreshSuperseded,
+                format!(
+                    "{} went back to an older login than the newest one known",
+                    attempt.profile_id
+                ),
+            ));
+        }
+        Ok(Some(known))
+    }
+
+    /// Whether this is the one retry of a request without an answer. Asked under the locks: until
+    /// then the answer may still come to another Kalit.
+    fn is_retry(&self, attempt: &Attempt) -> Result<bool> {
+        let Some(known) = self.refuse_dead(attempt)? else {
+            return Ok(false);
+        };
+        match known.unknown_since {
+            None => Ok(false),
+            Some(_) if known.retried_at.is_some() => Err(answer_lost()),
+            Some(at) if self.clock.now().millis_since(at) < RETRY_UNKNOWN_MS => Err(answer_lost()),
+            Some(_) => Ok(true),
+        }
+    }
+
+    /// The provider with the token endpoint under which the login was made, else its manifest's.
+    fn provider_of(&self, found: &Holders, generation: Fingerprint) -> Result<Provider> {
+        let Some(holder) = found.stores.first() else {
+            return Err(Error::new(
+                ErrorCode::ProfileUnknown,
+                "no store holds this login any more",
+            ));
+        };
+        let providers = Providers::load(&self.environment)?;
+        let id = ProviderId::parse(&holder.provider)
+            .ok_or_else(|| Error::new(ErrorCode::ProviderUnknown, "the profile names no provider"))?;
+        let provider = providers
+            .get(&id)
+            .filter(|provider| provider.token_route().is_some())
+            .ok_or_else(|| {
+                Error::new(
+                    ErrorCode::ProfileNotRefreshable,
+                    format!("Kalit does not know how to renew {id}"),
+                )
+            })?;
+        match self
+            .generations
+            .sign_in_of(self.generations.family_of(generation)?)?
+        {
+            Some(SignIn { token_url, .. }) => provider.at_token_url(&token_url),
+            None => Ok(provider.clone()),
+        }
+    }
+
+    /// One client for all renewals: proxies and certificates are those of the environment.
+    fn endpoint(&self) -> Result<TokenEndpoint> {
+        let mut slot = self.endpoint.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*slot {
+            Some(endpoint) => Ok(endpoint.clone()),
+            None => {
+                let endpoint = TokenEndpoint::new(&self.environment, Arc::clone(&self.clock))?;
+                Ok(slot.insert(endpoint).clone())
+            }
+        }
+    }
+
+    fn is_due(&self, attempt: &Attempt, provider: &Provider) -> Result<bool> {
+        let content = AgentStore::new(&attempt.agent_dir).read()?;
+        let Some(credential) = content.document.credential(&attempt.profile_id) else {
+            return Ok(false);
+        };
+        let item = due_item(&self.generations, &credential, Some(provider), attempt.seen)?;
+        let now = self.clock.now();
+        Ok(item.is_some_and(|item| schedule::next_attempt(&item, now).is_some_and(|at| at <= now)))
+    }
+}
+
+fn refuse_shared(found: &Holders) -> Result<()> {
+    if !found.is_shared() {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorCode::RefreshShared,
+        format!("the same login is also held by {}", found.with_whom().join(", ")),
+    ))
+}
+
+fn uses_refresh_lock(fleet: &Fleet, holder: &Holder) -> bool {
+    fleet
+        .installation(&holder.state_dir)
+        .is_none_or(|installation| installation.rules().refresh_lock)
+}
+
+fn directories(holders: &[Holder]) -> Vec<PathBuf> {
+    let mut directories: Vec<PathBuf> = holders.iter().map(|holder| holder.agent_dir.clone()).collect();
+    directories.sort();
+    directories.dedup();
+    directories
+}

@@ -1,0 +1,153 @@
+//! Settling: what an answer means for the record, and rotated tokens from the journal into every
+//! holder. From the moment tokens came nothing here may lose them.
+
+use std::sync::PoisonError;
+
+use super::preparing::Ticket;
+use super::{Attempt, Done, Failed, Inner, Kept};
+use crate::clock::Timestamp;
+use crate::error::Result;
+use crate::ids::ProviderId;
+use crate::oauth::{Class, RefreshAnswer, TokenAnswer};
+use crate::refresh::merge::{self, Answer};
+use crate::vault::journal::{EntryHolder, Received};
+use crate::vault::{Journal, installation_dir};
+
+impl Inner {
+    pub(super) fn settle(
+        &self,
+        ticket: Ticket,
+        attempt: &Attempt,
+        answer: RefreshAnswer,
+    ) -> Result<Done, Failed> {
+        let now = self.clock.now();
+        match answer {
+            RefreshAnswer::Rotated(tokens) => Ok(self.keep(ticket, attempt, &tokens, now)?),
+            RefreshAnswer::OnlyRefresh { refresh, skew_ms } => {
+                // The old access token goes on with the new refresh token.
+                let left = ticket.expires.map_or(0, |at| at.millis_since(now)) / 1000;
+                let tokens = TokenAnswer {
+                    access: ticket.access.clone(),
+                    refresh: Some(refresh),
+                    id_token: None,
+                    expires_in: Some(left.max(1)),
+                    token_type: None,
+                    skew_ms,
+                };
+                Ok(self.keep(ticket, attempt, &tokens, now)?)
+            }
+            RefreshAnswer::NotSent(error) => {
+                // Proxies or certificates may have changed: they are read anew next time.
+                *self.endpoint.lock().unwrap_or_else(PoisonError::into_inner) = None;
+                self.nothing_decided(&ticket, attempt, false)?;
+                Err(Failed::NotSent(error))
+            }
+            RefreshAnswer::Unknown => self.gave_up(attempt, now),
+            RefreshAnswer::Refused(refusal) => {
+                let outcome = refusal.outcome;
+                match outcome.class {
+                    // Recorded whatever became of the store: it is never sent again.
+                    Class::Permanent => {
+                        self.generations.record_refusal(attempt.seen, outcome.code, now)?;
+                    }
+                    Class::Unknown => return self.gave_up(attempt, now),
+                    Class::ClientFault
+                    | Class::RequestFault
+                    | Class::Transient { .. }
+                    | Class::Suspect
+                    | Class::Pending => self.nothing_decided(&ticket, attempt, outcome.may_have_rotated)?,
+                }
+                if !self.still_seen(attempt)? {
+                    return Ok(Done::Adopted);
+                }
+                let refusal_on_record = self.generations.refusal(attempt.seen)?;
+                let after_lost_answer = refusal_on_record.is_some_and(|refusal| refusal.answer_was_lost);
+                Err(Failed::Refused {
+                    outcome,
+                    after_lost_answer,
+                    clock_is_off: refusal.clock_is_off(),
+                })
+            }
+        }
+    }
+
+    /// May be sent again. An answer that was lost before, or that may hide a rotation, stays known.
+    fn nothing_decided(&self, ticket: &Ticket, attempt: &Attempt, may_have_rotated: bool) -> Result<()> {
+        if ticket.retry || may_have_rotated {
+            self.generations.record_doubt(attempt.seen)
+        } else {
+            self.generations.clear_unknown(attempt.seen)
+        }
+    }
+
+    fn gave_up(&self, attempt: &Attempt, now: Timestamp) -> Result<Done, Failed> {
+        self.generations.record_unanswered(attempt.seen, now)?;
+        Err(Failed::Unknown)
+    }
+
+    /// Journal, record, merge, in this order: from here on nothing may lose the answer.
+    fn keep(&self, ticket: Ticket, attempt: &Attempt, tokens: &TokenAnswer, now: Timestamp) -> Result<Done> {
+        let family = ticket.family;
+        let holders: Vec<EntryHolder> = ticket
+            .holders
+            .iter()
+            .filter_map(|holder| {
+                Some(EntryHolder {
+                    agent_dir: holder.agent_dir.clone(),
+                    provider: ProviderId::parse(&holder.provider)?,
+                    profile_id: holder.profile_id.clone(),
+                })
+            })
+            .collect();
+        let state_dir = ticket
+            .holders
+            .first()
+            .map(|holder| holder.state_dir.clone())
+            .unwrap_or_default();
+        let canonical = state_dir.canonicalize().unwrap_or_else(|_| state_dir.clone());
+        let journal = Journal::open(&installation_dir(&self.data_dir, &canonical));
+        let entry = journal.record(
+            &canonical.display().to_string(),
+            family,
+            holders,
+            attempt.seen,
+            Received::from(tokens),
+            now,
+        );
+        let answer = Answer::new(&ticket.provider, attempt.seen, family, tokens, now);
+        // A record that cannot be written must not turn a renewal that worked into a failure.
+        let _ = self
+            .generations
+            .record_rotation(attempt.seen, answer.generation, now, answer.lifetime_ms);
+        let merged = merge::into_all(
+            self,
+            &answer,
+            &ticket.holders,
+            ticket.store_locks,
+            merge::ALL_HOLDERS,
+        );
+        drop(ticket.refresh_locks);
+        let merged = merged.and_then(|left_alone| self.seal_unplaced(&answer, &left_alone));
+        let generation = answer.generation;
+        self.kept
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(Kept {
+                family,
+                generation,
+                holders: ticket.holders.clone(),
+                tokens: answer.into_tokens(),
+            });
+        match (entry, merged) {
+            (Ok(entry), Ok(())) => journal.discharge(entry)?,
+            (Err(_), Ok(())) => {}
+            // The journal stands: the next start merges it.
+            (Ok(_), Err(error)) => return Err(error),
+            (Err(journal_error), Err(_)) => return Err(journal_error),
+        }
+        Ok(Done::Refreshed {
+            generation,
+            holders: ticket.holders,
+        })
+    }
+}
