@@ -2,7 +2,7 @@
 //! account.
 
 use crate::clock::Timestamp;
-use crate::history::Gone;
+use crate::history::{Generation, Gone};
 use crate::ids::{AgentId, ProviderId};
 use crate::install::{Agent, Era, Installation, sessions};
 use crate::oauth::{Claims, Provider, Providers, classify};
@@ -346,7 +346,7 @@ impl Context<'_> {
         let unknown = known.as_ref().is_some_and(|known| known.unknown_since.is_some());
         view.state = state(&view, credential, unknown);
         view.sentence = sentences::sentence(&view, now, self.survey.time_zone());
-        if view.state == AccountState::Unknown && known.is_some_and(|known| known.retried_at.is_some()) {
+        if view.state == AccountState::Unknown && known.as_ref().is_some_and(Generation::is_given_up) {
             view.sentence = sentences::answer_lost_twice();
         }
         view
@@ -358,7 +358,7 @@ impl Context<'_> {
         seen: &Seen,
         provider: Option<&Provider>,
         usage: Option<&UsageStats>,
-        known: Option<&crate::history::Generation>,
+        known: Option<&Generation>,
         effective: bool,
     ) -> Option<LostView> {
         let credential = &seen.credential;
@@ -418,7 +418,11 @@ impl Context<'_> {
             .renewing_since()
             .is_some_and(|since| self.now.millis_since(since) < GRACE_MS);
         if overdue && (effective || used) && !(renewable && just_begun) {
-            let text = sentences::not_renewed(self.now.millis_since(expires));
+            let text = if known.is_some_and(Generation::is_given_up) {
+                sentences::answer_lost_twice()
+            } else {
+                sentences::not_renewed(self.now.millis_since(expires))
+            };
             return lost(
                 LostSignal::NotRenewed,
                 "not_renewed",
@@ -433,7 +437,7 @@ impl Context<'_> {
     fn refused_by_usage(
         &self,
         usage: &UsageStats,
-        known: Option<&crate::history::Generation>,
+        known: Option<&Generation>,
     ) -> Option<(String, Timestamp)> {
         let at = usage.last_failure_at?;
         let fresh = self.now.millis_since(at) < DAY_MS;

@@ -254,7 +254,7 @@ impl Inner {
                     matches!(&failure, Failed::Refused { outcome, .. } if outcome.class == Class::Permanent);
                 let cause = match &failure {
                     Failed::Refused { outcome, .. } => outcome.code,
-                    Failed::Before(_) | Failed::NotSent(_) | Failed::Unknown => error.code().as_str(),
+                    Failed::Before(_) | Failed::NotSent(_) | Failed::Unknown { .. } => error.code().as_str(),
                 };
                 if signed_out {
                     self.setbacks().remove(&attempt.seen);
@@ -302,7 +302,7 @@ impl Inner {
                     retry_after: Some(std::time::Duration::from_secs(3600)),
                 },
             },
-            Failed::Before(_) | Failed::NotSent(_) | Failed::Unknown => Setback::Transient {
+            Failed::Before(_) | Failed::NotSent(_) | Failed::Unknown { .. } => Setback::Transient {
                 attempts,
                 at,
                 retry_after: None,

@@ -39,6 +39,13 @@ pub struct Generation {
     pub retried_at: Option<Timestamp>,
 }
 
+impl Generation {
+    /// Whether it was sent twice and never answered: it is not sent again.
+    pub fn is_given_up(&self) -> bool {
+        self.unknown_since.is_some() && self.retried_at.is_some()
+    }
+}
+
 /// The provider refused this generation for good: it must never be sent again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {

@@ -99,7 +99,10 @@ pub enum Failed {
     /// The provider could not be reached.
     NotSent(Error),
     /// Sent, and no answer came.
-    Unknown,
+    Unknown {
+        /// For the second time: it is not sent again.
+        retried: bool,
+    },
     /// Answered without tokens.
     Refused {
         outcome: Outcome,
@@ -115,7 +118,8 @@ impl Failed {
             Self::Before(error) | Self::NotSent(error) => {
                 Error::new(error.code(), error.message()).with_hint(error.hint())
             }
-            Self::Unknown => answer_lost(),
+            Self::Unknown { retried: false } => answer_lost(),
+            Self::Unknown { retried: true } => answer_lost_twice(),
             Self::Refused {
                 clock_is_off: true,
                 outcome,
@@ -283,6 +287,14 @@ fn answer_lost() -> Error {
         ErrorCode::RefreshUnknown,
         "a renewal was sent and its answer never came",
     )
+}
+
+fn answer_lost_twice() -> Error {
+    Error::new(
+        ErrorCode::RefreshUnknown,
+        "a renewal was sent twice and no answer came",
+    )
+    .with_hint("Kalit does not send it again: sign in again.")
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{Attempt, Done, Failed, Inner, Wanted, answer_lost, due_item};
+use super::{Attempt, Done, Failed, Inner, Wanted, answer_lost, answer_lost_twice, due_item};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorCode, Result};
 use crate::history::{Family, Generation, SignIn};
@@ -186,7 +186,7 @@ impl Inner {
         };
         match known.unknown_since {
             None => Ok(false),
-            Some(_) if known.retried_at.is_some() => Err(answer_lost()),
+            Some(_) if known.retried_at.is_some() => Err(answer_lost_twice()),
             Some(at) if self.clock.now().millis_since(at) < RETRY_UNKNOWN_MS => Err(answer_lost()),
             Some(_) => Ok(true),
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::task::spawn_blocking;
 
 use super::preparing::Ticket;
-use super::{Attempt, Done, Failed, Refresher, answer_lost};
+use super::{Attempt, Done, Failed, Refresher, answer_lost_twice};
 use crate::error::{Error, ErrorCode};
 use crate::store::lock::RefreshLock;
 
@@ -32,7 +32,7 @@ impl Refresher {
             inner
                 .generations
                 .record_retry(attempt.seen, now)
-                .and_then(|first| if first { Ok(()) } else { Err(answer_lost()) })
+                .and_then(|first| if first { Ok(()) } else { Err(answer_lost_twice()) })
         } else {
             // until the answer is given up, another Kalit must not take it for lost
             inner.generations.record_unknown(attempt.seen, now.plus(ANSWER))

@@ -42,7 +42,7 @@ impl Inner {
                 self.nothing_decided(&ticket, attempt, false)?;
                 Err(Failed::NotSent(error))
             }
-            RefreshAnswer::Unknown => self.gave_up(attempt, now),
+            RefreshAnswer::Unknown => self.gave_up(&ticket, attempt, now),
             RefreshAnswer::Refused(refusal) => {
                 let outcome = refusal.outcome;
                 match outcome.class {
@@ -50,7 +50,7 @@ impl Inner {
                     Class::Permanent => {
                         self.generations.record_refusal(attempt.seen, outcome.code, now)?;
                     }
-                    Class::Unknown => return self.gave_up(attempt, now),
+                    Class::Unknown => return self.gave_up(&ticket, attempt, now),
                     Class::ClientFault
                     | Class::RequestFault
                     | Class::Transient { .. }
@@ -80,9 +80,11 @@ impl Inner {
         }
     }
 
-    fn gave_up(&self, attempt: &Attempt, now: Timestamp) -> Result<Done, Failed> {
+    fn gave_up(&self, ticket: &Ticket, attempt: &Attempt, now: Timestamp) -> Result<Done, Failed> {
         self.generations.record_unanswered(attempt.seen, now)?;
-        Err(Failed::Unknown)
+        Err(Failed::Unknown {
+            retried: ticket.retry,
+        })
     }
 
     /// Journal, record, merge, in this order: from here on nothing may lose the answer.
