@@ -116,10 +116,12 @@ fn lifetime(value: &Value) -> Option<i64> {
 
 impl TokenAnswer {
     /// When the access token ends by this machine's clock: `expires_in` from `received_at` as
-    /// OpenClaw counts (no margin), else the token's own `exp`, else an hour.
+    /// OpenClaw counts (no margin), else the token's own `exp`, which the provider's clock told,
+    /// else an hour.
     pub fn expires_at(&self, received_at: Timestamp, claims: &Claims) -> Timestamp {
         match (self.expires_in, claims.expires_at) {
             (Some(seconds), _) => received_at.plus_millis(seconds.saturating_mul(1000)),
+            (None, Some(at)) if self.clock_is_off() => at.plus_millis(self.skew_ms.unwrap_or(0)),
             (None, Some(at)) => at,
             (None, None) => received_at.plus_millis(DEFAULT_LIFETIME_MS),
         }
@@ -208,6 +210,32 @@ mod tests {
             without.expires_at(now, &Claims::default()),
             Timestamp::from_millis(4_600_000)
         );
+    }
+
+    #[test]
+    fn an_exp_of_a_clock_an_hour_off_is_told_by_ours() {
+        let hour = 3_600_000;
+        let now = Timestamp::from_millis(1_795_435_200_000);
+        for (skew_ms, expected) in [
+            (hour, now.plus_millis(2 * hour)),
+            (-hour, now),
+            // within what an answer may take on its way
+            (90_000, now.plus_millis(hour)),
+        ] {
+            let mut answer = tokens(json!({"access_token": "A"}));
+            answer.skew_ms = Some(skew_ms);
+            let claims = Claims {
+                expires_at: Some(now.plus_millis(hour)),
+                ..Claims::default()
+            };
+            assert_eq!(answer.expires_at(now, &claims), expected, "{skew_ms}");
+            answer.expires_in = Some(60);
+            assert_eq!(
+                answer.expires_at(now, &claims),
+                now.plus_millis(60_000),
+                "{skew_ms}"
+            );
+        }
     }
 
     #[test]
