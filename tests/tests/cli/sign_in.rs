@@ -8,6 +8,7 @@ use super::bed::{Bed, assert_no_secret, free_port};
 use kalit_journeys::authserver::{AuthorizationServer, Options};
 use kalit_journeys::http::{fetch, post_form_for_location};
 use kalit_journeys::process::Process;
+use kalit_journeys::wait::until_some;
 use serde_json::json;
 use url::Url;
 
@@ -67,6 +68,12 @@ async fn a_person_without_a_browser_here_pastes_the_last_address() {
     writeln!(stdin, "hello?").unwrap();
     says(&mut kalit, "[login.paste_unusable]").await;
     writeln!(stdin, "https://evil.example/auth/callback?code=abc&state={state}").unwrap();
+    until_some("the refusal of a foreign address", SOON, || {
+        let refused = kalit.output().matches("[login.paste_unusable]").count();
+        (refused == 2).then_some(())
+    })
+    .await
+    .unwrap();
     writeln!(stdin, "{redirect}?code=test-code-1&state=foreign").unwrap();
     says(&mut kalit, "[login.state_mismatch]").await;
 
