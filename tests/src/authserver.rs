@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
 use crate::http::{Answer, Reply, Request, Server, value_of};
 use crate::process::Process;
@@ -69,6 +70,8 @@ pub struct AuthorizationServer {
 struct Shared {
     grants: Mutex<Grants>,
     journal: Journal,
+    /// Whether the answers to token requests wait.
+    held: watch::Sender<bool>,
 }
 
 impl AuthorizationServer {
@@ -77,11 +80,19 @@ impl AuthorizationServer {
         let shared = Arc::new(Shared {
             grants: Mutex::new(Grants::new(options.ttl, options.revocation)),
             journal: Journal::open(options.log.as_deref())?,
+            held: watch::Sender::new(false),
         });
         let answering = Arc::clone(&shared);
         let server = Server::plain(options.port, move |request| {
             let shared = Arc::clone(&answering);
-            async move { Answer::Reply(shared.answer(&request)) }
+            async move {
+                let reply = shared.answer(&request);
+                if request.path == "/oauth/token" {
+                    // an error is a server that ends
+                    let _ = shared.held.subscribe().wait_for(|held| !held).await;
+                }
+                Answer::Reply(reply)
+            }
         })
         .await?;
         Ok(Self { server, shared })
@@ -100,6 +111,16 @@ impl AuthorizationServer {
     /// What the page's "Revoke" does; the number of logins that ended.
     pub fn revoke(&self, email: &str) -> usize {
         self.shared.grants().revoke_account(email)
+    }
+
+    /// From now on token requests are carried out and logged, and their answers kept back.
+    pub fn hold_answers(&self) {
+        self.shared.held.send_replace(true);
+    }
+
+    /// Sends what was kept back.
+    pub fn let_answers_go(&self) {
+        self.shared.held.send_replace(false);
     }
 
     /// A provider manifest that points Kalit's built-in `openai` here.

@@ -27,6 +27,7 @@ const SOON: Duration = Duration::from_secs(30);
 const TEN_DAYS: Duration = Duration::from_secs(10 * 86_400);
 const GROUP: &str = "ChatGPT (main)";
 const SIGN_IN_AGAIN: &str = "Sign in again";
+const ADA: &str = "openai:ada@example.com";
 
 #[tokio::test]
 async fn accounts_are_switched_by_the_trays_menu_and_by_the_window() {
@@ -115,26 +116,10 @@ async fn signed_in(
     browser: &Browser,
 ) -> Result<()> {
     let window = place.window(session, "add").await?;
-    let sign_in = "//*[contains(@class,'choice')][contains(.,'ChatGPT')]//a[contains(@class,'main')]";
-    let choice = window.client().wait().at_most(SOON);
-    choice.for_element(Locator::XPath(sign_in)).await?.click().await?;
-    let url = session.opened_url(0, SOON).await?;
+    let url = begin_sign_in(session, &window).await?;
     ensure!(url.starts_with(&format!("{}/oauth/authorize?", server.url())));
     browser.allow(&url, "ada@example.com").await?;
-    let issued = until_some("the code to be exchanged", SOON, || {
-        let exchanged = server.entries().into_iter().find(|entry| entry.is("token"));
-        exchanged.map(|entry| entry.text("issued").to_owned())
-    })
-    .await?;
-    until_some("the login in the file", SOON, || {
-        let refresh = place
-            .profile("openai:ada@example.com")?
-            .get("refresh")?
-            .as_str()?
-            .to_owned();
-        (fingerprint(&refresh) == issued).then_some(())
-    })
-    .await?;
+    place.holds(&issued_after(server, 0).await?).await?;
     window.shows("ada@example.com", SOON).await?;
     window.screenshot(&target("4-signed-in.png")?).await?;
     window.close().await
@@ -209,6 +194,77 @@ async fn told_before(
     item.click(&[GROUP, "Add ChatGPT account"]).await?;
     session.opened_url(opened, SOON).await?;
     picture(session, "7-reached-at-once")
+}
+
+#[tokio::test]
+async fn what_is_under_way_is_finished_after_the_window_is_closed_and_after_quit() {
+    let session = DesktopSession::start(&[Part::Panel]).await.unwrap();
+    let server = server().await;
+    let place = Place::with_accounts(&server, &[]).unwrap();
+    let browser = Browser::in_session(&session).await.unwrap();
+    let outcome = closed_during_the_exchange(&session, &server, &place, &browser).await;
+    assert!(outcome.is_ok(), "{outcome:?}");
+    let (mut kalit, item) = place.tray(&session).await.unwrap();
+    let outcome = quit_during_a_renewal(&server, &place, &item, &mut kalit).await;
+    assert!(outcome.is_ok(), "{outcome:?}\n{}", kalit.output());
+}
+
+async fn closed_during_the_exchange(
+    session: &DesktopSession,
+    server: &AuthorizationServer,
+    place: &Place,
+    browser: &Browser,
+) -> Result<()> {
+    let window = place.window(session, "add").await?;
+    let url = begin_sign_in(session, &window).await?;
+    server.hold_answers();
+    browser.allow(&url, "ada@example.com").await?;
+    let issued = issued_after(server, 0).await?;
+    let process = window_process(session)?;
+    close_window(session).await?;
+    until_some("the window to be hidden", SOON, || {
+        window_process(session).is_err().then_some(())
+    })
+    .await?;
+    stays(Duration::from_secs(1), || ended(process)).await?;
+    ensure!(place.profile(ADA).is_none(), "stored before the answer came");
+
+    server.let_answers_go();
+    place.holds(&issued).await?;
+    until_some("the window's process to end", SOON, || {
+        ended(process).then_some(())
+    })
+    .await
+}
+
+async fn quit_during_a_renewal(
+    server: &AuthorizationServer,
+    place: &Place,
+    item: &TrayItem,
+    kalit: &mut Process,
+) -> Result<()> {
+    item.menu_with("ada@example.com", SOON).await?;
+    let before = place.profile(ADA).context("no login")?;
+    let asked = server.entries().len();
+    server.hold_answers();
+    item.click(&["Renew now"]).await?;
+    let issued = issued_after(server, asked).await?;
+    item.click(&["Quit"]).await?;
+    stays(Duration::from_secs(1), || kalit.ended().is_some()).await?;
+    ensure!(
+        place.profile(ADA).as_ref() == Some(&before),
+        "stored before the answer came"
+    );
+
+    server.let_answers_go();
+    let status = kalit.end(SOON).await?;
+    ensure!(status.success(), "{status}");
+    place.holds(&issued).await?;
+    let sent = server.entries().iter().filter(|entry| entry.is_refresh()).count();
+    ensure!(sent == 1, "{sent} requests");
+    let lock = place.home.agent_dir("main").join("auth-profiles.json.lock");
+    ensure!(!lock.exists(), "a lock is left");
+    Ok(())
 }
 
 #[tokio::test]
@@ -295,6 +351,15 @@ impl Place {
         store.get("profiles")?.get(id).cloned()
     }
 
+    /// Waits until ada's login in the file is the generation with this fingerprint.
+    async fn holds(&self, issued: &str) -> Result<()> {
+        until_some("the login in the file", SOON, || {
+            let refresh = self.profile(ADA)?.get("refresh")?.as_str()?.to_owned();
+            (fingerprint(&refresh) == issued).then_some(())
+        })
+        .await
+    }
+
     /// Waits until the file holds this order.
     async fn order_is(&self, names: [&str; 2]) -> Result<()> {
         let wanted = json!(names.map(id));
@@ -312,6 +377,31 @@ async fn server() -> AuthorizationServer {
         ..authserver::Options::default()
     };
     AuthorizationServer::start(options).await.unwrap()
+}
+
+/// Presses "sign in" for ChatGPT and returns the address that the browser is to open.
+async fn begin_sign_in(session: &DesktopSession, window: &WebView) -> Result<String> {
+    let sign_in = "//*[contains(@class,'choice')][contains(.,'ChatGPT')]//a[contains(@class,'main')]";
+    let choice = window.client().wait().at_most(SOON);
+    choice.for_element(Locator::XPath(sign_in)).await?.click().await?;
+    session.opened_url(0, SOON).await
+}
+
+/// The fingerprint of the refresh token in the server's first answer after that many requests.
+async fn issued_after(server: &AuthorizationServer, asked: usize) -> Result<String> {
+    until_some("a token request", SOON, || {
+        let mut later = server.entries().into_iter().skip(asked);
+        let answered = later.find(|entry| entry.is("token"));
+        answered.map(|entry| entry.text("issued").to_owned())
+    })
+    .await
+}
+
+/// Fails when `ended` says so within this time.
+async fn stays(time: Duration, mut ended: impl FnMut() -> bool) -> Result<()> {
+    let watched = until_some("an early end", time, || ended().then_some(()));
+    ensure!(watched.await.is_err(), "ended while a request was open");
+    Ok(())
 }
 
 fn id(name: &str) -> String {
@@ -365,6 +455,22 @@ async fn close_window(session: &DesktopSession) -> Result<()> {
     // a key for the window itself would go past the window manager
     close.args(["key", "--window", "0", "--clearmodifiers", "alt+F4"]);
     run(&mut close).map(drop)
+}
+
+/// The process of the visible window.
+fn window_process(session: &DesktopSession) -> Result<u32> {
+    let mut search = session.command("xdotool");
+    search.args(["search", "--onlyvisible", "--name", "^Kalit$", "getwindowpid"]);
+    Ok(run(&mut search)?.trim().parse()?)
+}
+
+/// Whether a process is gone, or waits only for its parent to notice.
+fn ended(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"));
+    stat.map_or(true, |stat| {
+        stat.rsplit_once(") ")
+            .is_none_or(|(_, rest)| rest.starts_with('Z'))
+    })
 }
 
 /// The window that `parent` started.
