@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::process::{ExitStatus, Stdio};
+use std::process::{Output, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,6 +35,17 @@ pub struct Ran {
     pub code: i32,
     pub stdout: String,
     pub stderr: String,
+}
+
+impl From<Output> for Ran {
+    fn from(output: Output) -> Self {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            stdout: text(&output.stdout),
+            stderr: text(&output.stderr),
+        }
+    }
 }
 
 impl Ran {
@@ -115,12 +126,7 @@ impl Kalit {
         let output = tokio::time::timeout(COMMAND_LIMIT, command.output())
             .await
             .with_context(|| format!("kalit {args:?} does not end"))??;
-        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-        Ok(Ran {
-            code: code(output.status),
-            stdout: text(&output.stdout),
-            stderr: text(&output.stderr),
-        })
+        Ok(output.into())
     }
 
     /// `kalit watch --json`, which has begun to watch when this returns.
@@ -214,8 +220,4 @@ pub fn expired_login(login: &Login, provider: &str) -> Value {
         "accountId": login.account_id,
         "email": login.email,
     })
-}
-
-fn code(status: ExitStatus) -> i32 {
-    status.code().unwrap_or(-1)
 }

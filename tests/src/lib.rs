@@ -14,6 +14,8 @@ pub mod notifications;
 pub mod oidc;
 pub mod openclaw;
 pub mod process;
+pub mod proxy;
+pub mod renewal;
 pub mod token_endpoint;
 #[cfg(target_os = "linux")]
 pub mod tray;

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Result;
-use kalit_core::clock::{Clock, SystemClock};
+use kalit_core::clock::{Clock, SystemClock, Timestamp};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose,
@@ -172,6 +172,12 @@ impl TokenEndpoint {
         self.shared.state().delay = delay;
     }
 
+    /// How far the endpoint's clock is ahead of this machine's, in milliseconds: in the `Date` of
+    /// its answers and in the times of its tokens.
+    pub fn set_clock_ahead(&self, millis: i64) {
+        self.shared.state().families.ahead_ms = millis;
+    }
+
     /// Ends the family of a login, as a sign-out elsewhere does.
     pub fn revoke(&self, account_id: &str) {
         self.shared.state().families.revoke(account_id);
@@ -215,6 +221,11 @@ impl TokenEndpoint {
     /// The plain door, for a manifest.
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.plain.port())
+    }
+
+    /// The port of the door with TLS. Its certificate is good for 127.0.0.1 as well.
+    pub fn tls_port(&self) -> u16 {
+        self.tls.port()
     }
 
     /// A manifest that lets Kalit refresh here.
@@ -289,8 +300,11 @@ impl Shared {
         };
         tokio::time::sleep(delay).await;
         let mut state = self.state();
-        let (outcome, answer) = state.token(mode, &token);
+        let (outcome, mut answer) = state.token(mode, &token);
         state.recorded[number - 1].outcome = outcome;
+        if let Answer::Reply(reply) = &mut answer {
+            reply.headers.push(("date", http_date(state.families.now())));
+        }
         answer
     }
 
@@ -415,6 +429,12 @@ impl State {
     }
 }
 
+/// As servers write it (RFC 9110, section 5.6.7).
+fn http_date(at: Timestamp) -> String {
+    let at = jiff::Timestamp::from_millisecond(at.as_millis()).unwrap_or_default();
+    at.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
+}
+
 fn invalid_grant() -> Value {
     json!({"error": "invalid_grant", "error_description": "Invalid refresh token"})
 }
@@ -461,7 +481,8 @@ fn model_answer() -> String {
     .collect()
 }
 
-/// A CA that exists for one test, and a leaf for [`HOSTS`] signed by it; `ca.pem` goes to `dir`.
+/// A CA that exists for one test, and a leaf for [`HOSTS`] and 127.0.0.1 signed by it; `ca.pem`
+/// goes to `dir`.
 fn throw_away_tls(dir: &Path) -> Result<rustls::ServerConfig> {
     let mut ca = CertificateParams::new(Vec::new())?;
     ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -472,7 +493,8 @@ fn throw_away_tls(dir: &Path) -> Result<rustls::ServerConfig> {
     std::fs::write(dir.join("ca.pem"), ca.self_signed(&ca_key)?.pem())?;
     let issuer = Issuer::new(ca, ca_key);
 
-    let mut leaf = CertificateParams::new(HOSTS.map(str::to_owned).to_vec())?;
+    let names = HOSTS.into_iter().chain(["127.0.0.1"]).map(str::to_owned);
+    let mut leaf = CertificateParams::new(names.collect::<Vec<_>>())?;
     leaf.distinguished_name.push(DnType::CommonName, HOSTS[0]);
     leaf.use_authority_key_identifier_extension = true;
     leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];

@@ -2,28 +2,29 @@
 //! Every journey counts the requests at the token endpoint.
 
 use std::path::PathBuf;
-use std::process::Stdio;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use kalit_core::broker::{RefreshResult, RefreshTarget};
 use kalit_core::clock::{Clock, ManualClock, SystemClock, Timestamp};
-use kalit_core::ids::{AgentId, ProfileId};
-use kalit_core::store::lock::{LockContext, PidTrust, SandboxMarks, StoreLock};
-use kalit_journeys::dialogue::Dialogue;
-use kalit_journeys::kalit::{Kalit, account, expired_login};
-use kalit_journeys::openclaw::{Release, TestHome, Version, finish, harness, read_json, release};
-use kalit_journeys::token_endpoint::{Door, Login, Mode, TokenEndpoint};
+use kalit_core::ids::AgentId;
+use kalit_core::store::lock::StoreLock;
+use kalit_journeys::kalit::account;
+use kalit_journeys::openclaw::{Version, finish, read_json};
+use kalit_journeys::renewal::{BUSY, IN_FLIGHT, Scene, locks};
+use kalit_journeys::token_endpoint::{Door, Mode};
 use kalit_journeys::wait::until_some;
 use serde_json::{Value, json};
-
-const IN_FLIGHT: Duration = Duration::from_millis(2500);
-const BUSY: Duration = Duration::from_secs(120);
 
 #[tokio::test]
 async fn kalit_and_2026_2_17_want_the_same_token_at_once() -> Result<()> {
     both_orders(Version::V2026_2_17).await
+}
+
+#[tokio::test]
+async fn kalit_and_2026_4_29_want_the_same_token_at_once() -> Result<()> {
+    both_orders(Version::V2026_4_29).await
 }
 
 #[tokio::test]
@@ -47,19 +48,20 @@ async fn both_orders(version: Version) -> Result<()> {
     assert!(openclaw.status.success(), "{openclaw:?}");
     assert_eq!(scene.doors(), [Door::Tls], "one request, OpenClaw's");
     scene.settled()?;
-    let used = scene.endpoint.requests();
-    let used = used
-        .iter()
-        .any(|request| request.outcome == "current access token");
-    assert!(used, "OpenClaw used the answer");
+    if version == Version::V2026_4_29 {
+        // Its command renews and then asks for no usage.
+        scene.openclaw_uses_the_answer().await?;
+    } else {
+        let used = scene.endpoint.requests();
+        let used = used
+            .iter()
+            .any(|request| request.outcome == "current access token");
+        assert!(used, "OpenClaw used the answer");
+    }
 
     // Kalit is first; OpenClaw's resolver asks for the token while the request is on its way.
     scene.expire()?;
-    let mut resolver = scene.node("resolve-profile.mjs");
-    resolver.arg(&scene.release.package_dir).arg(&scene.profile);
-    resolver.arg(scene.home.agent_dir("main"));
-    let mut resolver = Dialogue::start(resolver)?;
-    assert_eq!(resolver.answer().await?, json!({"ready": true}));
+    let mut resolver = scene.resolver().await?;
     let kalit = scene.refresh_beside();
     scene.endpoint.arrived(2, BUSY).await?;
     resolver.say("go").await?;
@@ -258,152 +260,4 @@ impl Clock for Sleepy {
         let jump = if self.slept.get().is_some() { 41_000 } else { 0 };
         SystemClock.now().plus_millis(jump)
     }
-}
-
-/// One expired login, a release, Kalit, and the endpoint that both refresh at.
-struct Scene {
-    home: TestHome,
-    release: Release,
-    endpoint: TokenEndpoint,
-    kalit: Kalit,
-    profile: String,
-}
-
-impl Scene {
-    async fn new(version: Version) -> Result<Self> {
-        let provider = match version {
-            Version::V2026_2_17 | Version::V2026_4_29 => "openai-codex",
-            Version::V2026_6_1 => "openai",
-        };
-        let (home, release) = (TestHome::new()?, release(version).await?);
-        let login = Login::named("ada", "test-refresh-0");
-        let profile = format!("{provider}:ada@example.com");
-        let store = json!({"version": 1, "profiles": {&profile: expired_login(&login, provider)}});
-        home.write_profiles("main", &store)?;
-        let endpoint = TokenEndpoint::start(login, Duration::from_secs(3600)).await?;
-        let kalit = Kalit::new(&home, &release, &endpoint.manifest(&[1455]))?;
-        Ok(Self {
-            home,
-            release,
-            endpoint,
-            kalit,
-            profile,
-        })
-    }
-
-    fn profile_id(&self) -> Result<ProfileId> {
-        ProfileId::parse(&self.profile).context("no profile id")
-    }
-
-    /// A script of the harness, or the release's own program, with the endpoint in reach.
-    fn node(&self, script: &str) -> tokio::process::Command {
-        let path = match script {
-            "openclaw.mjs" => self.release.package_dir.join(script),
-            script => harness(script),
-        };
-        let mut command = self.release.command(&self.home, &path);
-        command.envs(self.endpoint.node_env());
-        command
-    }
-
-    /// `kalit refresh` beside the test.
-    fn refresh_beside(&self) -> tokio::task::JoinHandle<Result<kalit_journeys::kalit::Ran>> {
-        let (kalit, profile) = (self.kalit.clone(), self.profile.clone());
-        tokio::spawn(async move { kalit.run(&["refresh", &profile, "--json"]).await })
-    }
-
-    /// Lets the stored access token be over, as time does.
-    fn expire(&self) -> Result<()> {
-        let mut store = read_json(&self.home.profiles_path("main"))?;
-        store["profiles"][&self.profile]["expires"] = json!(SystemClock.now().as_millis() - 60_000);
-        self.home.write_profiles("main", &store)
-    }
-
-    /// The door of each token request so far.
-    fn doors(&self) -> Vec<Door> {
-        let requests = self.endpoint.token_requests();
-        requests.iter().map(|request| request.door).collect()
-    }
-
-    /// The store holds the server's newest tokens, no spent one came back, no lock is left.
-    fn settled(&self) -> Result<()> {
-        let store = read_json(&self.home.profiles_path("main"))?;
-        let stored = &store["profiles"][&self.profile];
-        anyhow::ensure!(
-            stored["refresh"] == json!(self.endpoint.current_refresh("acct-ada")),
-            "{stored}"
-        );
-        anyhow::ensure!(
-            stored["access"] == json!(self.endpoint.current_access("acct-ada")),
-            "{stored}"
-        );
-        anyhow::ensure!(self.endpoint.reuses() == 0, "a spent token came back");
-        let left = self.left_behind()?;
-        anyhow::ensure!(left.is_empty(), "left behind: {left:?}");
-        Ok(())
-    }
-
-    /// Locks, temporary files and journal entries.
-    fn left_behind(&self) -> Result<Vec<PathBuf>> {
-        let places = [
-            self.home.agent_dir("main"),
-            self.home.state_dir().join("locks/oauth-refresh"),
-        ];
-        let mut left = self.journal()?;
-        for place in places.iter().filter(|place| place.exists()) {
-            for entry in std::fs::read_dir(place)? {
-                let path = entry?.path();
-                if path.extension().is_some_and(|end| end == "lock" || end == "tmp") {
-                    left.push(path);
-                }
-            }
-        }
-        Ok(left)
-    }
-
-    fn journal(&self) -> Result<Vec<PathBuf>> {
-        let mut entries = Vec::new();
-        let installations = self.home.path().join("kalit/data/installations");
-        for installation in std::fs::read_dir(installations).into_iter().flatten() {
-            for entry in std::fs::read_dir(installation?.path().join("journal"))
-                .into_iter()
-                .flatten()
-            {
-                let path = entry?.path();
-                if path.extension().is_some_and(|end| end == "json") {
-                    entries.push(path);
-                }
-            }
-        }
-        Ok(entries)
-    }
-
-    /// Kills a `kalit refresh` (SIGKILL) that has the answer in its journal and waits for the lock
-    /// of the store. From 2026.4.21 on no store lock is held while the request is on its way.
-    async fn crash_before_the_merge(&self, requests: usize) -> Result<()> {
-        self.endpoint.set_delay(IN_FLIGHT);
-        let mut child = self
-            .kalit
-            .command(&["refresh", &self.profile])?
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()?;
-        self.endpoint.arrived(requests, BUSY).await?;
-        let lock = StoreLock::acquire(&self.home.agent_dir("main"), &locks(), IN_FLIGHT)?;
-        until_some("the journal", Duration::from_secs(20), || {
-            self.journal().ok().filter(|entries| !entries.is_empty())
-        })
-        .await?;
-        child.kill().await?;
-        drop(lock);
-        let stored = read_json(&self.home.profiles_path("main"))?;
-        let stored = &stored["profiles"][&self.profile]["refresh"];
-        assert_ne!(*stored, json!(self.endpoint.current_refresh("acct-ada")));
-        Ok(())
-    }
-}
-
-fn locks() -> LockContext {
-    let trust = PidTrust::detect(&SandboxMarks::default(), false);
-    LockContext::new(Arc::new(SystemClock), trust)
 }

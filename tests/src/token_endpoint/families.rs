@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use kalit_core::clock::{Clock, SystemClock};
+use kalit_core::clock::{Clock, SystemClock, Timestamp};
 use serde_json::{Map, Value, json};
 
 /// A login as it stands when the endpoint starts.
@@ -34,7 +34,11 @@ impl Login {
 
 /// An unsigned access token with OpenAI's claims; `number` tells it from others of the login.
 pub fn access_token(login: &Login, lifetime: Duration, number: usize) -> String {
-    let now = SystemClock.now().as_millis() / 1000;
+    access_token_at(SystemClock.now(), login, lifetime, number)
+}
+
+fn access_token_at(now: Timestamp, login: &Login, lifetime: Duration, number: usize) -> String {
+    let now = now.as_millis() / 1000;
     let claims = json!({
         "sub": login.user_id,
         "iat": now,
@@ -74,6 +78,8 @@ pub(super) struct Families {
     families: Vec<Family>,
     issued: usize,
     reuses: usize,
+    /// How far the provider's clock is ahead of this machine's, in milliseconds.
+    pub(super) ahead_ms: i64,
 }
 
 impl Families {
@@ -83,7 +89,13 @@ impl Families {
             families: Vec::new(),
             issued: 0,
             reuses: 0,
+            ahead_ms: 0,
         }
+    }
+
+    /// The provider's time.
+    pub(super) fn now(&self) -> Timestamp {
+        SystemClock.now().plus_millis(self.ahead_ms)
     }
 
     pub(super) fn add(&mut self, login: Login) {
@@ -145,6 +157,7 @@ impl Families {
     }
 
     fn accept(&mut self, token: &str, next: String) -> Result<Map<String, Value>, Refused> {
+        let now = self.now();
         let known = |family: &&mut Family| family.current == token || family.spent.contains(token);
         let family = self.families.iter_mut().find(known).ok_or(Refused::Unknown)?;
         if family.spent.contains(token) {
@@ -156,7 +169,7 @@ impl Families {
             return Err(Refused::Ended);
         }
         self.issued += 1;
-        let access = access_token(&family.login, self.lifetime, self.issued);
+        let access = access_token_at(now, &family.login, self.lifetime, self.issued);
         family.access = Some(access.clone());
         if next != family.current {
             family

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use super::bed::{Bed, OLD, WORK, login};
-use kalit_journeys::authserver::manifest;
-use kalit_journeys::http::{Answer, Reply, Server};
+use super::bed::{Bed, OLD, WORK, login, now};
 use kalit_journeys::token_endpoint::{Login, Mode, TokenEndpoint};
 use serde_json::json;
 
 const REFRESH: &str = "fake-secret-refresh-work";
+/// In milliseconds.
+const HOUR: i64 = 3_600_000;
 
 async fn endpoint(bed: &Bed) -> TokenEndpoint {
     let endpoint = TokenEndpoint::start(Login::named("work", REFRESH), Duration::from_secs(3600));
@@ -75,23 +75,68 @@ async fn an_answer_without_tokens_changes_nothing_in_the_store() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_clock_that_is_an_hour_off_is_told() {
-    let server = Server::plain(0, |_request| async {
-        let mut reply = Reply::json(400, &json!({"error": "not_today"}));
-        reply
-            .headers
-            .push(("date", "Mon, 06 Jul 2026 10:00:00 GMT".to_owned()));
-        Answer::Reply(reply)
-    })
-    .await
-    .unwrap();
-    let bed = Bed::new();
-    bed.manifest(&manifest(&format!("http://127.0.0.1:{}", server.port()), &[1455]));
-    bed.write_store("main", &json!({WORK: login("work", REFRESH, 5)}));
-    let before = bed.state();
-    let (bed, ran) = run(bed, &["refresh", WORK, "--json"]).await;
-    assert_eq!((ran.status, ran.code().as_str()), (69, "clock.skew"), "{ran:?}");
-    assert_eq!(bed.state(), before);
+async fn a_clock_that_is_an_hour_off_is_told_and_no_login_is_called_lost_for_it() {
+    let cases = [
+        (Mode::Unavailable, "clock.skew"),
+        (Mode::NoContent, "clock.skew"),
+        // What the provider says of the login itself does not hang on a clock.
+        (Mode::Invalidated, "refresh.signed_out"),
+    ];
+    for ahead in [HOUR, -HOUR] {
+        for (mode, code) in cases {
+            let bed = Bed::new();
+            let endpoint = endpoint(&bed).await;
+            endpoint.set_clock_ahead(ahead);
+            endpoint.set_mode(mode);
+            let before = bed.state();
+            let (bed, ran) = run(bed, &["refresh", WORK, "--json"]).await;
+            assert_eq!((ran.status, ran.code().as_str()), (69, code), "{mode:?}: {ran:?}");
+            assert_eq!(bed.state(), before, "{mode:?}");
+            let (_, shown) = run(bed, &["status", "--json"]).await;
+            let account = &shown.json()["kalit"]["agents"][0]["providers"][0]["accounts"][0];
+            let state = if code == "clock.skew" {
+                "healthy"
+            } else {
+                "signed-out"
+            };
+            assert_eq!(account["state"], state, "{mode:?}: {account}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_a_clock_an_hour_off_a_new_token_ends_by_this_machines_clock() {
+    for ahead in [HOUR, -HOUR] {
+        let bed = Bed::new();
+        let endpoint = endpoint(&bed).await;
+        endpoint.set_clock_ahead(ahead);
+        let earliest = now() + HOUR;
+        let (bed, ran) = run(bed, &["refresh", WORK, "--json"]).await;
+        assert_eq!(ran.status, 0, "{ran:?}");
+        assert_eq!(ran.json()["outcomes"][0]["result"], "refreshed");
+        let expires = bed.profiles("main")[WORK]["expires"].as_i64().unwrap();
+        assert!(
+            (earliest..=now() + HOUR).contains(&expires),
+            "{}",
+            expires - earliest
+        );
+
+        let (bed, shown) = run(bed, &["status", "--json", "--check"]).await;
+        assert_eq!(
+            shown.status, 2,
+            "it ends within a day, and that is all: {shown:?}"
+        );
+        let account = &shown.json()["kalit"]["agents"][0]["providers"][0]["accounts"][0];
+        assert_eq!(
+            (&account["state"], &account["lost"], &account["lifetimeMs"]),
+            (&json!("healthy"), &json!(null), &json!(HOUR)),
+            "{account}"
+        );
+        // The token's own times, by the provider's clock, do not make it due.
+        let (_, due) = run(bed, &["refresh", "--due"]).await;
+        assert_eq!((due.status, due.stdout.as_str()), (0, "Nothing to renew\n"));
+        assert_eq!(endpoint.token_requests().len(), 1);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
