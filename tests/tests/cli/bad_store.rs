@@ -2,9 +2,11 @@
 //! byte stays.
 
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::process::Command;
+use std::time::Duration;
 
 use super::bed::{Bed, MARK, OLD, WORK, accounts};
+use kalit_journeys::authserver::manifest;
+use kalit_journeys::token_endpoint::{Login, TokenEndpoint};
 use serde_json::{Value, json};
 
 struct Bad {
@@ -256,6 +258,7 @@ fn a_link_to_a_file_of_ones_own_is_followed_and_stays_a_link() {
 #[test]
 fn nothing_is_lost_in_a_directory_that_cannot_be_written() {
     let mut bed = Bed::with_accounts();
+    bed.manifest(&manifest("http://127.0.0.1:9", &[1455]));
     bed.as_nobody();
     let dir = bed.agent_dir("main");
     std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o555)).unwrap();
@@ -269,28 +272,26 @@ fn nothing_is_lost_in_a_directory_that_cannot_be_written() {
             "{args:?}: {ran:?}"
         );
     }
+    // Without the lock a renewal sends nothing: nobody listens there.
+    let refresh = bed.run(&["refresh", WORK, "--json"]);
+    assert_eq!(
+        (refresh.status, refresh.code().as_str()),
+        (73, "lock.failed"),
+        "{refresh:?}"
+    );
     assert_eq!(bed.state(), before);
     std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o755)).unwrap();
 }
 
-/// A limit on the size of a file stands for the full disk: the write itself fails, in the middle.
 #[test]
 fn nothing_is_lost_on_a_full_disk() {
     let bed = Bed::new();
     let mut profiles = accounts();
-    profiles["padding"] = json!({"type": "token", "provider": "x", "token": MARK.repeat(300_000)});
+    profiles["padding"] = padding();
     bed.write_store("main", &profiles);
     let before = bed.state();
-    let kalit = bed.command(&[]);
     for (args, stdin) in WRITERS {
-        let mut shell = Command::new("/bin/sh");
-        shell
-            .args(["-c", "trap '' XFSZ; ulimit -f 4096; exec \"$@\"", "sh"])
-            .arg(kalit.get_program())
-            .args(*args)
-            .arg("--json");
-        bed.dress(&mut shell);
-        let ran = bed.run_command(&mut shell, stdin);
+        let ran = bed.run_on_a_full_disk(&[args, &["--json"][..]].concat(), stdin);
         assert_eq!(
             (ran.status, ran.code().as_str()),
             (73, "store.write_failed"),
@@ -298,4 +299,55 @@ fn nothing_is_lost_on_a_full_disk() {
         );
     }
     assert_eq!(bed.state(), before);
+}
+
+/// What came is kept beside the store for a minute of trying, and put there when there is room.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_finds_no_room_is_kept_and_stored_later_without_another_request() {
+    let login_of_work = Login::named("work", "fake-secret-refresh-work");
+    let endpoint = TokenEndpoint::start(login_of_work, Duration::from_secs(3600))
+        .await
+        .unwrap();
+    let bed = Bed::new();
+    bed.manifest(&endpoint.manifest(&[1455]));
+    let mut profiles = accounts();
+    profiles["padding"] = padding();
+    bed.write_store("main", &profiles);
+    let before = bed.state();
+    let (bed, ran) = tokio::task::spawn_blocking(move || {
+        let ran = bed.run_on_a_full_disk(&["refresh", WORK, "--json"], "");
+        (bed, ran)
+    })
+    .await
+    .unwrap();
+    assert_eq!(
+        (ran.status, ran.code().as_str()),
+        (73, "store.write_failed"),
+        "{ran:?}"
+    );
+    assert_eq!(bed.state(), before);
+    assert_eq!(endpoint.token_requests().len(), 1);
+
+    let (bed, again) = tokio::task::spawn_blocking(move || {
+        let again = bed.run(&["refresh", WORK, "--json"]);
+        (bed, again)
+    })
+    .await
+    .unwrap();
+    assert_eq!(again.status, 0, "{again:?}");
+    assert_eq!(again.json()["outcomes"][0]["result"], "adopted");
+    assert_eq!((endpoint.token_requests().len(), endpoint.reuses()), (1, 0));
+    let stored = bed.profiles("main");
+    assert_eq!(
+        (&stored[WORK]["refresh"], &stored["padding"]),
+        (
+            &json!(endpoint.current_refresh("acct-work").unwrap()),
+            &profiles["padding"]
+        )
+    );
+}
+
+/// What makes a store larger than a full disk takes.
+fn padding() -> Value {
+    json!({"type": "token", "provider": "x", "token": MARK.repeat(300_000)})
 }

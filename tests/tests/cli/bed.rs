@@ -194,6 +194,18 @@ impl Bed {
         ran
     }
 
+    /// A limit on the size of a file (2 MB) stands for the full disk: the write itself fails, in
+    /// the middle.
+    pub fn run_on_a_full_disk(&self, args: &[&str], stdin: &str) -> Ran {
+        let mut shell = Command::new("/bin/sh");
+        shell
+            .args(["-c", "trap '' XFSZ; ulimit -f 4096; exec \"$@\"", "sh"])
+            .arg(kalit())
+            .args(args);
+        self.dress(&mut shell);
+        self.run_command(&mut shell, stdin)
+    }
+
     /// Starts `kalit` without waiting for it; stdin is a pipe, stdout and stderr go to one log.
     pub fn start(&self, args: &[&str]) -> Process {
         let mut command = self.command(args);
