@@ -198,11 +198,14 @@ async fn told_before(
 
 #[tokio::test]
 async fn what_is_under_way_is_finished_after_the_window_is_closed_and_after_quit() {
-    let session = DesktopSession::start(&[Part::Panel]).await.unwrap();
+    let session = DesktopSession::start(&[Part::Panel, Part::Notifications])
+        .await
+        .unwrap();
     let server = server().await;
     let place = Place::with_accounts(&server, &[]).unwrap();
     let browser = Browser::in_session(&session).await.unwrap();
-    let outcome = closed_during_the_exchange(&session, &server, &place, &browser).await;
+    let monitor = NotificationMonitor::start(&session).await.unwrap();
+    let outcome = closed_during_the_exchange(&session, &server, &place, &browser, &monitor).await;
     assert!(outcome.is_ok(), "{outcome:?}");
     let (mut kalit, item) = place.tray(&session).await.unwrap();
     let outcome = quit_during_a_renewal(&server, &place, &item, &mut kalit).await;
@@ -214,6 +217,7 @@ async fn closed_during_the_exchange(
     server: &AuthorizationServer,
     place: &Place,
     browser: &Browser,
+    monitor: &NotificationMonitor,
 ) -> Result<()> {
     let window = place.window(session, "add").await?;
     let url = begin_sign_in(session, &window).await?;
@@ -231,6 +235,11 @@ async fn closed_during_the_exchange(
 
     server.let_answers_go();
     place.holds(&issued).await?;
+    // The window is gone: a notification says how it ended, without an address.
+    let said = monitor
+        .notification("how the sign-in ended", SOON, |said| said.title == "Signed in")
+        .await?;
+    ensure!(said.body == "The account is ready in main.", "{said:?}");
     until_some("the window's process to end", SOON, || {
         ended(process).then_some(())
     })
