@@ -19,6 +19,7 @@ const looks = {
   vanished: ['g-dropped', 'is-danger'],
   suspected: ['g-dropped', 'is-danger'],
   refused: ['g-dropped', 'is-danger'],
+  dropped: ['g-dropped', 'is-danger'],
   'signed-out': ['g-out', 'is-danger'],
 };
 const order = Object.keys(looks);
@@ -53,7 +54,7 @@ export function worst(agent) {
 export const usable = account => ['healthy', 'static', 'renewing', 'expired', 'shared', 'cooling-down', 'unknown'].includes(account.state);
 
 /** States that only a sign-in, or a new secret, ends. */
-export const gone = account => ['signed-out', 'vanished', 'missing'].includes(account.state);
+export const gone = account => ['signed-out', 'dropped', 'vanished', 'missing'].includes(account.state);
 
 /** States that need the person now. */
 export const needsYou = account => looks[account.state]?.[1] === 'is-danger';

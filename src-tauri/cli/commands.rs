@@ -93,10 +93,9 @@ fn status(broker: &Broker, agent: Option<&str>, check: bool, json: bool) -> Resu
         .iter()
         .map(|agent| (&agent.id, broker.missing_providers(&agent.id)))
         .collect();
-    let managed = matches!(snapshot.installation.era, EraView::Sqlite | EraView::Mixed);
     let problem = match problem(&snapshot, &agents) {
         Some(problem) => Some(problem),
-        None if check && managed => era_notice(&snapshot),
+        None if check => era_notice(&snapshot, &[ErrorCode::EraMixed]),
         None => None,
     };
     if json {
@@ -148,9 +147,10 @@ fn problem(snapshot: &Snapshot, agents: &[&AgentView]) -> Option<Error> {
         .next()
 }
 
-fn era_notice(snapshot: &Snapshot) -> Option<Error> {
+/// In the era after JSON Kalit shows and does not write; between both it does not even show all.
+fn era_notice(snapshot: &Snapshot, codes: &[ErrorCode]) -> Option<Error> {
     let mut notices = snapshot.notices.iter().map(output::error_of);
-    notices.find(|error| matches!(error.code(), ErrorCode::EraSqlite | ErrorCode::EraMixed))
+    notices.find(|error| codes.contains(&error.code()))
 }
 
 /// 1: expired, without a usable secret, or signed out; 2: expires within 24 hours; 1 wins.
@@ -162,7 +162,7 @@ fn checked(agents: &[&AgentView]) -> u8 {
         .collect();
     let lost = |account: &&&AccountView| {
         matches!(account.status, AuthStatus::Expired | AuthStatus::Missing)
-            || account.state == AccountState::SignedOut
+            || matches!(account.state, AccountState::SignedOut | AccountState::Dropped)
     };
     if accounts.iter().any(|account| lost(&account)) {
         1
@@ -184,7 +184,7 @@ fn list(broker: &Broker, agent: &AgentArgument, json: bool) -> Result<u8> {
         .find(|view| agent.agent.is_some() || view.is_default)
         .copied();
     let chosen: Vec<&AgentView> = chosen.or_else(|| agents.first().copied()).into_iter().collect();
-    let problem = problem(&snapshot, &chosen).or_else(|| era_notice(&snapshot));
+    let problem = problem(&snapshot, &chosen).or_else(|| era_notice(&snapshot, &[ErrorCode::EraMixed]));
     if json {
         output::json(&output::list(&chosen, problem.as_ref()));
     } else {
@@ -270,7 +270,8 @@ async fn refresh(broker: &Broker, target: RefreshTarget, json: bool) -> Result<u
         // A login in a store that cannot be read was not even looked at.
         let snapshot = broker.snapshot();
         let agents: Vec<&AgentView> = snapshot.agents.iter().collect();
-        error = problem(&snapshot, &agents).or_else(|| era_notice(&snapshot));
+        error = problem(&snapshot, &agents)
+            .or_else(|| era_notice(&snapshot, &[ErrorCode::EraSqlite, ErrorCode::EraMixed]));
         if !json {
             error.iter().for_each(output::complaint);
         }

@@ -210,7 +210,7 @@ pub fn board(snapshot: &Snapshot, agents: &[&AgentView], missing: &[(&AgentId, V
         line(format!("  {} [{}]", notice.message, notice.code));
         line(format!("  {}", notice.hint));
     }
-    if matches!(snapshot.installation.era, EraView::Sqlite | EraView::Mixed) {
+    if snapshot.installation.era == EraView::Mixed {
         return;
     }
     for agent in agents {
@@ -272,12 +272,11 @@ fn provider_lines(provider: &ProviderView, now: Timestamp) {
 /// One sentence over everything.
 pub fn verdict(snapshot: &Snapshot) -> String {
     match (snapshot.installation.era, snapshot.needs_you) {
-        (EraView::Sqlite, _) => return "OpenClaw 2026.6.5 or later manages the logins".into(),
         (EraView::Mixed, _) => return "Stores of two kinds lie side by side".into(),
         (EraView::None, 0) if !snapshot.installation.openclaw_found => return "OpenClaw not found".into(),
-        (EraView::Json | EraView::None, 0) => {}
-        (EraView::Json | EraView::None, 1) => return "One account needs you".into(),
-        (EraView::Json | EraView::None, many) => return format!("{many} accounts need you"),
+        (_, 0) => {}
+        (_, 1) => return "One account needs you".into(),
+        (_, many) => return format!("{many} accounts need you"),
     }
     let accounts = snapshot
         .agents
@@ -329,6 +328,7 @@ fn state_text(account: &AccountView, now: Timestamp) -> String {
         AccountState::Vanished => "vanished".into(),
         AccountState::Suspected => "may be signed out".into(),
         AccountState::Refused => "OpenClaw was refused".into(),
+        AccountState::Dropped => "dropped by OpenClaw".into(),
         AccountState::SignedOut => "signed out".into(),
     }
 }

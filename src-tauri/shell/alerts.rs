@@ -57,6 +57,7 @@ fn key(agent: &AgentView, account: &AccountView, lost: &LostView) -> String {
         LostSignal::SignedOut => "signed-out",
         LostSignal::Suspected => "suspected",
         LostSignal::OpenclawRefused => "openclaw-refused",
+        LostSignal::Dropped => "dropped",
         LostSignal::NotRenewed => "not-renewed",
         LostSignal::Vanished => "vanished",
     };
@@ -88,10 +89,11 @@ fn alert(agent: &AgentView, provider: &ProviderView, account: &AccountView, lost
             agent: agent.id.clone(),
             profile: Some(account.profile_id.clone()),
         },
-        renewable: matches!(
-            lost.signal,
-            LostSignal::Suspected | LostSignal::OpenclawRefused | LostSignal::NotRenewed
-        ),
+        renewable: account.renewal.is_none()
+            && matches!(
+                lost.signal,
+                LostSignal::Suspected | LostSignal::OpenclawRefused | LostSignal::NotRenewed
+            ),
     }
 }
 
@@ -193,6 +195,10 @@ mod tests {
             text("OpenClaw was refused: studio", "lost:openclaw-refused:feed", true)
         );
         assert_eq!(
+            told(LostSignal::Dropped),
+            text("OpenClaw dropped studio", "lost:dropped:feed", false)
+        );
+        assert_eq!(
             told(LostSignal::NotRenewed),
             text("studio is not renewed", "lost:not-renewed:feed", true)
         );
@@ -200,6 +206,17 @@ mod tests {
             told(LostSignal::Vanished),
             text("studio disappeared from main", "lost:vanished:feed", false)
         );
+    }
+
+    #[test]
+    fn what_openclaw_renews_itself_is_not_offered_for_renewal() {
+        let mut refused = one_lost(LostSignal::OpenclawRefused);
+        for provider in &mut refused.agents[0].providers {
+            for account in &mut provider.accounts {
+                account.renewal = Some("OpenClaw renews it on use.".to_owned());
+            }
+        }
+        assert!(!due(&refused, |_| true).remove(0).renewable);
     }
 
     #[test]

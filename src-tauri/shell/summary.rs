@@ -49,6 +49,7 @@ impl Summary {
                 | AccountState::Vanished
                 | AccountState::Suspected
                 | AccountState::Refused
+                | AccountState::Dropped
                 | AccountState::SignedOut => {}
             }
         }
@@ -103,6 +104,7 @@ pub mod samples {
             remaining_ms: Some(7 * HOUR),
             lifetime_ms: Some(10 * HOUR),
             due_at: None,
+            renewal: None,
             generation: Some("0123456789abcdef".to_owned()),
             family: None,
             effective: false,

@@ -59,7 +59,9 @@ pub fn state(account: &AccountView, now: Timestamp) -> String {
         AccountState::NotRenewed => "not renewed, renew now".to_owned(),
         AccountState::Vanished => "disappeared, sign in again".to_owned(),
         AccountState::Suspected => "may be signed out, check now".to_owned(),
+        AccountState::Refused if account.renewal.is_some() => "OpenClaw was refused".to_owned(),
         AccountState::Refused => "OpenClaw was refused, check now".to_owned(),
+        AccountState::Dropped => "dropped by OpenClaw, sign in again".to_owned(),
         AccountState::SignedOut => "signed out, sign in again".to_owned(),
     }
 }
@@ -97,6 +99,7 @@ pub fn lost(signal: LostSignal, name: &str, agent: &AgentId) -> String {
         LostSignal::SignedOut => format!("{name} is signed out"),
         LostSignal::Suspected => format!("{name} may be signed out"),
         LostSignal::OpenclawRefused => format!("OpenClaw was refused: {name}"),
+        LostSignal::Dropped => format!("OpenClaw dropped {name}"),
         LostSignal::NotRenewed => format!("{name} is not renewed"),
         LostSignal::Vanished => format!("{name} disappeared from {agent}"),
     }

@@ -3,6 +3,8 @@
 //
 //   node resolve-order.mjs <package>/dist  < {"now":ms,"cases":[…]}
 //   case: {"name","stateDir","agentDir"?,"config","provider","preferred"?}
+//   or, for releases that keep stores in databases, with what their cells hold instead of the
+//   directories: {…,"cells":[inherited, own?]}, each a store with its state merged in
 //
 // The last line of stdout is {"from":{function: file},"orders":{name:[profile id]}}.
 // File names and export names of the bundles change with every release, so both functions are
@@ -17,22 +19,25 @@ const { now, cases } = JSON.parse(fs.readFileSync(0, 'utf8'));
 const sources = new Map(
   fs
     .readdirSync(dist)
-    .filter((name) => name.endsWith('.js'))
+    .filter((name) => /\.m?js$/.test(name))
     .map((name) => [name, fs.readFileSync(path.join(dist, name), 'utf8')]),
 );
 
 const from = {};
 const resolveOrder = await load('resolveAuthProfileOrder');
 // The later releases' plain loader adds what other programs' logins would bring; there are none.
-const loadStore = await load('ensureAuthProfileStoreWithoutExternalProfiles', 'ensureAuthProfileStore');
+const managed = cases.some(({ cells }) => cells);
+const loadStore = managed || (await load('ensureAuthProfileStoreWithoutExternalProfiles', 'ensureAuthProfileStore'));
+const readCell = managed && (await load('coercePersistedAuthProfileStore'));
+const merge = managed && (await load('mergeAuthProfileStores'));
 
 const realNow = Date.now;
 const orders = {};
-for (const { name, stateDir, agentDir, config, provider, preferred } of cases) {
-  process.env.OPENCLAW_STATE_DIR = stateDir;
+for (const { name, stateDir, agentDir, config, provider, preferred, cells } of cases) {
+  if (stateDir) process.env.OPENCLAW_STATE_DIR = stateDir;
   Date.now = () => now;
   try {
-    const store = loadStore(agentDir);
+    const store = cells ? fromCells(cells) : loadStore(agentDir);
     orders[name] = resolveOrder({ cfg: config, store, provider, preferredProfile: preferred });
   } finally {
     Date.now = realNow;
@@ -41,6 +46,13 @@ for (const { name, stateDir, agentDir, config, provider, preferred } of cases) {
 // Written at once, and an exit without waiting for whatever the bundle left open.
 fs.writeSync(1, `\n${JSON.stringify({ from, orders })}\n`);
 process.exit(0);
+
+/** As the release's own loader puts an agent's store over the inherited one. */
+function fromCells([inherited, own]) {
+  const base = readCell(inherited) ?? { version: 1, profiles: {} };
+  const mine = own && readCell(own);
+  return mine ? merge(base, mine, { preserveBaseRuntimeExternalProfiles: true }) : base;
+}
 
 /** Imports the first of the named functions that the release exports. */
 async function load(...names) {

@@ -18,17 +18,28 @@ use tokio::process::Command;
 /// The longest a command of OpenClaw may take. On a busy machine the slow ones need half a minute.
 const COMMAND_LIMIT: Duration = Duration::from_secs(120);
 
-/// The pinned releases: the first and the last of the json era that matter, and one between.
+/// The pinned releases: of the json era the first and the last that matter and one between, and
+/// three of the sqlite era.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Version {
     V2026_2_17,
     V2026_4_29,
     V2026_6_1,
+    V2026_6_11,
+    V2026_7_1,
+    V2026_9_6,
 }
 
 impl Version {
     /// All pinned releases, oldest first.
-    pub const ALL: [Self; 3] = [Self::V2026_2_17, Self::V2026_4_29, Self::V2026_6_1];
+    pub const ALL: [Self; 6] = [
+        Self::V2026_2_17,
+        Self::V2026_4_29,
+        Self::V2026_6_1,
+        Self::V2026_6_11,
+        Self::V2026_7_1,
+        Self::V2026_9_6,
+    ];
 
     /// As npm names it.
     pub const fn as_str(self) -> &'static str {
@@ -36,6 +47,9 @@ impl Version {
             Self::V2026_2_17 => "2026.2.17",
             Self::V2026_4_29 => "2026.4.29",
             Self::V2026_6_1 => "2026.6.1",
+            Self::V2026_6_11 => "2026.6.11",
+            Self::V2026_7_1 => "2026.7.1",
+            Self::V2026_9_6 => "2026.9.6",
         }
     }
 }

@@ -41,7 +41,7 @@ impl Scene {
     pub async fn new(version: Version) -> Result<Self> {
         let provider = match version {
             Version::V2026_2_17 | Version::V2026_4_29 => "openai-codex",
-            Version::V2026_6_1 => "openai",
+            _ => "openai",
         };
         let (home, release) = (TestHome::new()?, release(version).await?);
         let login = Login::named("ada", "test-refresh-0");

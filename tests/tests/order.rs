@@ -35,6 +35,16 @@ async fn orders_agree_with_2026_6_1_and_show_a_missing_rule() -> Result<()> {
 }
 
 #[tokio::test]
+async fn orders_agree_with_2026_7_1_and_show_a_missing_rule() -> Result<()> {
+    compare(Version::V2026_7_1).await
+}
+
+#[tokio::test]
+async fn orders_agree_with_2026_9_6_and_show_a_missing_rule() -> Result<()> {
+    compare(Version::V2026_9_6).await
+}
+
+#[tokio::test]
 async fn the_cli_of_2026_2_17_lists_what_was_written() -> Result<()> {
     ask_cli(Version::V2026_2_17).await
 }
@@ -135,6 +145,7 @@ async fn openclaw_orders(release: &Release, cases: &[Case]) -> Result<Orders> {
             "config": case.config,
             "provider": case.provider,
             "preferred": case.preferred,
+            "cells": case.cells(release.version),
         }));
         homes.push(home);
     }

@@ -127,6 +127,10 @@ error_codes! {
     StoreChanged, "store.changed", 75, "Another program wrote at the same moment: try again.";
     StoreUnconfirmed, "store.unconfirmed", 73, "The file does not hold what was written: run `kalit status` and try again.";
     StoreEncrypted, "store.encrypted", 77, "This login is kept in OpenClaw's encrypted side file: run `openclaw doctor --fix`.";
+    StoreBusy, "store.busy", 75, "OpenClaw has its database locked: Kalit looks again by itself.";
+    StoreCorrupt, "store.corrupt", 65, "Nothing was changed. Stop OpenClaw and run `openclaw doctor`; the database is damaged or none.";
+    StoreSchemaUnsupported, "store.schema_unsupported", 77, "This OpenClaw is newer than this Kalit: update Kalit. Nothing is changed meanwhile.";
+    StoreSchemaUntested, "store.schema_untested", 77, "This OpenClaw is newer than this Kalit: what is shown was not tested with it. Update Kalit.";
     ConfigUnparsable, "config.unparsable", 65, "Correct openclaw.json: comments and trailing commas are allowed, other mistakes are not.";
     ConfigUnreadable, "config.unreadable", 77, "Make openclaw.json readable for this user.";
     ConfigInclude, "config.include", 65, "Correct the $include in openclaw.json.";

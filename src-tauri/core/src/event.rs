@@ -39,6 +39,8 @@ pub enum EventKind {
     RefreshFailed,
     SignedOut,
     OpenclawRefused,
+    /// OpenClaw could not renew it and dropped the token from its store.
+    Dropped,
     NotRenewed,
     Vanished,
     Switched,

@@ -71,7 +71,7 @@ pub struct AgentView {
     /// `<agentDir>`, the directory of the store.
     pub agent_dir: String,
     pub store_path: String,
-    /// Where the order is kept: auth-state.json or auth-profiles.json.
+    /// Where the order is kept: auth-state.json, auth-profiles.json or the agent's database.
     pub auth_state_path: String,
     /// Set when the store exists but cannot be used; the accounts are then unknown, not absent.
     pub store_error: Option<Notice>,
@@ -148,6 +148,9 @@ pub struct AccountView {
     pub lifetime_ms: Option<i64>,
     /// When Kalit renews it.
     pub due_at: Option<Timestamp>,
+    /// Who renews it instead of Kalit, and when, in one sentence. Set in the sqlite era for logins
+    /// that end; "renew now" is not offered then.
+    pub renewal: Option<String>,
     /// Fingerprint (16 hex) of the secret on disk.
     pub generation: Option<String>,
     /// Fingerprint (16 hex) of the chain of generations, when known.
@@ -221,6 +224,8 @@ pub enum AccountState {
     Suspected,
     /// OpenClaw's marks say its refresh was refused.
     Refused,
+    /// OpenClaw could not renew it and dropped the token from its store.
+    Dropped,
     SignedOut,
 }
 
@@ -253,7 +258,8 @@ pub struct LostView {
     /// Cause in plain words, one sentence.
     pub text: String,
     pub at: Timestamp,
-    /// Fingerprint (16 hex) of the generation that was lost.
+    /// Fingerprint (16 hex) of the generation that was lost; with `dropped` the first 16 digits of
+    /// OpenClaw's own digest of it.
     pub generation: Option<String>,
 }
 
@@ -264,6 +270,8 @@ pub enum LostSignal {
     /// Refused at least four times over 15 minutes, each time without a recognised code.
     Suspected,
     OpenclawRefused,
+    /// A failed fence: OpenClaw could not renew it and dropped the token.
+    Dropped,
     NotRenewed,
     Vanished,
 }

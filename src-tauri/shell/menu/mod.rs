@@ -300,7 +300,7 @@ fn row(
 fn is_gone(account: &AccountView) -> bool {
     matches!(
         account.state,
-        AccountState::SignedOut | AccountState::Vanished | AccountState::Missing
+        AccountState::SignedOut | AccountState::Dropped | AccountState::Vanished | AccountState::Missing
     )
 }
 
@@ -312,7 +312,7 @@ fn click(snapshot: &Snapshot, agent: &AgentView, account: &AccountView) -> Optio
     let (agent, profile) = (agent.id.clone(), account.profile_id.clone());
     match account.state {
         AccountState::NeedsDoctor => None,
-        AccountState::SignedOut | AccountState::Vanished | AccountState::Missing => {
+        AccountState::SignedOut | AccountState::Dropped | AccountState::Vanished | AccountState::Missing => {
             let provider = account.provider.clone();
             Some(Action::Open(Route::SignIn {
                 provider,

@@ -70,7 +70,7 @@ fn main_agent() -> String {
 
 /// The cases of a release, with its provider and times in place.
 pub fn cases(version: Version) -> Result<Vec<Case>> {
-    let codex = if version == Version::V2026_6_1 {
+    let codex = if version >= Version::V2026_6_1 {
         "openai"
     } else {
         "openai-codex"
@@ -153,6 +153,23 @@ impl Case {
         files
     }
 
+    /// What the databases of the sqlite era hold, main's first; none for older releases.
+    pub fn cells(&self, version: Version) -> Option<Vec<Value>> {
+        let cell = |(profiles, state): &(Value, Option<Value>)| {
+            let mut cell = profiles.clone();
+            for (key, value) in state.iter().filter_map(Value::as_object).flatten() {
+                cell[key] = value.clone();
+            }
+            cell
+        };
+        let files = self.files(version);
+        let main = files
+            .get("main")
+            .map_or_else(|| json!({"version": 1, "profiles": {}}), cell);
+        let own = files.get(self.agent.as_str()).filter(|_| self.agent != "main");
+        (version > Version::V2026_6_1).then(|| [main].into_iter().chain(own.map(cell)).collect())
+    }
+
     pub fn write(&self, home: &TestHome, version: Version) -> Result<()> {
         for (agent, (profiles, state)) in self.files(version) {
             home.write_profiles(agent, &profiles)?;
@@ -173,6 +190,7 @@ impl Case {
                 .map(|(profiles, state)| View::read(rules, profiles, state.as_ref()))
         };
         let mut view = match (view("main"), view(&self.agent)) {
+            (Some(main), Some(own)) if self.agent != "main" && rules >= RuleSet::V7_1 => own.before(main),
             (Some(main), Some(own)) if self.agent != "main" => main.with(own),
             (Some(main), _) => main,
             (None, own) => own.unwrap_or_default(),
@@ -246,6 +264,8 @@ fn rules(version: Version) -> RuleSet {
         Version::V2026_2_17 => RuleSet::V2_17,
         Version::V2026_4_29 => RuleSet::V4_29,
         Version::V2026_6_1 => RuleSet::V6_1,
+        Version::V2026_6_11 | Version::V2026_7_1 => RuleSet::V7_1,
+        Version::V2026_9_6 => RuleSet::V9_6,
     }
 }
 
@@ -311,7 +331,7 @@ impl View {
                 ..Self::default()
             };
             layer.orders.retain(|(_, ids)| !ids.is_empty());
-            if rules == RuleSet::V6_1 {
+            if rules >= RuleSet::V6_1 {
                 for (key, _) in &mut layer.orders {
                     *key = key.trim().to_lowercase();
                 }
@@ -332,6 +352,31 @@ impl View {
             view = view.with(layer);
         }
         view
+    }
+
+    /// Over an inherited view, as from 2026.6.5 on: first, also in the inherited orders.
+    fn before(mut self, inherited: Self) -> Self {
+        let own: Vec<Candidate> = self.profiles.clone();
+        for profile in inherited.profiles {
+            if own.iter().all(|known| known.id != profile.id) {
+                self.profiles.push(profile);
+            }
+        }
+        for (key, ids) in inherited.orders {
+            if self.orders.iter().all(|(known, _)| *known != key) {
+                let first = own.iter().filter(|profile| profile.provider_text == key);
+                let mut all: Vec<ProfileId> = first.map(|profile| profile.id.clone()).collect();
+                all.extend(
+                    ids.into_iter()
+                        .filter(|id| own.iter().all(|profile| profile.id != *id)),
+                );
+                self.orders.push((key, all));
+            }
+        }
+        for (id, usage) in inherited.usage {
+            self.usage.entry(id).or_insert(usage);
+        }
+        self
     }
 
     /// Laid over by another view: values win, places stay.

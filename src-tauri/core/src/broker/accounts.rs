@@ -5,8 +5,10 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use super::board;
 use super::survey::Survey;
 use super::{About, Activation, Broker, ImportItem, Inner, OrderMore, OrderView, Removal, blocking};
+use crate::clock::Timestamp;
 use crate::error::{Error, ErrorCode, Result};
 use crate::event::EventKind;
 use crate::ids::{AgentId, ProfileId, ProviderId};
@@ -60,20 +62,16 @@ impl Broker {
         let fleet = self.inner.fleet()?;
         let installation = fleet.current();
         let agent = installation.agent(agent)?;
-        if let Some(Err(error)) = fleet.store_of(&agent.agent_dir).map(|store| &store.content) {
+        if let Some(error) = board::unreadable(&fleet, agent) {
             return Err(Error::new(error.code(), error.message()).with_hint(error.hint()));
         }
-        let survey = Survey::of(&fleet, agent);
+        let survey = Survey::of(&fleet, agent, self.inner.now());
         let resolution = self.inner.resolve(&survey, installation, agent, provider);
         Ok(OrderView {
             agent_id: agent.id.clone(),
             agent_dir: agent.agent_dir.display().to_string(),
             provider: provider.clone(),
-            auth_state_path: installation
-                .store(&agent.agent_dir)
-                .order_path()
-                .display()
-                .to_string(),
+            auth_state_path: board::order_path(installation, agent).display().to_string(),
             order: survey.stored_order(installation, provider).map(<[_]>::to_vec),
             kalit: OrderMore {
                 schema: SCHEMA,
@@ -155,7 +153,7 @@ impl Broker {
             return Vec::new();
         };
         let rules = installation.rules().order_rules;
-        let present = Survey::of(&fleet, agent).providers(installation);
+        let present = Survey::of(&fleet, agent, self.inner.now()).providers(installation);
         let mut missing = Vec::new();
         let fallbacks = installation.fallback_models(&agent.id).iter().map(String::as_str);
         for model in installation
@@ -222,7 +220,7 @@ impl Inner {
         let store = installation.store(&agent.agent_dir);
         let lock = self.lock(&agent.agent_dir)?;
         let fleet = self.fleet()?;
-        let survey = Survey::of(&fleet, &agent);
+        let survey = Survey::of(&fleet, &agent, self.now());
         let provider = self.provider_of_profile(&fleet, &survey, &installation, id, agent_id)?;
         let plan = survey
             .with_input(
@@ -234,7 +232,7 @@ impl Inner {
                 |input| routing::plan_activation(input, id),
             )
             .map_err(|refusal| match refusal {
-                routing::Refusal::Inherited => inherited(&fleet, id, agent_id),
+                routing::Refusal::Inherited => inherited(&fleet, id, agent_id, self.now()),
                 other => other.into_error(id),
             })?;
         if !plan.unchanged {
@@ -255,7 +253,7 @@ impl Inner {
         let activation = self.settled(&agent, &provider, &mut notes)?;
         if activation.effective.as_ref() != Some(id) {
             let fleet = self.fleet()?;
-            let survey = Survey::of(&fleet, &agent);
+            let survey = Survey::of(&fleet, &agent, self.now());
             let resolution = self.resolve(&survey, &installation, &agent, &provider);
             let text = routing::overridden_by(&resolution, id).map_or_else(
                 || "another account is used".to_owned(),
@@ -287,12 +285,12 @@ impl Inner {
         let store = installation.store(&agent.agent_dir);
         let lock = self.lock(&agent.agent_dir)?;
         let fleet = self.fleet()?;
-        let survey = Survey::of(&fleet, &agent);
+        let survey = Survey::of(&fleet, &agent, self.now());
         for id in ids.iter().flatten() {
             let owner = self.provider_of_profile(&fleet, &survey, &installation, id, agent_id)?;
             let seen = survey.seen.iter().find(|seen| seen.id == *id);
             if seen.is_some_and(|seen| seen.inherited) {
-                return Err(inherited(&fleet, id, agent_id));
+                return Err(inherited(&fleet, id, agent_id, self.now()));
             }
             let rules = installation.rules().order_rules;
             if Some(&owner) != routing::normalize_provider(rules, provider.as_str()).as_ref() {
@@ -333,7 +331,7 @@ impl Inner {
     fn settled(&self, agent: &Agent, provider: &ProviderId, notes: &mut Vec<String>) -> Result<Activation> {
         let fleet = self.fleet()?;
         let installation = fleet.current();
-        let survey = Survey::of(&fleet, agent);
+        let survey = Survey::of(&fleet, agent, self.now());
         let resolution = self.resolve(&survey, installation, agent, provider);
         for pin in sessions::pins(installation, &agent.id) {
             let same = survey.seen.iter().any(|seen| {
@@ -391,11 +389,11 @@ impl Inner {
         self.seal("before-removal");
         let lock = self.lock(&agent.agent_dir)?;
         let fleet = self.fleet()?;
-        let survey = Survey::of(&fleet, &agent);
+        let survey = Survey::of(&fleet, &agent, self.now());
         self.provider_of_profile(&fleet, &survey, &installation, id, agent_id)?;
         let seen = survey.seen.iter().find(|seen| seen.id == *id);
         if seen.is_some_and(|seen| seen.inherited) {
-            return Err(inherited(&fleet, id, agent_id).with_hint("Remove it in the main agent."));
+            return Err(inherited(&fleet, id, agent_id, self.now()).with_hint("Remove it in the main agent."));
         }
         let generation = seen.and_then(|seen| seen.credential.generation());
         installation.ensure_json_era()?;
@@ -526,9 +524,9 @@ impl Inner {
 }
 
 /// Nothing is ordered for an agent that only reads a profile: OpenClaw ignores or prunes it.
-fn inherited(fleet: &Fleet, id: &ProfileId, agent: &AgentId) -> Error {
+fn inherited(fleet: &Fleet, id: &ProfileId, agent: &AgentId, now: Timestamp) -> Error {
     let reads_it = |other: &&Agent| {
-        let survey = Survey::of(fleet, other);
+        let survey = Survey::of(fleet, other, now);
         survey.seen.iter().any(|seen| seen.inherited && seen.id == *id)
     };
     let affected: Vec<&str> = fleet

@@ -1,17 +1,21 @@
 //! The snapshot: stores, records and locks brought together, one state and one sentence for each
 //! account.
 
+use std::path::{Path, PathBuf};
+use std::sync::PoisonError;
+
 use crate::clock::Timestamp;
+use crate::error::Error;
 use crate::history::{Generation, Gone};
 use crate::ids::{AgentId, ProviderId};
 use crate::install::{Agent, Era, Installation, sessions};
 use crate::oauth::{Claims, Provider, Providers, classify};
 use crate::refresh::schedule::{self, Setback};
-use crate::refresh::{Fleet, due_item};
+use crate::refresh::{Fleet, FleetStore, due_item};
 use crate::routing::{self, PassedOver, Resolution};
-use crate::store::UsageStats;
 use crate::store::credential::{Credential, Expiry};
 use crate::store::lock::{inspect_refresh_lock, inspect_store_lock};
+use crate::store::{FenceKind, UsageStats, sqlite};
 use crate::view::{
     AccountState, AccountView, AgentView, AuthStatus, CooldownView, CredentialKind, EraView,
     InstallationView, LockView, LostSignal, LostView, Notice, PinView, ProviderView, SCHEMA, Snapshot, Worst,
@@ -45,23 +49,16 @@ impl Inner {
     pub(super) fn board(&self, fleet: &Fleet, paused: bool, now: Timestamp) -> Snapshot {
         let installation = fleet.current();
         let providers = Providers::load(&self.environment).ok();
-        let managed = matches!(installation.era, Era::Sqlite { .. } | Era::Mixed { .. });
         let agents: Vec<AgentView> = installation
             .agents
             .iter()
-            .map(|agent| {
-                if managed {
-                    bare_agent(installation, agent)
-                } else {
-                    self.agent(fleet, agent, providers.as_ref(), now)
-                }
-            })
+            .map(|agent| self.agent(fleet, agent, providers.as_ref(), now))
             .collect();
         let mut notices = Vec::new();
         match &installation.era {
             Era::Sqlite { .. } => notices.push(notice(
                 crate::ErrorCode::EraSqlite,
-                "managed by OpenClaw 2026.6.5 or later",
+                "OpenClaw 2026.6.5 or later keeps these logins: Kalit shows them and changes nothing",
             )),
             Era::Mixed { why } => notices.push(notice(crate::ErrorCode::EraMixed, why)),
             Era::Json | Era::Empty => {}
@@ -131,12 +128,14 @@ impl Inner {
         now: Timestamp,
     ) -> AgentView {
         let installation = fleet.current();
-        let survey = Survey::of(fleet, agent);
-        let store_error = fleet
-            .store_of(&agent.agent_dir)
-            .and_then(|store| store.content.as_ref().err())
-            .map(notice_of);
-        let vanished = self.marks.vanished(&agent.agent_dir).unwrap_or_default();
+        let survey = Survey::of(fleet, agent, now);
+        let managed = is_managed(installation);
+        let store_error = unreadable(fleet, agent).map(notice_of);
+        let shared = shared_database(fleet);
+        let mut vanished = self.marks.vanished(&agent.agent_dir).unwrap_or_default();
+        if let Some(shared) = shared.filter(|_| agent.id.is_main()) {
+            vanished.extend(self.marks.vanished(&shared.agent_dir).unwrap_or_default());
+        }
         let mut ids = survey.providers(installation);
         for gone in &vanished {
             if let Some(id) = ProviderId::parse(&gone.provider)
@@ -151,10 +150,12 @@ impl Inner {
             agent,
             survey: &survey,
             providers,
+            managed,
             now,
         };
+        let providers = ids.iter().map(|id| context.provider(id, &vanished)).collect();
         AgentView {
-            providers: ids.iter().map(|id| context.provider(id, &vanished)).collect(),
+            providers: self.last_good_view(managed, agent, store_error.is_some(), providers),
             pins: sessions::pins(installation, &agent.id)
                 .into_iter()
                 .map(|pin| PinView {
@@ -165,11 +166,31 @@ impl Inner {
                 })
                 .collect(),
             lock: inspect_store_lock(&agent.agent_dir)
-                .filter(|holder| holder.alive)
+                .filter(|holder| holder.alive && !managed)
                 .map(LockView::from),
             store_error,
             ..bare_agent(installation, agent)
         }
+    }
+
+    /// While a database cannot be read, what this process saw there last.
+    fn last_good_view(
+        &self,
+        managed: bool,
+        agent: &Agent,
+        failed: bool,
+        now: Vec<ProviderView>,
+    ) -> Vec<ProviderView> {
+        let mut views = self.last_views.lock().unwrap_or_else(PoisonError::into_inner);
+        if !managed {
+            views.remove(&agent.agent_dir);
+            return now;
+        }
+        if failed {
+            return views.get(&agent.agent_dir).cloned().unwrap_or(now);
+        }
+        views.insert(agent.agent_dir.clone(), now.clone());
+        now
     }
 }
 
@@ -180,6 +201,8 @@ struct Context<'a> {
     agent: &'a Agent,
     survey: &'a Survey,
     providers: Option<&'a Providers>,
+    /// OpenClaw keeps and renews the logins.
+    managed: bool,
     now: Timestamp,
 }
 
@@ -252,13 +275,16 @@ impl Context<'_> {
         let generation = credential.generation();
         let known = generation.and_then(|generation| inner.generations().find(generation).ok().flatten());
         let failure = generation.and_then(|generation| inner.setbacks().get(&generation).cloned());
-        let expires = credential.expiry().at();
+        // The date of a fence is none.
+        let expires = credential.expiry().at().filter(|_| credential.fence().is_none());
         let status = status(credential, now);
         let effective = resolution.effective.as_ref() == Some(&seen.id);
         let usage = self.survey.state.usage_stats.get(&seen.id);
         let holders = generation
             .filter(|_| oauth.is_some())
             .map(|generation| self.fleet.holders(generation));
+        let state_dir = &self.fleet.current().state_dir.path;
+        let renewed_by_openclaw = self.managed && oauth.is_some();
         let lost = self.lost(seen, provider, usage, known.as_ref(), effective);
         let passed_over = resolution
             .passed_over
@@ -270,14 +296,13 @@ impl Context<'_> {
             reason: unusable.reason.clone(),
             disabled: unusable.disabled,
         });
-        let refreshing = credential.common().and_then(|common| {
-            let state_dir = &self.fleet.current().state_dir.path;
-            inspect_refresh_lock(state_dir, &common.provider_text, &seen.id)
-        });
+        let refreshing = credential
+            .common()
+            .and_then(|common| inspect_refresh_lock(state_dir, &common.provider_text, &seen.id));
         let refreshing = refreshing.filter(|holder| holder.alive).map(LockView::from);
         let due_at = provider
             .zip(generation)
-            .filter(|(provider, _)| provider.token_route().is_some())
+            .filter(|(provider, _)| provider.token_route().is_some() && !self.managed)
             .and_then(|(provider, generation)| {
                 let item = due_item(inner.generations(), credential, Some(provider), generation).ok()??;
                 schedule::next_attempt(&item, now)
@@ -307,6 +332,7 @@ impl Context<'_> {
                 .lifetime_ms()
                 .or_else(|| known.as_ref().and_then(|known| known.lifetime_ms)),
             due_at,
+            renewal: renewed_by_openclaw.then(sentences::renewed_by_openclaw),
             generation: generation.map(|generation| generation.short()),
             family: known.as_ref().map(|known| known.family.short()),
             effective,
@@ -316,14 +342,21 @@ impl Context<'_> {
             cooldown,
             shared_with: holders
                 .as_ref()
-                .map(|holders| holders.with_whom())
+                .map(|holders| {
+                    if self.managed {
+                        holders.with_whom_but(state_dir)
+                    } else {
+                        holders.with_whom()
+                    }
+                })
                 .unwrap_or_default(),
             copies_in: holders
                 .map(|holders| {
                     let mut agents: Vec<AgentId> = holders
                         .stores
                         .into_iter()
-                        .filter(|holder| holder.state_dir == self.fleet.current().state_dir.path)
+                        .chain(holders.managed)
+                        .filter(|holder| holder.state_dir == *state_dir)
                         .map(|holder| holder.agent)
                         .filter(|agent| *agent != self.agent.id)
                         .collect();
@@ -362,6 +395,15 @@ impl Context<'_> {
         effective: bool,
     ) -> Option<LostView> {
         let credential = &seen.credential;
+        if let Some(fence) = credential.fence() {
+            return (fence.kind == FenceKind::Failed).then(|| LostView {
+                signal: LostSignal::Dropped,
+                cause: "refresh_fence_failed".to_owned(),
+                text: sentences::dropped(),
+                at: self.written_at(seen).unwrap_or(self.now),
+                generation: Some(fence.refresh.short()),
+            });
+        }
         let generation = credential.generation()?;
         let lost = |signal, cause: &str, text: String, at| {
             Some(LostView {
@@ -399,14 +441,18 @@ impl Context<'_> {
         let good_again = self.survey.state.last_good.values().any(|id| *id == seen.id);
         let mark = self.inner.marks.refused(generation).ok().flatten();
         if let Some(mark) = mark.filter(|mark| !good_again && !used_since(mark.at)) {
-            let text = sentences::openclaw_refused(None);
+            let text = sentences::openclaw_refused(None, self.managed);
             return lost(LostSignal::OpenclawRefused, &mark.code, text, mark.at);
         }
         if let Some((reason, at)) = usage.and_then(|usage| self.refused_by_usage(usage, known)) {
-            let text = sentences::openclaw_refused(Some(&reason));
+            let text = sentences::openclaw_refused(Some(&reason), self.managed);
             return lost(LostSignal::OpenclawRefused, &reason, text, at);
         }
-        let expires = credential.as_oauth().and(credential.expiry().at())?;
+        // OpenClaw renews on use: an idle login may lie expired.
+        let expires = credential
+            .as_oauth()
+            .filter(|_| !self.managed)
+            .and(credential.expiry().at())?;
         let overdue = self.now.millis_since(expires) >= NOT_RENEWED_MS;
         let used = usage
             .and_then(|usage| usage.last_used)
@@ -431,6 +477,17 @@ impl Context<'_> {
             );
         }
         None
+    }
+
+    /// When the store that holds a profile was written last.
+    fn written_at(&self, seen: &Seen) -> Option<Timestamp> {
+        let own = self.fleet.store_of(&self.agent.agent_dir);
+        let inherited = self.fleet.inherited(self.fleet.current());
+        let contents = [own, inherited].into_iter().flatten();
+        contents
+            .filter_map(|store| store.content.as_ref().ok())
+            .find(|content| content.document.contains(&seen.id))?
+            .written_at
     }
 
     /// OpenClaw's own marks of a refused login: fresh, and not resolved by a later use or renewal.
@@ -475,6 +532,7 @@ fn status(credential: &Credential, now: Timestamp) -> AuthStatus {
     };
     match credential {
         Credential::Unknown(_) => AuthStatus::Missing,
+        fenced if fenced.fence().is_some() => AuthStatus::Expired,
         known if !known.has_secret() => AuthStatus::Missing,
         Credential::ApiKey(_) => AuthStatus::Static,
         Credential::Token(token) => by_time(token.expires, AuthStatus::Static),
@@ -487,6 +545,7 @@ fn state(view: &AccountView, credential: &Credential, unknown: bool) -> AccountS
         LostSignal::SignedOut => AccountState::SignedOut,
         LostSignal::Suspected => AccountState::Suspected,
         LostSignal::OpenclawRefused => AccountState::Refused,
+        LostSignal::Dropped => AccountState::Dropped,
         LostSignal::NotRenewed => AccountState::NotRenewed,
         LostSignal::Vanished => AccountState::Vanished,
     });
@@ -496,6 +555,7 @@ fn state(view: &AccountView, credential: &Credential, unknown: bool) -> AccountS
     let side_file =
         credential.as_oauth().is_some_and(|oauth| oauth.has_oauth_ref) && !credential.has_secret();
     match (&view.cooldown, view.status) {
+        _ if credential.fence().is_some() => AccountState::Renewing,
         _ if side_file || view.kind == CredentialKind::Unknown => AccountState::NeedsDoctor,
         (_, AuthStatus::Missing) => AccountState::Missing,
         _ if !view.shared_with.is_empty() => AccountState::Shared,
@@ -517,6 +577,7 @@ fn needs_person(state: AccountState) -> bool {
         state,
         AccountState::SignedOut
             | AccountState::Suspected
+            | AccountState::Dropped
             | AccountState::Refused
             | AccountState::NotRenewed
             | AccountState::Vanished
@@ -554,6 +615,7 @@ fn vanished_account(gone: &Gone, provider: &ProviderId) -> AccountView {
         remaining_ms: None,
         lifetime_ms: None,
         due_at: None,
+        renewal: None,
         generation: gone.generation.map(|generation| generation.short()),
         family: None,
         effective: false,
@@ -577,17 +639,21 @@ fn vanished_account(gone: &Gone, provider: &ProviderId) -> AccountView {
 }
 
 /// What is odd about the stores of the current installation without making them unusable.
-fn flaws(fleet: &Fleet) -> Vec<Notice> {
+pub(super) fn flaws(fleet: &Fleet) -> Vec<Notice> {
     let installation = fleet.current();
     let mut notices = Vec::new();
-    for store in &fleet.stores {
+    for store in fleet.own() {
         let Ok(content) = &store.content else { continue };
-        if store.state_dir != installation.state_dir.path {
-            continue;
-        }
-        // An error of auth-state.json names its file itself.
+        // An error of the state names its place itself.
         notices.extend(content.state_error.as_ref().map(notice_of));
-        let path = installation.store(&store.agent_dir).profiles_path();
+        let path = store_path(installation, &store.agent_dir);
+        if let Some(schema) = store.untested_schema {
+            let text = format!(
+                "{}: schema {schema} is newer than any that was tested",
+                path.display()
+            );
+            notices.push(notice(crate::ErrorCode::StoreSchemaUntested, text));
+        }
         let shapes = content.document.wrong_shapes();
         let shape = shapes.first().map(|shape| shape.error());
         for flaw in content.document.flaw().into_iter().chain(shape) {
@@ -599,15 +665,53 @@ fn flaws(fleet: &Fleet) -> Vec<Notice> {
     notices
 }
 
+fn is_managed(installation: &Installation) -> bool {
+    matches!(installation.era, Era::Sqlite { .. } | Era::Mixed { .. })
+}
+
+/// The store in the shared database, where there is one.
+fn shared_database(fleet: &Fleet) -> Option<&FleetStore> {
+    fleet
+        .inherited(fleet.current())
+        .filter(|store| fleet.is_shared_database(store))
+}
+
+/// Why an agent's accounts are not known. Without the shared database nobody knows what the agents
+/// of its era inherit.
+pub(super) fn unreadable<'f>(fleet: &'f Fleet, agent: &Agent) -> Option<&'f Error> {
+    let stores = [fleet.store_of(&agent.agent_dir), shared_database(fleet)];
+    let mut stores = stores.into_iter().flatten();
+    stores.find_map(|store| store.content.as_ref().err())
+}
+
+/// The file that holds the accounts of a directory.
+fn store_path(installation: &Installation, dir: &Path) -> PathBuf {
+    if !is_managed(installation) {
+        installation.store(dir).profiles_path()
+    } else if *dir == sqlite::shared_dir(&installation.state_dir.path) {
+        sqlite::shared_database(&installation.state_dir.path)
+    } else {
+        sqlite::agent_database(dir)
+    }
+}
+
+/// The file that holds the order of an agent.
+pub(super) fn order_path(installation: &Installation, agent: &Agent) -> PathBuf {
+    if is_managed(installation) {
+        sqlite::agent_database(&agent.agent_dir)
+    } else {
+        installation.store(&agent.agent_dir).order_path()
+    }
+}
+
 fn bare_agent(installation: &Installation, agent: &Agent) -> AgentView {
-    let store = installation.store(&agent.agent_dir);
     AgentView {
         id: agent.id.clone(),
         name: agent.name.clone(),
         is_default: agent.is_default,
         agent_dir: agent.agent_dir.display().to_string(),
-        store_path: store.profiles_path().display().to_string(),
-        auth_state_path: store.order_path().display().to_string(),
+        store_path: store_path(installation, &agent.agent_dir).display().to_string(),
+        auth_state_path: order_path(installation, agent).display().to_string(),
         store_error: None,
         providers: Vec::new(),
         pins: Vec::new(),

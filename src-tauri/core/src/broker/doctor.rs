@@ -1,6 +1,6 @@
 //! `doctor`: what Kalit found, with its evidence. No secret, no content of a file.
 
-use super::{Broker, Diagnosis, Inner, notice_of};
+use super::{Broker, Diagnosis, Inner, board, notice_of};
 use crate::error::Result;
 use crate::install::{Era, Installation};
 use crate::radar;
@@ -57,7 +57,7 @@ impl Inner {
         diagnosis.state_dir = installation.state_dir.path.display().to_string();
         diagnosis.era = match &installation.era {
             Era::Json => "json (OpenClaw 2026.2.17 to 2026.6.1)".to_owned(),
-            Era::Sqlite { why } => format!("sqlite (managed by OpenClaw 2026.6.5 or later): {why}"),
+            Era::Sqlite { why } => format!("sqlite (OpenClaw 2026.6.5 or later writes, Kalit reads): {why}"),
             Era::Mixed { why } => format!("mixed: {why}"),
             Era::Empty => "nothing found".to_owned(),
         };
@@ -101,6 +101,11 @@ impl Inner {
         diagnosis
             .notices
             .extend(installation.notices.iter().map(|finding| finding.to_notice()));
+        if let Ok(fleet) = self.fleet() {
+            let unreadable = fleet.own().filter_map(|store| store.content.as_ref().err());
+            diagnosis.notices.extend(unreadable.map(notice_of));
+            diagnosis.notices.extend(board::flaws(&fleet));
+        }
         diagnosis
     }
 

@@ -20,7 +20,7 @@ use crate::install::Installation;
 use crate::refresh::schedule::{self, Item};
 use crate::refresh::{Attempt, Fleet, answers_wait, replay};
 use crate::secret::Fingerprint;
-use crate::store::StoreLock;
+use crate::store::{StoreLock, sqlite};
 use crate::vault::installation_dir;
 use crate::view::{Notice, Snapshot, Worst};
 use crate::watch::{WatchedDir, Watcher};
@@ -380,6 +380,10 @@ fn watched_by<'a>(inner: &Inner, installations: impl Iterator<Item = &'a Install
     for installation in installations {
         let state_dir = &installation.state_dir.path;
         dirs.push(WatchedDir::only(state_dir, ["openclaw.json"]));
+        dirs.push(WatchedDir::only(
+            sqlite::shared_dir(state_dir),
+            ["openclaw.sqlite", "openclaw.sqlite-wal"],
+        ));
         dirs.push(WatchedDir::all(state_dir.join("locks").join("oauth-refresh")));
         for agent_dir in installation.store_dirs() {
             dirs.push(WatchedDir::agent(agent_dir));

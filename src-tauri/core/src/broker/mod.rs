@@ -5,6 +5,7 @@ mod accounts;
 mod board;
 mod doctor;
 mod engine;
+mod merge;
 mod naming;
 mod observer;
 mod renewal;
@@ -13,6 +14,8 @@ mod rescue;
 mod sealing;
 mod sentences;
 mod sign_in;
+#[cfg(test)]
+mod sqlite_tests;
 mod survey;
 
 use std::collections::HashMap;
@@ -39,7 +42,7 @@ use crate::refresh::{Fleet, Refresher};
 use crate::secret::Fingerprint;
 use crate::settings::Settings;
 use crate::store::lock::{LockContext, PidTrust, SandboxMarks, StoreLock};
-use crate::view::{Notice, SCHEMA, Snapshot};
+use crate::view::{Notice, ProviderView, SCHEMA, Snapshot};
 
 /// How a shell opens the broker.
 #[derive(Clone, Debug)]
@@ -70,6 +73,8 @@ struct Inner {
     history: History,
     events: broadcast::Sender<Event>,
     setbacks: Mutex<HashMap<Fingerprint, Failure>>,
+    /// What each agent of the sqlite era showed when its databases could last be read.
+    last_views: Mutex<HashMap<PathBuf, Vec<ProviderView>>>,
     /// Since when this process renews; until it has had a chance, nothing is called "not renewed".
     renewing_since: Mutex<Option<Timestamp>>,
 }
@@ -109,6 +114,7 @@ impl Broker {
                 history: History::open(&data_dir)?,
                 events: broadcast::channel(256).0,
                 setbacks: Mutex::default(),
+                last_views: Mutex::default(),
                 renewing_since: Mutex::default(),
                 environment: options.environment,
             }),

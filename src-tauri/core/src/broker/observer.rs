@@ -2,21 +2,23 @@
 //! an older login, vanished profiles, OpenClaw's marks of a refusal. Keeps the newest tokens of
 //! each family in memory, so that a store that a program without locks overwrote can be mended.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::merge::is_provably_same_person;
 use super::{About, Inner};
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::event::EventKind;
 use crate::history::Family;
 use crate::ids::{AgentId, ProfileId, ProviderId};
+use crate::install::Era;
 use crate::oauth::{Claims, Identity, Providers, Sameness};
 use crate::refresh::{Fleet, FleetStore};
 use crate::secret::{Fingerprint, Secret};
 use crate::store::credential::{Credential, NewTokens, Oauth, RefreshedFields};
-use crate::store::{StoreContent, StoreLock};
+use crate::store::{Fence, FenceKind, StoreContent, StoreLock};
 use crate::view::Notice;
 
 /// OpenClaw 2026.6.1 removes `lastGood` when its refresh was refused: judged after this time.
@@ -36,7 +38,7 @@ pub(super) struct Observer {
     suspicions: Vec<Suspicion>,
     credentials: Option<Fingerprint>,
     /// Profiles that were there at the last look: gone for good, or in the middle of a write.
-    missing: HashMap<(PathBuf, ProfileId), (Timestamp, Profile)>,
+    missing: HashMap<(PathBuf, ProfileId), Missing>,
     /// The newest generation that this process saw in each profile.
     held: HashMap<(PathBuf, ProfileId), Fingerprint>,
     /// Why nothing is renewed, as it was told last.
@@ -51,11 +53,22 @@ struct Remembered {
     readable: bool,
 }
 
+/// A profile; of a login that OpenClaw has set aside, what stood there before.
 #[derive(Clone, Debug)]
 struct Profile {
     provider: String,
     generation: Option<Fingerprint>,
     oauth: Option<Oauth>,
+    fence: Option<Fence>,
+}
+
+/// A profile that was there at an earlier look.
+#[derive(Debug)]
+struct Missing {
+    since: Timestamp,
+    was: Profile,
+    /// The ids that were known in any store when it went: what has come since may be its new name.
+    ids_then: BTreeSet<ProfileId>,
 }
 
 /// The newest tokens of a family.
@@ -90,10 +103,16 @@ impl Observer {
     pub(super) fn observe(&mut self, inner: &Inner, fleet: &Fleet, mends: bool) -> Again {
         let mut again = Again::default();
         let installation = fleet.current().state_dir.canonical().display().to_string();
-        let own: Vec<&FleetStore> = fleet
+        // Between two eras everything lies twice or nowhere: what became of it is judged when
+        // OpenClaw has finished.
+        if matches!(fleet.current().era, Era::Mixed { .. }) {
+            return again;
+        }
+        let own: Vec<&FleetStore> = fleet.own().collect();
+        let ids_then: BTreeSet<ProfileId> = self
             .stores
-            .iter()
-            .filter(|store| store.state_dir == fleet.current().state_dir.path)
+            .values()
+            .flat_map(|store| store.profiles.keys().cloned())
             .collect();
         for store in &own {
             let scene = Scene {
@@ -102,7 +121,7 @@ impl Observer {
                 installation: &installation,
             };
             match &store.content {
-                Ok(content) => self.compare(&scene, content),
+                Ok(content) => self.compare(&scene, content, &also_there(fleet, store), &ids_then),
                 Err(error) => {
                     let remembered = self.stores.entry(store.agent_dir.clone()).or_default();
                     if std::mem::replace(&mut remembered.readable, false) {
@@ -125,13 +144,13 @@ impl Observer {
             }
             self.newest.insert(kept.family, Newest { generation, tokens });
         }
-        for store in &own {
+        for store in &fleet.stores {
             if let Ok(content) = &store.content {
                 self.learn(inner, store, content);
             }
         }
         if mends {
-            for store in &own {
+            for store in own.iter().filter(|store| !fleet.is_managed(store)) {
                 let scene = Scene {
                     inner,
                     store,
@@ -140,7 +159,7 @@ impl Observer {
                 again.wrote |= self.mend(&scene, fleet);
             }
         }
-        again.look_in = self.judge(inner, &own, &installation);
+        again.look_in = self.judge(inner, fleet, &own, &installation);
         if !self.missing.is_empty() {
             let soon = Duration::from_millis(GONE_DELAY_MS.unsigned_abs());
             again.look_in = Some(again.look_in.map_or(soon, |other| other.min(soon)));
@@ -170,12 +189,16 @@ impl Observer {
         }
     }
 
-    fn compare(&mut self, scene: &Scene<'_>, content: &StoreContent) {
-        let now: BTreeMap<ProfileId, Profile> = content
-            .document
-            .profiles()
-            .map(|(id, credential)| (id, profile(&credential)))
-            .collect();
+    /// `elsewhere`: what the store's agent has besides. `ids_then`: what was known anywhere before
+    /// this look.
+    fn compare(
+        &mut self,
+        scene: &Scene<'_>,
+        content: &StoreContent,
+        elsewhere: &BTreeMap<ProfileId, Profile>,
+        ids_then: &BTreeSet<ProfileId>,
+    ) {
+        let mut now = profiles(content);
         let first_look = !self.stores.contains_key(&scene.store.agent_dir);
         let remembered = self.stores.entry(scene.store.agent_dir.clone()).or_default();
         if !first_look && !remembered.readable {
@@ -188,11 +211,29 @@ impl Observer {
             );
         }
         remembered.readable = true;
+        for (id, new) in &mut now {
+            let Some(fence) = &new.fence else { continue };
+            let old = remembered.profiles.get(id);
+            let known = old.and_then(|old| old.fence.as_ref()) == Some(fence);
+            if fence.kind == FenceKind::Failed && !known && !first_look {
+                scene.dropped(id);
+            }
+            // When it is released, the new login is compared with what stood here before.
+            new.generation = old.and_then(|old| old.generation);
+            new.oauth = old.and_then(|old| old.oauth.clone());
+        }
         for (id, new) in &now {
             if !remembered.profiles.contains_key(id) {
                 let _ = scene.inner.marks.clear_gone(&scene.store.agent_dir, id);
             }
-            match remembered.profiles.get(id) {
+            let renamed_from = || {
+                let mut gone = remembered
+                    .profiles
+                    .iter()
+                    .filter(|(old_id, _)| !now.contains_key(*old_id));
+                gone.find(|(_, old)| is_same_login(old, new)).map(|(_, old)| old)
+            };
+            match remembered.profiles.get(id).or_else(renamed_from) {
                 None if first_look => {}
                 None => scene.emit(
                     EventKind::Added,
@@ -213,16 +254,24 @@ impl Observer {
             .filter(|(id, _)| !now.contains_key(*id))
         {
             let place = (dir.clone(), id.clone());
-            self.missing.entry(place).or_insert_with(|| (at, old.clone()));
+            self.missing.entry(place).or_insert_with(|| Missing {
+                since: at,
+                was: old.clone(),
+                ids_then: ids_then.clone(),
+            });
         }
-        self.missing.retain(|(missing_in, id), (since, old)| {
+        self.missing.retain(|(missing_in, id), missing| {
             if missing_in != dir {
                 return true;
             }
-            // Under another id it is only renamed (openai-codex to openai).
-            let renamed =
-                old.generation.is_some() && now.values().any(|profile| profile.generation == old.generation);
-            if now.contains_key(id) || renamed {
+            let (since, old) = (&missing.since, &missing.was);
+            // Under another id it is only renamed (openai-codex to openai); in the sqlite era the
+            // agent may have it from the shared store instead.
+            let renamed = now.iter().chain(elsewhere).any(|(new_id, new)| {
+                let same = old.generation.is_some() && new.generation == old.generation;
+                same || (!missing.ids_then.contains(new_id) && is_same_login(old, new))
+            });
+            if now.contains_key(id) || elsewhere.contains_key(id) || renamed {
                 return false;
             }
             let patience = if content.exists {
@@ -341,8 +390,15 @@ impl Observer {
 
     /// A suspicion that stands for a second is a mark: the same generation is still on disk, and
     /// no other profile took its place.
-    fn judge(&mut self, inner: &Inner, own: &[&FleetStore], installation: &str) -> Option<Duration> {
+    fn judge(
+        &mut self,
+        inner: &Inner,
+        fleet: &Fleet,
+        own: &[&FleetStore],
+        installation: &str,
+    ) -> Option<Duration> {
         let now = inner.now();
+        let managed = !fleet.managed.is_empty() && own.iter().any(|store| fleet.is_managed(store));
         let mut wait = None;
         self.suspicions.retain(|suspicion| {
             let content = own
@@ -377,7 +433,7 @@ impl Observer {
                         generation: Some(suspicion.generation),
                         cause: Some("last_good_removed"),
                     },
-                    super::sentences::openclaw_refused(None),
+                    super::sentences::openclaw_refused(None, managed),
                 );
             }
             false
@@ -496,6 +552,16 @@ impl Scene<'_> {
         }
     }
 
+    fn dropped(&self, id: &ProfileId) {
+        self.emit(
+            EventKind::Dropped,
+            Some(id),
+            None,
+            "refresh_fence_failed",
+            &super::sentences::dropped(),
+        );
+    }
+
     /// Compare-and-set under the lock: only while the stale generation is still there.
     fn put_back(&self, fleet: &Fleet, id: &ProfileId, stale: Fingerprint, newest: &Newest) -> Result<bool> {
         let installation = fleet.current();
@@ -548,6 +614,39 @@ impl Scene<'_> {
     }
 }
 
+/// The profiles that the agent of a store has from elsewhere: nothing in the json era, where
+/// every file is watched by itself; else from the shared store, or for that one from main's own.
+fn also_there(fleet: &Fleet, store: &FleetStore) -> BTreeMap<ProfileId, Profile> {
+    let installation = fleet.current();
+    let other = if !fleet.is_managed(store) {
+        None
+    } else if fleet.is_shared_database(store) {
+        let mut agents = installation.agents.iter();
+        let main = agents.find(|agent| agent.id.is_main());
+        main.and_then(|main| fleet.store_of(&main.agent_dir))
+    } else {
+        fleet
+            .inherited(installation)
+            .filter(|inherited| inherited.agent_dir != store.agent_dir)
+    };
+    let content = other.and_then(|other| other.content.as_ref().ok());
+    content.map(profiles).unwrap_or_default()
+}
+
+/// Whether `new` is `old` under another id: the same tokens, or provably the same person's.
+fn is_same_login(old: &Profile, new: &Profile) -> bool {
+    let same_tokens = old.generation.is_some() && old.generation == new.generation;
+    let people = old.oauth.as_ref().zip(new.oauth.as_ref());
+    same_tokens || people.is_some_and(|(old, new)| is_provably_same_person(old, new))
+}
+
+fn profiles(content: &StoreContent) -> BTreeMap<ProfileId, Profile> {
+    let profiles = content.document.profiles();
+    profiles
+        .map(|(id, credential)| (id, profile(&credential)))
+        .collect()
+}
+
 fn profile(credential: &Credential) -> Profile {
     Profile {
         provider: credential
@@ -555,5 +654,6 @@ fn profile(credential: &Credential) -> Profile {
             .map_or_else(String::new, |provider| provider.as_str().to_owned()),
         generation: credential.generation(),
         oauth: credential.as_oauth().cloned(),
+        fence: credential.fence().cloned(),
     }
 }

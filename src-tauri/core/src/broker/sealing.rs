@@ -1,13 +1,16 @@
-//! A sealed copy of the stores whenever credentials changed.
+//! A sealed copy of the stores whenever credentials changed, in either era.
+
+use std::path::Path;
 
 use zeroize::Zeroizing;
 
 use super::Inner;
 use crate::error::Result;
 use crate::install::Era;
-use crate::refresh::Fleet;
+use crate::refresh::{Fleet, FleetStore};
 use crate::secret::{Fingerprint, Secret};
 use crate::store::credential::Credential;
+use crate::store::{StoreContent, sqlite};
 use crate::vault::snapshots::Content;
 use crate::vault::{Sealer, Snapshots, installation_dir};
 
@@ -24,18 +27,14 @@ impl Inner {
     /// credentials.
     pub(super) fn seal_fleet(&self, fleet: &Fleet, reason: &str) -> Result<()> {
         let installation = fleet.current();
-        if !matches!(installation.era, Era::Json) {
+        if matches!(installation.era, Era::Empty) {
             return Ok(());
         }
         let state_dir = installation.state_dir.canonical();
         let mut files = Vec::new();
         let mut generations = Vec::new();
         let mut digest = Zeroizing::new(String::new());
-        for store in fleet
-            .stores
-            .iter()
-            .filter(|store| store.state_dir == installation.state_dir.path)
-        {
+        for store in fleet.own() {
             let Ok(content) = &store.content else { continue };
             for (id, credential) in content.document.profiles() {
                 let generation = credential.generation();
@@ -50,6 +49,10 @@ impl Inner {
                         .map(|access| access.to_string())
                         .unwrap_or_default(),
                 ));
+            }
+            if fleet.is_managed(store) {
+                files.extend(cell(fleet, store, content, &state_dir));
+                continue;
             }
             let agent_store = installation.store(&store.agent_dir);
             for path in [agent_store.profiles_path(), agent_store.state_path()] {
@@ -78,6 +81,30 @@ impl Inner {
         )?;
         Ok(())
     }
+}
+
+/// The accounts of a store of the sqlite era, as a file named after the database. Logins that
+/// OpenClaw has set aside are left out: a fence is no token, and an earlier copy holds what it
+/// stands for.
+fn cell(
+    fleet: &Fleet,
+    store: &FleetStore,
+    content: &StoreContent,
+    state_dir: &Path,
+) -> Option<(String, Zeroizing<Vec<u8>>)> {
+    let mut document = content.document.clone();
+    let fenced = content.document.profiles();
+    for (id, _) in fenced.filter(|(_, credential)| credential.fence().is_some()) {
+        document.remove(&id).ok()?;
+    }
+    let database = if fleet.is_shared_database(store) {
+        sqlite::shared_database(&store.state_dir)
+    } else {
+        sqlite::agent_database(&store.agent_dir)
+    };
+    let name = database.strip_prefix(state_dir).unwrap_or(&database);
+    let bytes = document.to_bytes().ok()?;
+    Some((format!("{}.profiles.json", name.display()), Zeroizing::new(bytes)))
 }
 
 fn access_of(credential: &Credential) -> Option<Fingerprint> {

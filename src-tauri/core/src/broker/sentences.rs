@@ -28,10 +28,14 @@ pub(super) fn sentence(view: &AccountView, now: Timestamp, time_zone: &TimeZone)
         }
         AccountState::Renewing => match &view.refreshing {
             Some(lock) => format!("{} is renewing it.", program(lock)),
+            None if view.renewal.is_some() => "OpenClaw is refreshing it.".to_owned(),
             None => "It is being renewed.".to_owned(),
         },
         AccountState::Expired => match &view.last_error {
             Some(error) => format!("{}. {}", capital(&error.message), error.hint),
+            None if view.renewal.is_some() => {
+                "It has expired: OpenClaw renews it when it is next used.".to_owned()
+            }
             None => "It has expired and is renewed when it is next used.".to_owned(),
         },
         AccountState::CoolingDown | AccountState::Disabled => {
@@ -55,6 +59,10 @@ pub(super) fn sentence(view: &AccountView, now: Timestamp, time_zone: &TimeZone)
         AccountState::Unknown => {
             "A renewal was sent and its answer never came. Kalit tries once more after a minute.".to_owned()
         }
+        AccountState::Shared if view.renewal.is_some() => format!(
+            "{} uses the same login: whoever renews it signs the other out. Sign in separately for OpenClaw.",
+            view.shared_with.join(", ")
+        ),
         AccountState::Shared => format!(
             "{} uses the same login: whoever renews it signs the other out. Kalit does not renew it. Sign in separately for OpenClaw.",
             view.shared_with.join(", ")
@@ -63,18 +71,34 @@ pub(super) fn sentence(view: &AccountView, now: Timestamp, time_zone: &TimeZone)
         | AccountState::Vanished
         | AccountState::Suspected
         | AccountState::Refused
+        | AccountState::Dropped
         | AccountState::SignedOut => String::new(),
     }
 }
 
-pub(super) fn openclaw_refused(reason: Option<&str>) -> String {
-    match reason {
-        Some("session_expired") => {
-            "OpenClaw was refused: the session has ended. Check now to be sure.".to_owned()
-        }
-        Some(_) => "OpenClaw was refused with this login. Check now to be sure.".to_owned(),
-        None => "OpenClaw tried to renew this login and was refused. Check now to be sure.".to_owned(),
-    }
+/// `managed`: in the sqlite era, where Kalit cannot try by itself.
+pub(super) fn openclaw_refused(reason: Option<&str>, managed: bool) -> String {
+    let what = match reason {
+        Some("session_expired") => "OpenClaw was refused: the session has ended.",
+        Some(_) => "OpenClaw was refused with this login.",
+        None => "OpenClaw tried to renew this login and was refused.",
+    };
+    let remedy = if managed {
+        "Sign in again if it stays so."
+    } else {
+        "Check now to be sure."
+    };
+    format!("{what} {remedy}")
+}
+
+/// A failed fence.
+pub(super) fn dropped() -> String {
+    "OpenClaw could not renew this login and dropped its token. Sign in again.".to_owned()
+}
+
+/// Who renews a login of the sqlite era.
+pub(super) fn renewed_by_openclaw() -> String {
+    "OpenClaw renews it on use, from 5 minutes before it expires.".to_owned()
 }
 
 pub(super) fn suspected(attempts: u32) -> String {

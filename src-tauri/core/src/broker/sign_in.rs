@@ -191,7 +191,7 @@ impl Inner {
         let who = identity::require(provider, &signed_in.claims)?;
         let (installation, agent) = self.writable(&request.agent)?;
         let fleet = self.fleet()?;
-        let survey = Survey::of(&fleet, &agent);
+        let survey = Survey::of(&fleet, &agent, self.now());
         let (profile_id, replaced) = choose_id(&installation, &survey, provider, request, signed_in, &who)?;
         let provider = stored_provider(&installation, &survey, provider);
         Ok(Place {
@@ -288,7 +288,7 @@ impl Inner {
             }
         };
         let fleet = self.fleet()?;
-        let survey = Survey::of(&fleet, &agent);
+        let survey = Survey::of(&fleet, &agent, self.now());
         check_config(&installation, &profile_id, &request.provider, request.kind)?;
         let existing = survey
             .seen
@@ -339,7 +339,7 @@ impl Inner {
         installation.ensure_json_era()?;
         store.update(&lock, |document, _| document.put(profile_id, credential))?;
         let fleet = self.fleet()?;
-        let survey = Survey::of(&fleet, agent);
+        let survey = Survey::of(&fleet, agent, self.now());
         let plan = survey.with_input(
             installation,
             agent,
@@ -444,7 +444,7 @@ impl Inner {
             }
         }
         let fleet = self.fleet()?;
-        let survey = Survey::of(&fleet, &agent);
+        let survey = Survey::of(&fleet, &agent, self.now());
         let resolution = self.resolve(&survey, fleet.current(), &agent, &provider);
         let hidden = resolution
             .passed_over

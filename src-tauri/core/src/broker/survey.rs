@@ -2,30 +2,23 @@
 //! inputs of the order resolution.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use crate::clock::Timestamp;
 use crate::ids::{ProfileId, ProviderId};
 use crate::install::config::ConfigMode;
 use crate::install::{Agent, Installation};
-use crate::refresh::Fleet;
+use crate::refresh::{Fleet, FleetStore};
 use crate::routing::{self, Candidate, ConfigProfile, Input, SecretPresence, TimeZone, Usage, order_key};
 use crate::store::credential::{Credential, Expiry};
-use crate::store::{AuthState, UsageStats};
+use crate::store::{AuthState, FenceKind, StoreContent, UsageStats};
 
-/// A profile as an agent sees it.
-#[derive(Debug)]
-pub(super) struct Seen {
-    pub(super) id: ProfileId,
-    pub(super) credential: Credential,
-    /// It lies in main's store; this agent only reads it.
-    pub(super) inherited: bool,
-}
+pub(super) use super::merge::Seen;
+use super::merge::merge;
 
 /// What one agent sees.
 #[derive(Debug)]
 pub(super) struct Survey {
-    /// Main's first, with the agent's own in place of main's of the same id, then its others.
+    /// In OpenClaw's order: see [`merge`].
     pub(super) seen: Vec<Seen>,
     pub(super) state: AuthState,
     candidates: Vec<Candidate>,
@@ -35,45 +28,18 @@ pub(super) struct Survey {
 }
 
 impl Survey {
-    pub(super) fn of(fleet: &Fleet, agent: &Agent) -> Self {
+    pub(super) fn of(fleet: &Fleet, agent: &Agent, now: Timestamp) -> Self {
         let installation = fleet.current();
-        let content = |dir: &Path| fleet.store_of(dir).and_then(|store| store.content.as_ref().ok());
-        let main_dir = installation.inherited_store_dir();
-        let main = if main_dir == agent.agent_dir {
-            None
-        } else {
-            content(&main_dir)
-        };
-        let own = content(&agent.agent_dir);
-        let mut seen: Vec<Seen> = Vec::new();
-        for (id, credential) in main.iter().flat_map(|content| content.document.profiles()) {
-            seen.push(Seen {
-                id,
-                credential,
-                inherited: true,
-            });
+        let inherited = fleet
+            .inherited(installation)
+            .filter(|store| store.agent_dir != agent.agent_dir);
+        let own = fleet.store_of(&agent.agent_dir);
+        let (mut seen, state) = merge(readable(inherited), readable(own), &installation.rules(), now);
+        // The shared database is main's own store, too.
+        let is_owner = agent.id.is_main() && inherited.is_some_and(|store| fleet.is_shared_database(store));
+        for seen in &mut seen {
+            seen.inherited &= !is_owner;
         }
-        for (id, credential) in own.iter().flat_map(|content| content.document.profiles()) {
-            match seen.iter_mut().find(|known| known.id == id) {
-                Some(known) => {
-                    *known = Seen {
-                        id,
-                        credential,
-                        inherited: false,
-                    }
-                }
-                None => seen.push(Seen {
-                    id,
-                    credential,
-                    inherited: false,
-                }),
-            }
-        }
-        let state = match (main, own) {
-            (Some(main), Some(own)) => main.state.clone().overlaid_by(own.state.clone()),
-            (Some(one), None) | (None, Some(one)) => one.state.clone(),
-            (None, None) => AuthState::default(),
-        };
         Self {
             candidates: seen.iter().map(candidate).collect(),
             config_profiles: config_profiles(installation),
@@ -160,6 +126,10 @@ impl Survey {
     }
 }
 
+fn readable(store: Option<&FleetStore>) -> Option<&StoreContent> {
+    store?.content.as_ref().ok()
+}
+
 fn candidate(seen: &Seen) -> Candidate {
     let credential = &seen.credential;
     let inline = |present: bool| {
@@ -169,7 +139,11 @@ fn candidate(seen: &Seen) -> Candidate {
             SecretPresence::None
         }
     };
+    let fence = credential.fence().map(|fence| fence.kind);
     let secret = match credential {
+        known if known.common().is_some_and(|common| common.is_replacement) => SecretPresence::Unfinished,
+        _ if fence == Some(FenceKind::Pending) => SecretPresence::Renewing,
+        _ if fence == Some(FenceKind::Failed) => SecretPresence::Dropped,
         Credential::ApiKey(key) if key.key.is_none() && key.key_ref.is_some() => SecretPresence::Reference,
         Credential::Token(token) if token.token.is_none() && token.token_ref.is_some() => {
             SecretPresence::Reference

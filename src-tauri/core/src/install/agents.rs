@@ -1,6 +1,7 @@
 //! The agents of an installation: configured ones, those that exist only on disk, and `main`,
 //! which owns the inherited credentials whatever the default agent is.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::PathBuf;
 
@@ -11,6 +12,8 @@ use crate::ids::AgentId;
 
 /// First release known to inherit from `<state>/agents/main/agent` whatever variables say.
 const INHERITED_FIXED: Version = Version::new(2026, 6, 1);
+/// 2026.9.6 follows `OPENCLAW_AGENT_DIR` again (`resolveSharedMainAuthAgentDir`).
+const INHERITED_MOVABLE: Version = Version::new(2026, 8, 0);
 
 /// An isolated user of credentials.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,11 +78,11 @@ pub(super) fn default_agent(config: &Config) -> AgentId {
 /// The directory whose store other agents copy or read through to: `OPENCLAW_AGENT_DIR` or
 /// `PI_CODING_AGENT_DIR`, else `<state>/agents/main/agent`; 2026.6.1 knows only the last
 /// (`models status --agent work`, observed with 2026.2.17, 2026.4.29 and 2026.6.1). `agentDir` of
-/// the configured `main` does not move it.
+/// the configured `main` does not move it. From 2026.8 on the shared database may take its place.
 pub(super) fn inherited_dir(state_dir: &StateDir, newest: Option<Version>) -> PathBuf {
-    let fixed = newest.is_some_and(|version| version >= INHERITED_FIXED);
+    let fixed = INHERITED_FIXED..INHERITED_MOVABLE;
     moved_main(state_dir, newest)
-        .filter(|_| !fixed)
+        .filter(|_| !newest.is_some_and(|version| fixed.contains(&version)))
         .unwrap_or_else(|| usual_dir(state_dir, &AgentId::main()))
 }
 
@@ -95,11 +98,9 @@ pub(super) fn store_dirs(state_dir: &StateDir, agents: &[Agent], newest: Option<
         .chain([usual_dir(state_dir, &AgentId::main())])
         .chain(on_disk)
         .chain([state_dir.legacy_agent_dir()]);
-    let mut places = Vec::new();
+    let mut places = HashSet::new();
     for dir in all {
-        let place = paths::canonical(&dir);
-        if !places.contains(&place) {
-            places.push(place);
+        if places.insert(paths::canonical(&dir)) {
             dirs.push(dir);
         }
     }

@@ -1,32 +1,27 @@
-//! Recognises how an installation stores credentials. Only recognises: the database of the
-//! sqlite era is opened for reading, never created, and left as it was found, without the side
-//! files that SQLite itself leaves behind after reading.
+//! Recognises how an installation stores credentials. Only recognises: the databases of the
+//! sqlite era are looked into by [`sqlite::open`], which leaves them as they were found.
 
-use std::fmt;
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use rusqlite::{Connection, MAIN_DB, OpenFlags, OptionalExtension};
+use rusqlite::OptionalExtension;
 use serde_json::Value;
 
 use super::evidence::Evidence;
 use super::version::Version;
+use crate::error::Result;
+use crate::store::sqlite;
 
 /// The first release whose credentials lie in SQLite.
 pub(super) const FIRST_SQLITE: Version = Version::new(2026, 6, 5);
-/// Databases up to this size are looked at in memory.
-const MAX_IN_MEMORY: u64 = 64 * 1024 * 1024;
 const MAX_STORE_BYTES: u64 = 16 * 1024 * 1024;
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How OpenClaw stores credentials here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Era {
     /// auth-profiles.json (2026.2.17 to 2026.6.1): Kalit reads and writes.
     Json,
-    /// SQLite (2026.6.5 and later): OpenClaw manages, Kalit only looks.
+    /// SQLite (2026.6.5 and later): Kalit reads, OpenClaw writes.
     Sqlite {
         /// What says so, for people.
         why: String,
@@ -58,23 +53,29 @@ pub(super) struct Marker {
 }
 
 impl Markers {
-    /// Looks into `<agentDir>/openclaw-agent.sqlite` of every directory and into
-    /// `<state>/state/openclaw.sqlite`.
+    /// Looks into `<agentDir>/openclaw-agent.sqlite` of the directories, up to the first that
+    /// tells both era and release, and into `<state>/state/openclaw.sqlite`.
     pub fn look(state_dir: &Path, agent_dirs: &[PathBuf]) -> Self {
-        let agents = agent_dirs.iter().filter_map(|dir| {
-            look_into(
-                &dir.join("openclaw-agent.sqlite"),
-                "the agent's database",
-                |tables| tables.credentials || tables.schema_meta,
-            )
-        });
-        let shared = state_dir.join("state").join("openclaw.sqlite");
+        let mut found = Vec::new();
+        for dir in agent_dirs {
+            let marker = look_into(&sqlite::agent_database(dir), "the agent's database", |tables| {
+                tables.credentials || tables.schema_meta
+            });
+            found.extend(marker);
+            if found
+                .last()
+                .is_some_and(|marker| marker.sqlite_era && marker.version.is_some())
+            {
+                break;
+            }
+        }
         // `config_machine_state` with `auth.sharedStore` and `authProfiles.store` came with
         // 2026.8; its mere table says that such a release has managed this directory.
-        let shared = look_into(&shared, "the shared database", |tables| tables.machine_state);
-        Self {
-            found: agents.chain(shared).collect(),
-        }
+        let shared = sqlite::shared_database(state_dir);
+        found.extend(look_into(&shared, "the shared database", |tables| {
+            tables.machine_state
+        }));
+        Self { found }
     }
 
     fn sqlite_era(&self) -> Option<&Marker> {
@@ -160,12 +161,13 @@ fn look_into(path: &Path, what: &str, is_sqlite_era: impl Fn(&Tables) -> bool) -
                 .then(|| marker(what.to_owned(), tables.version, sqlite_era))
         }
         // What cannot be looked into is taken for the newer era: nothing is written then.
-        Err(error) => Some(marker(format!("{what} ({error})"), None, true)),
+        Err(error) => Some(marker(format!("{what} ({})", error.code().as_str()), None, true)),
     }
 }
 
-fn tables(path: &Path) -> Result<Tables, Unreadable> {
-    let connection = open(path)?;
+fn tables(path: &Path) -> Result<Tables> {
+    let connection = sqlite::open(path)?;
+    let failed = |error| sqlite::failed(path, &error);
     let has = |name: &str| {
         connection
             .query_row(
@@ -175,6 +177,7 @@ fn tables(path: &Path) -> Result<Tables, Unreadable> {
             )
             .optional()
             .map(|row| row.is_some())
+            .map_err(failed)
     };
     let schema_meta = has("schema_meta")?;
     let version: Option<Option<String>> = if schema_meta {
@@ -192,85 +195,6 @@ fn tables(path: &Path) -> Result<Tables, Unreadable> {
         schema_meta,
         version: version.flatten().and_then(|text| Version::parse(&text)),
     })
-}
-
-/// A connection that only reads. While the write-ahead log is empty the database file is whole
-/// and is looked at in memory: a read-only connection to a database in WAL mode leaves `-shm`
-/// and `-wal` behind in OpenClaw's directory (SQLite 3.40, observed). Otherwise `mode=ro`.
-fn open(path: &Path) -> Result<Connection, Unreadable> {
-    let metadata = fs::metadata(path)?;
-    if !metadata.is_file() {
-        return Err(Unreadable::NotAFile);
-    }
-    if metadata.len() <= MAX_IN_MEMORY && wal_is_empty(path) {
-        let mut bytes = Vec::new();
-        File::open(path)?.take(MAX_IN_MEMORY).read_to_end(&mut bytes)?;
-        let again = fs::metadata(path)?;
-        let steady = again.len() == bytes.len() as u64
-            && again.modified().ok() == metadata.modified().ok()
-            && wal_is_empty(path);
-        if steady {
-            return in_memory(bytes);
-        }
-    }
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
-    connection.busy_timeout(BUSY_TIMEOUT)?;
-    Ok(connection)
-}
-
-fn in_memory(mut bytes: Vec<u8>) -> Result<Connection, Unreadable> {
-    let mut connection = Connection::open_in_memory()?;
-    if bytes.is_empty() {
-        return Ok(connection);
-    }
-    // Bytes 18 and 19 of the header ask for a log file, which memory has not (sqlite.org,
-    // "Database File Format", 1.3.3).
-    if let Some(versions) = bytes.get_mut(18..20) {
-        versions.fill(1);
-    }
-    connection.deserialize_read_exact(MAIN_DB, bytes.as_slice(), bytes.len(), true)?;
-    Ok(connection)
-}
-
-fn wal_is_empty(path: &Path) -> bool {
-    let mut wal = path.as_os_str().to_owned();
-    wal.push("-wal");
-    match fs::metadata(wal) {
-        Ok(metadata) => metadata.len() == 0,
-        Err(error) => error.kind() == io::ErrorKind::NotFound,
-    }
-}
-
-enum Unreadable {
-    Io(io::Error),
-    Sqlite(rusqlite::Error),
-    NotAFile,
-}
-
-impl fmt::Display for Unreadable {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Io(error) => write!(formatter, "{}", error.kind()),
-            Self::Sqlite(error) => match error.sqlite_error_code() {
-                Some(code) => write!(formatter, "{code:?}"),
-                None => formatter.write_str("not readable"),
-            },
-            Self::NotAFile => formatter.write_str("not a file"),
-        }
-    }
-}
-
-impl From<io::Error> for Unreadable {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
-    }
-}
-
-impl From<rusqlite::Error> for Unreadable {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Sqlite(error)
-    }
 }
 
 #[cfg(test)]

@@ -16,8 +16,14 @@ const READ_THROUGH: Version = Version::new(2026, 4, 29);
 const WHITELIST: Version = Version::new(2026, 5, 20);
 /// First release that calls ChatGPT's provider `openai`.
 const OPENAI: Version = Version::new(2026, 6, 1);
+/// First release read that puts an agent's own profiles before the inherited ones, the first of
+/// the sqlite era; 2026.6.1 does not.
+const OWN_FIRST: Version = Version::new(2026, 6, 5);
+/// First release with the shared database, taken for the first with the rules of 2026.9.6; those
+/// between 2026.7.1 and 2026.9.6 were not read.
+const SHARED_DATABASE: Version = Version::new(2026, 8, 0);
 
-/// Behaviour that differs between releases of the json era.
+/// Behaviour that differs between releases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rules {
     /// Order resolution and cooldowns.
@@ -38,6 +44,12 @@ pub struct Rules {
     pub inherits: bool,
     /// Unknown credential fields are dropped when OpenClaw saves (from 2026.5.20 on).
     pub writes_whitelist: bool,
+    /// An outdated OAuth login `<provider>:default` of a secondary agent gives way to a newer one
+    /// of the same account in main's store (from 2026.4.29 on).
+    pub adopts_main_login: bool,
+    /// An agent's own profiles stand before the inherited ones, and before an inherited order
+    /// (from 2026.6.5 on).
+    pub own_profiles_first: bool,
 }
 
 impl Rules {
@@ -47,6 +59,8 @@ impl Rules {
             order_rules: match newest {
                 Some(version) if version < READ_THROUGH => RuleSet::V2_17,
                 Some(version) if version < OPENAI => RuleSet::V4_29,
+                Some(version) if version >= SHARED_DATABASE => RuleSet::V9_6,
+                Some(version) if version >= OWN_FIRST => RuleSet::V7_1,
                 Some(_) | None => RuleSet::V6_1,
             },
             refresh_lock: newest.is_none_or(|version| version > LAST_WITHOUT_REFRESH_LOCK),
@@ -62,6 +76,8 @@ impl Rules {
             copies_main_store: oldest.is_none_or(|version| version < READ_THROUGH),
             inherits: newest.is_none_or(|version| version >= READ_THROUGH),
             writes_whitelist: newest.is_none_or(|version| version >= WHITELIST),
+            adopts_main_login: newest.is_none_or(|version| version >= READ_THROUGH),
+            own_profiles_first: newest.is_some_and(|version| version >= OWN_FIRST),
         }
     }
 
@@ -107,6 +123,8 @@ mod tests {
                 copies_main_store: true,
                 inherits: false,
                 writes_whitelist: false,
+                adopts_main_login: false,
+                own_profiles_first: false,
             }
         );
         assert_eq!(
@@ -120,6 +138,8 @@ mod tests {
                 copies_main_store: false,
                 inherits: true,
                 writes_whitelist: false,
+                adopts_main_login: true,
+                own_profiles_first: false,
             }
         );
         assert_eq!(
@@ -133,6 +153,8 @@ mod tests {
                 copies_main_store: false,
                 inherits: true,
                 writes_whitelist: true,
+                adopts_main_login: true,
+                own_profiles_first: false,
             }
         );
     }
@@ -146,6 +168,10 @@ mod tests {
         assert!(!rules("2026.4.15", "2026.4.15").refresh_lock);
         assert_eq!(rules("2026.4.9", "2026.4.9").auth_state_file, Some(true));
         assert_eq!(rules("2026.4.1", "2026.4.1").auth_state_file, Some(false));
+        assert!(!rules("2026.6.1", "2026.6.1").own_profiles_first);
+        assert!(rules("2026.6.11", "2026.6.11").own_profiles_first);
+        assert_eq!(rules("2026.7.1", "2026.7.1").order_rules, RuleSet::V7_1);
+        assert_eq!(rules("2026.9.6", "2026.9.6").order_rules, RuleSet::V9_6);
         assert_eq!(
             rules("2026.5.28", "2026.5.28").openai_provider,
             Some("openai-codex")
@@ -166,6 +192,8 @@ mod tests {
                 copies_main_store: true,
                 inherits: true,
                 writes_whitelist: true,
+                adopts_main_login: true,
+                own_profiles_first: false,
             }
         );
         let both = rules("2026.6.1", "2026.2.17");

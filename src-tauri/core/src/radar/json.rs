@@ -5,9 +5,8 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use crate::secret::{Fingerprint, Secret};
+use crate::store::fence;
 
-/// What OpenClaw 2026.9.6 puts in place of a token while it refreshes: a digest, not a token.
-const FENCE: &str = "openclaw-oauth-refresh-fence:";
 /// The keys under which a refresh token stands: Codex, Gemini, Qwen and MiniMax; Claude; OpenClaw.
 const REFRESH_KEYS: [&str; 3] = ["refresh_token", "refreshToken", "refresh"];
 
@@ -57,7 +56,7 @@ impl<'de> Visitor<'de> for Walk<'_> {
     }
 
     fn visit_str<E>(self, text: &str) -> Result<(), E> {
-        if self.under_refresh_key && !text.is_empty() && !text.starts_with(FENCE) {
+        if self.under_refresh_key && !text.is_empty() && !fence::is_mark(text) {
             self.found.push(Secret::new(text).fingerprint());
         }
         Ok(())
@@ -133,7 +132,7 @@ mod tests {
     #[test]
     fn a_fence_is_not_a_token() {
         let fence = format!(
-            "{FENCE}v1:00000000000000000000000000000000:refresh:{}",
+            "openclaw-oauth-refresh-fence:v1:00000000000000000000000000000000:refresh:{}",
             "0".repeat(64)
         );
         let text = format!(r#"{{"profiles":{{"openai:default":{{"refresh":"{fence}"}}}}}}"#);

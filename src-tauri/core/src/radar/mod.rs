@@ -1,11 +1,10 @@
-//! Who else holds a refresh token: other programs' credential files, installations of the sqlite
-//! era, and leftovers. Everything is opened for reading only, and every token becomes a
-//! fingerprint while it is parsed: nothing here returns or keeps a secret. JSON stores that Kalit
-//! may write are not read here but by [`crate::store`].
+//! Who else holds a refresh token: other programs' credential files and leftovers. Everything is
+//! opened for reading only, and every token becomes a fingerprint while it is parsed: nothing here
+//! returns or keeps a secret. OpenClaw's own stores are not read here but by
+//! [`crate::store`].
 //!
 //! All functions block on the disk: async callers use `spawn_blocking`.
 
-mod database;
 mod json;
 
 use std::fmt;
@@ -16,7 +15,6 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use self::database::{PER_AGENT, SHARED, Table, generations_in_database};
 use self::json::generations_in_json;
 use crate::environment::Environment;
 use crate::secret::Fingerprint;
@@ -26,7 +24,6 @@ const SIZE_LIMIT: u64 = 16 * 1024 * 1024;
 /// Some writers truncate in place (OpenClaw 2026.2.17, older Codex): a half-written file is read
 /// once more after this time.
 const HALF_WRITTEN: Duration = Duration::from_millis(50);
-const SQLITE_OPENCLAW: &str = "OpenClaw 2026.6.5 or later";
 const MIXED_OPENCLAW: &str = "an OpenClaw with both JSON and SQLite stores";
 
 /// A place outside OpenClaw's JSON stores with a copy of a generation.
@@ -44,8 +41,6 @@ pub struct Holder {
 pub enum HolderKind {
     /// A program that renews the login on its own: the generation is shared.
     OtherProgram,
-    /// A store in an installation that Kalit does not write: the generation is shared.
-    SqliteInstallation,
     /// A cache, backup or archive that nobody renews: reported, no obstacle.
     Leftover,
 }
@@ -106,16 +101,13 @@ pub fn read_external(environment: &Environment) -> Found {
     found
 }
 
-/// Looks into the stores of an installation that Kalit never writes because OpenClaw 2026.6.5 or
-/// later was there: `<agentDir>/openclaw-agent.sqlite`, `<state>/state/openclaw.sqlite`, and
-/// `<agentDir>/auth-profiles.json`, which counts while it has not been moved into a database.
-pub fn read_unwritable(state_dir: &Path, agent_dirs: &[PathBuf]) -> Found {
+/// Looks into `<agentDir>/auth-profiles.json` of an installation of both eras: Kalit does not write it,
+/// and it counts while it has not been moved into a database.
+pub fn read_unmoved(agent_dirs: &[PathBuf]) -> Found {
     let mut found = Found::default();
-    found.read_database(&state_dir.join("state/openclaw.sqlite"), &SHARED);
     for dir in agent_dirs {
-        found.read_database(&dir.join("openclaw-agent.sqlite"), &PER_AGENT);
         let store = dir.join("auth-profiles.json");
-        found.read_json(MIXED_OPENCLAW, &store, HolderKind::SqliteInstallation);
+        found.read_json(MIXED_OPENCLAW, &store, HolderKind::OtherProgram);
     }
     found
 }
@@ -170,19 +162,6 @@ impl Found {
                 path: path.to_owned(),
                 kind,
                 reason: reading.to_string(),
-            }),
-        }
-    }
-
-    fn read_database(&mut self, path: &Path, table: &Table) {
-        let kind = HolderKind::SqliteInstallation;
-        match generations_in_database(path, table) {
-            Ok(generations) => self.add(SQLITE_OPENCLAW, path, kind, generations),
-            Err(reason) => self.unreadable.push(Unreadable {
-                program: SQLITE_OPENCLAW,
-                path: path.to_owned(),
-                kind,
-                reason,
             }),
         }
     }

@@ -1,6 +1,7 @@
 //! All OpenClaw installations of this machine, read once for one decision.
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use crate::environment::Environment;
 use crate::error::{Error, ErrorCode, Result};
@@ -10,27 +11,36 @@ use crate::radar;
 use crate::secret::Fingerprint;
 use crate::settings::Settings;
 use crate::store::agent_store::StoreContent;
+use crate::store::sqlite::{self, SharedLocation};
 
-use super::holders::{self, Holders};
+use super::holders::{Holders, Index};
 
-/// The installations, their json-era stores and the fingerprints elsewhere, at one moment. Read
-/// without locks: a hint until it is read again under them.
+/// The installations, their stores and the fingerprints elsewhere, at one moment. Read without
+/// locks: a hint until it is read again under them.
 #[derive(Debug)]
 pub struct Fleet {
     /// The current one first.
     pub installations: Vec<Installation>,
+    /// Stores of the json era, which Kalit may write.
     pub stores: Vec<FleetStore>,
+    /// Stores of the sqlite era: OpenClaw alone writes them.
+    pub managed: Vec<FleetStore>,
     pub(super) external: radar::Found,
+    pub(super) index: OnceLock<Index>,
 }
 
-/// One agent's store.
+/// One agent's store, or the one that the agents of an installation share.
 #[derive(Debug)]
 pub struct FleetStore {
     pub state_dir: PathBuf,
+    /// Main for the shared store.
     pub agent: AgentId,
-    /// As its first agent names it. Others may lead there by links: it is one store.
+    /// Its directory as its first agent names it (others may lead there by links: it is one store);
+    /// for the shared store that of the shared database.
     pub agent_dir: PathBuf,
     pub content: Result<StoreContent>,
+    /// The schema of the database, if it is newer than any that Kalit was tested with.
+    pub untested_schema: Option<i64>,
     /// `agent_dir` without links.
     place: PathBuf,
 }
@@ -55,40 +65,79 @@ impl Fleet {
                 "no OpenClaw state directory is known",
             ));
         }
-        let mut external = radar::read_external(environment);
-        let mut stores: Vec<FleetStore> = Vec::new();
-        for installation in &installations {
-            let dirs = installation.store_dirs();
+        let mut fleet = Self {
+            installations: Vec::new(),
+            stores: Vec::new(),
+            managed: Vec::new(),
+            external: radar::read_external(environment),
+            index: OnceLock::new(),
+        };
+        for (position, installation) in installations.iter().enumerate() {
             match installation.era {
-                Era::Json | Era::Empty => {
-                    for agent_dir in dirs {
-                        let place = canonical(&agent_dir);
-                        if stores.iter().any(|store| store.place == place) {
-                            continue;
-                        }
-                        let agent = installation
-                            .agents
-                            .iter()
-                            .find(|agent| agent.agent_dir == agent_dir);
-                        stores.push(FleetStore {
-                            state_dir: installation.state_dir.path.clone(),
-                            agent: agent.map_or_else(AgentId::main, |agent| agent.id.clone()),
-                            content: installation.store(&agent_dir).read(),
-                            agent_dir,
-                            place,
-                        });
+                Era::Json | Era::Empty => fleet.read_json(installation),
+                Era::Sqlite { .. } => fleet.read_sqlite(installation),
+                Era::Mixed { .. } => {
+                    fleet.read_sqlite(installation);
+                    // Nothing is renewed in the current one, whoever holds a copy.
+                    if position > 0 {
+                        fleet
+                            .external
+                            .append(radar::read_unmoved(&installation.store_dirs()));
                     }
-                }
-                Era::Sqlite { .. } | Era::Mixed { .. } => {
-                    external.append(radar::read_unwritable(&installation.state_dir.path, &dirs));
                 }
             }
         }
         Ok(Self {
             installations,
-            stores,
-            external,
+            ..fleet
         })
+    }
+
+    fn read_json(&mut self, installation: &Installation) {
+        for agent_dir in installation.store_dirs() {
+            if self.store_of(&agent_dir).is_none() {
+                let content = installation.store(&agent_dir).read();
+                self.stores.push(FleetStore {
+                    state_dir: installation.state_dir.path.clone(),
+                    agent: agent_in(installation, &agent_dir),
+                    place: canonical(&agent_dir),
+                    agent_dir,
+                    content,
+                    untested_schema: None,
+                });
+            }
+        }
+    }
+
+    fn read_sqlite(&mut self, installation: &Installation) {
+        let state_dir = &installation.state_dir.path;
+        let stored = |agent, agent_dir: PathBuf, read: Result<sqlite::Read>| {
+            let (content, untested_schema) = match read {
+                Ok(read) => (Ok(read.content), read.untested_schema),
+                Err(error) => (Err(error), None),
+            };
+            FleetStore {
+                state_dir: state_dir.clone(),
+                agent,
+                place: canonical(&agent_dir),
+                agent_dir,
+                content,
+                untested_schema,
+            }
+        };
+        let shared = match sqlite::read_shared(state_dir) {
+            Ok(shared) => (shared.location == SharedLocation::StateDatabase).then_some(Ok(shared.store)),
+            Err(error) => Some(Err(error)),
+        };
+        let shared = shared.map(|read| stored(AgentId::main(), sqlite::shared_dir(state_dir), read));
+        self.managed.extend(shared);
+        for agent_dir in installation.store_dirs() {
+            if self.store_of(&agent_dir).is_none() {
+                let read = sqlite::read_agent(&agent_dir);
+                self.managed
+                    .push(stored(agent_in(installation, &agent_dir), agent_dir, read));
+            }
+        }
     }
 
     /// The installation that is shown and changed.
@@ -99,7 +148,7 @@ impl Fleet {
 
     /// Who holds a generation, here and in other programs.
     pub fn holders(&self, generation: Fingerprint) -> Holders {
-        holders::find(self, generation)
+        Index::of(self).find(self, generation)
     }
 
     /// The installation that a holder belongs to.
@@ -109,11 +158,48 @@ impl Fleet {
             .find(|installation| installation.state_dir.path == state_dir)
     }
 
-    /// The store in a directory, by whatever links it is named.
+    /// The store in one of an installation's directories, by whatever links it is named.
     pub fn store_of(&self, agent_dir: &Path) -> Option<&FleetStore> {
-        let place = canonical(agent_dir);
-        self.stores.iter().find(|store| store.place == place)
+        let all = || self.stores.iter().chain(&self.managed);
+        // Asked for every agent: as text, which compares faster than as paths.
+        let named = all().find(|store| store.agent_dir.as_os_str() == agent_dir.as_os_str());
+        named.or_else(|| {
+            let place = canonical(agent_dir);
+            all().find(|store| store.place == place)
+        })
     }
+
+    /// The store that the agents of an installation inherit: the shared database's, else main's.
+    pub fn inherited(&self, installation: &Installation) -> Option<&FleetStore> {
+        let shared_dir = sqlite::shared_dir(&installation.state_dir.path);
+        self.store_of(&shared_dir)
+            .or_else(|| self.store_of(&installation.inherited_store_dir()))
+    }
+
+    /// Whether OpenClaw alone writes it: a store of the sqlite era.
+    pub fn is_managed(&self, store: &FleetStore) -> bool {
+        let mut managed = self.managed.iter();
+        managed.any(|known| known.agent_dir == store.agent_dir)
+    }
+
+    /// Whether it is the store in an installation's shared database.
+    pub fn is_shared_database(&self, store: &FleetStore) -> bool {
+        store.agent_dir == sqlite::shared_dir(&store.state_dir)
+    }
+
+    /// The stores of the current installation, whatever its era.
+    pub fn own(&self) -> impl Iterator<Item = &FleetStore> {
+        let state_dir = &self.current().state_dir.path;
+        let all = self.stores.iter().chain(&self.managed);
+        all.filter(move |store| store.state_dir == *state_dir)
+    }
+}
+
+fn agent_in(installation: &Installation, agent_dir: &Path) -> AgentId {
+    let mut agents = installation.agents.iter();
+    agents
+        .find(|agent| agent.agent_dir == agent_dir)
+        .map_or_else(AgentId::main, |agent| agent.id.clone())
 }
 
 #[cfg(all(test, unix))]

@@ -2,14 +2,15 @@
 //! included, into every agent: rotating one copy kills the others, so all of them are found before
 //! anything is sent.
 
-use std::path::PathBuf;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 
 use crate::ids::{AgentId, ProfileId};
 use crate::radar::HolderKind;
 use crate::secret::Fingerprint;
 use crate::store::credential::Credential;
 
-use super::fleet::Fleet;
+use super::fleet::{Fleet, FleetStore};
 
 /// One profile of one OpenClaw store that holds a generation.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,9 +26,11 @@ pub struct Holder {
 /// Everything on this machine that holds a generation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Holders {
-    /// In path order.
+    /// Stores that Kalit can lock and write, in path order.
     pub stores: Vec<Holder>,
-    /// Other programs and sqlite-era installations: Kalit cannot write there.
+    /// Stores of the sqlite era, in path order: Kalit cannot write there.
+    pub managed: Vec<Holder>,
+    /// Other programs.
     pub foreign: Vec<String>,
     /// Stores of an installation that copies logins, which cannot be read: they may hold it too.
     pub unreadable: Vec<PathBuf>,
@@ -36,66 +39,115 @@ pub struct Holders {
 impl Holders {
     /// Whether Kalit may renew it: nobody outside the stores it can lock and write holds it.
     pub fn is_shared(&self) -> bool {
-        !self.foreign.is_empty() || !self.unreadable.is_empty()
+        !self.foreign.is_empty() || !self.unreadable.is_empty() || !self.managed.is_empty()
     }
 
     /// "Codex CLI", "agent work's store, which cannot be read".
     pub fn with_whom(&self) -> Vec<String> {
+        let managed = (!self.managed.is_empty()).then(|| MANAGED.to_owned());
+        self.outside().chain(managed).collect()
+    }
+
+    /// The same from the side of an installation of the sqlite era, which renews its own copies.
+    pub fn with_whom_but(&self, state_dir: &Path) -> Vec<String> {
+        let others = self.stores.iter().chain(&self.managed);
+        let mut others: Vec<String> = others
+            .filter(|holder| holder.state_dir != state_dir)
+            .map(|holder| format!("OpenClaw in {}", holder.state_dir.display()))
+            .collect();
+        others.dedup();
+        self.outside().chain(others).collect()
+    }
+
+    fn outside(&self) -> impl Iterator<Item = String> {
         let unreadable = self
             .unreadable
             .iter()
             .map(|path| format!("{}, which cannot be read", path.display()));
-        self.foreign.iter().cloned().chain(unreadable).collect()
+        self.foreign.iter().cloned().chain(unreadable)
     }
 }
 
-/// Compares every store and every foreign fingerprint with `generation`. Leftovers are no
-/// obstacle; a copy in a sqlite-era installation is one, because Kalit cannot write there.
-pub(super) fn find(fleet: &Fleet, generation: Fingerprint) -> Holders {
-    let mut holders = Holders::default();
-    for store in &fleet.stores {
-        match &store.content {
-            Ok(content) => {
-                for (profile_id, credential) in content.document.profiles() {
-                    if let Credential::Oauth(oauth) = &credential
-                        && credential.generation() == Some(generation)
-                    {
-                        holders.stores.push(Holder {
-                            agent_dir: store.agent_dir.clone(),
-                            state_dir: store.state_dir.clone(),
-                            agent: store.agent.clone(),
-                            provider: oauth.common.provider_text.clone(),
-                            profile_id,
-                        });
-                    }
-                }
+const MANAGED: &str = "OpenClaw 2026.6.5 or later";
+
+/// Every OAuth generation of a fleet with its holders: a board asks for all of them.
+#[derive(Debug, Default)]
+pub(super) struct Index {
+    stores: HashMap<Fingerprint, Vec<Holder>>,
+    managed: HashMap<Fingerprint, Vec<Holder>>,
+    unreadable: Vec<PathBuf>,
+}
+
+impl Index {
+    pub(super) fn of(fleet: &Fleet) -> &Self {
+        fleet.index.get_or_init(|| Self {
+            stores: by_generation(&fleet.stores),
+            managed: by_generation(&fleet.managed),
+            unreadable: fleet
+                .stores
+                .iter()
+                .filter(|store| store.content.is_err())
+                .filter(|store| {
+                    fleet
+                        .installation(&store.state_dir)
+                        .is_none_or(|installation| installation.rules().copies_main_store)
+                })
+                .map(|store| store.agent_dir.clone())
+                .collect(),
+        })
+    }
+
+    /// Everybody who holds `generation`. Leftovers are no obstacle; a copy in a database is one,
+    /// because Kalit cannot write there.
+    pub(super) fn find(&self, fleet: &Fleet, generation: Fingerprint) -> Holders {
+        let of = |map: &HashMap<_, Vec<Holder>>| map.get(&generation).cloned().unwrap_or_default();
+        let mut holders = Holders {
+            stores: of(&self.stores),
+            managed: of(&self.managed),
+            foreign: Vec::new(),
+            unreadable: self.unreadable.clone(),
+        };
+        for holder in fleet.external.obstacles(generation) {
+            if !holders.foreign.iter().any(|known| known == holder.program) {
+                holders.foreign.push(holder.program.to_owned());
             }
-            Err(_) => {
-                let copies = fleet
-                    .installation(&store.state_dir)
-                    .is_none_or(|installation| installation.rules().copies_main_store);
-                if copies {
-                    holders.unreadable.push(store.agent_dir.clone());
-                }
+        }
+        // A file of Codex that cannot be read may hold the same ChatGPT login.
+        if holders
+            .stores
+            .iter()
+            .chain(&holders.managed)
+            .any(|holder| matches!(holder.provider.trim(), "openai" | "openai-codex"))
+        {
+            let unreadable = fleet.external.unreadable.iter();
+            let codex = unreadable
+                .filter(|place| place.program == "Codex CLI" && place.kind == HolderKind::OtherProgram);
+            holders.unreadable.extend(codex.map(|place| place.path.clone()));
+        }
+        holders
+    }
+}
+
+fn by_generation(stores: &[FleetStore]) -> HashMap<Fingerprint, Vec<Holder>> {
+    let mut map: HashMap<Fingerprint, Vec<Holder>> = HashMap::new();
+    for store in stores {
+        let profiles = store
+            .content
+            .iter()
+            .flat_map(|content| content.document.profiles());
+        for (profile_id, credential) in profiles {
+            let generation = credential.generation();
+            if let (Credential::Oauth(oauth), Some(generation)) = (&credential, generation) {
+                map.entry(generation).or_default().push(Holder {
+                    agent_dir: store.agent_dir.clone(),
+                    state_dir: store.state_dir.clone(),
+                    agent: store.agent.clone(),
+                    provider: oauth.common.provider_text.clone(),
+                    profile_id,
+                });
             }
         }
     }
-    holders.stores.sort();
-    for holder in fleet.external.obstacles(generation) {
-        if !holders.foreign.iter().any(|known| known == holder.program) {
-            holders.foreign.push(holder.program.to_owned());
-        }
-    }
-    // A file of Codex that cannot be read may hold the same ChatGPT login.
-    if holders
-        .stores
-        .iter()
-        .any(|holder| matches!(holder.provider.trim(), "openai" | "openai-codex"))
-    {
-        let unreadable = fleet.external.unreadable.iter();
-        let codex =
-            unreadable.filter(|place| place.program == "Codex CLI" && place.kind == HolderKind::OtherProgram);
-        holders.unreadable.extend(codex.map(|place| place.path.clone()));
-    }
-    holders
+    map.values_mut().for_each(|holders| holders.sort());
+    map
 }

@@ -1,5 +1,5 @@
 //! Which account OpenClaw uses for a provider, and why: its order resolution and cooldowns as a
-//! pure function over plain values, for the rule sets of three releases. Here too: what a switch
+//! pure function over plain values, for the rule sets of five releases. Here too: what a switch
 //! would write. Nothing here reads a file, asks the clock or sees a secret.
 
 mod order;
@@ -19,7 +19,7 @@ use crate::view::{CredentialKind, OrderSource, Reason};
 
 pub use order::resolve;
 pub use plan::{Note, Override, Plan, Refusal, overridden_by, plan_activation, plan_append};
-pub use providers::{normalize_provider, order_key};
+pub use providers::{normalize_provider, order_key, provider_name};
 pub use reason::PassedOver;
 
 /// The releases whose order resolution was read and is compared with this module in the tests.
@@ -31,18 +31,25 @@ pub enum RuleSet {
     V4_29,
     /// 2026.6.1: `blockedUntil`, profiles of mode `aws-sdk`, provider `openai`.
     V6_1,
+    /// 2026.6.5 to 2026.7.1 (6.11 and 7.1 read, 7.1 compared): as 2026.6.1, with the aliases of fewer plugins.
+    V7_1,
+    /// 2026.9.6: of the logins without an order those that have expired come last; fences.
+    V9_6,
 }
 
 impl RuleSet {
     /// All rule sets, oldest first.
-    pub const ALL: [Self; 3] = [Self::V2_17, Self::V4_29, Self::V6_1];
+    pub const ALL: [Self; 5] = [Self::V2_17, Self::V4_29, Self::V6_1, Self::V7_1, Self::V9_6];
 
     /// The rule set nearest to a release (year, month, day). References came with 2026.2.26,
-    /// `blockedUntil` with 2026.5.28; an unknown release is read as the newest of this era.
+    /// `blockedUntil` with 2026.5.28, the shared database with 2026.8; an unknown release is read
+    /// as the newest of the json era.
     pub fn for_release(release: Option<(u32, u32, u32)>) -> Self {
         match release {
             Some(release) if release < (2026, 2, 26) => Self::V2_17,
             Some(release) if release < (2026, 5, 28) => Self::V4_29,
+            Some(release) if release >= (2026, 8, 0) => Self::V9_6,
+            Some(release) if release >= (2026, 6, 5) => Self::V7_1,
             Some(_) | None => Self::V6_1,
         }
     }
@@ -103,6 +110,12 @@ pub enum SecretPresence {
     Reference,
     /// In an encrypted side file (`oauthRef`).
     SideFile,
+    /// OpenClaw renews the login at this moment, and has taken its tokens out of the store.
+    Renewing,
+    /// OpenClaw could not renew the login and dropped its tokens.
+    Dropped,
+    /// The unfinished replacement of another credential.
+    Unfinished,
 }
 
 /// `expires` of a credential.

@@ -13,7 +13,7 @@ use super::{
     Candidate, ConfigMode, ConfigProfile, Expiry, Input, Resolution, RuleSet, SecretPresence, Unusable,
 };
 
-/// The largest date JavaScript knows; 2026.6.1 ignores times beyond it.
+/// The largest date JavaScript knows; 2026.6.1 and later ignore times beyond it.
 const LAST_DATE: Timestamp = Timestamp::from_millis(8_640_000_000_000_000);
 
 /// Resolves the order as the release would at `input.now`.
@@ -33,7 +33,9 @@ pub fn resolve(input: &Input<'_>) -> Resolution {
         let may = match input.rules {
             RuleSet::V2_17 => false,
             RuleSet::V4_29 => !configured.is_empty(),
-            RuleSet::V6_1 => !configured.is_empty() || matches!(explicit, Some((_, OrderSource::Stored))),
+            RuleSet::V6_1 | RuleSet::V7_1 | RuleSet::V9_6 => {
+                !configured.is_empty() || matches!(explicit, Some((_, OrderSource::Stored)))
+            }
         };
         if may {
             eligible = distinct(profiles.stored().filter(|id| profiles.judge(id).is_ok()));
@@ -43,7 +45,7 @@ pub fn resolve(input: &Input<'_>) -> Resolution {
 
     // 2026.4.29 keeps its explicit way of sorting for the profiles that stand in, 2026.6.1 rotates.
     let keeps_order = match explicit {
-        Some(_) => !repaired || input.rules != RuleSet::V6_1,
+        Some(_) => !repaired || input.rules < RuleSet::V6_1,
         None => false,
     };
     let mut candidates = profiles.sorted(eligible, keeps_order);
@@ -198,7 +200,7 @@ impl<'i, 'a> Profiles<'i, 'a> {
         let (mut resting, mut ready): (Vec<_>, Vec<_>) =
             ids.into_iter().partition(|id| self.resting_until(id).is_some());
         if !keeps_order {
-            ready.sort_by_key(|id| (self.rank(id), self.last_used(id)));
+            ready.sort_by_key(|id| (self.rank(id), self.comes_last(id), self.last_used(id)));
         }
         resting.sort_by_key(|id| self.resting_until(id));
         ready.append(&mut resting);
@@ -215,7 +217,7 @@ impl<'i, 'a> Profiles<'i, 'a> {
 
     /// 2026.6.1: an entry of mode `aws-sdk` stands for credentials that AWS's own tools keep.
     fn needs_no_credential(&self, entry: &ConfigProfile) -> bool {
-        self.input.rules == RuleSet::V6_1
+        self.input.rules >= RuleSet::V6_1
             && entry.mode == ConfigMode::AwsSdk
             && self.input.aws_sdk
             && self.is_ours(&entry.provider_text)
@@ -230,6 +232,9 @@ impl<'i, 'a> Profiles<'i, 'a> {
                 return Err(PassedOver::ReferenceUnread);
             }
             SecretPresence::Reference => {}
+            SecretPresence::Renewing => return Err(PassedOver::Renewing),
+            SecretPresence::Dropped => return Err(PassedOver::Dropped),
+            SecretPresence::Unfinished => return Err(PassedOver::Unfinished),
         }
         if profile.kind != CredentialKind::Token {
             return Ok(());
@@ -241,7 +246,7 @@ impl<'i, 'a> Profiles<'i, 'a> {
             Expiry::Invalid => Err(PassedOver::ExpiryInvalid),
             Expiry::At(at) if at.as_millis() <= 0 && lenient => Ok(()),
             Expiry::At(at) if at.as_millis() <= 0 => Err(PassedOver::ExpiryInvalid),
-            Expiry::At(at) if at > LAST_DATE && self.input.rules == RuleSet::V6_1 => {
+            Expiry::At(at) if at > LAST_DATE && self.input.rules >= RuleSet::V6_1 => {
                 Err(PassedOver::ExpiryInvalid)
             }
             Expiry::At(at) if at <= self.input.now => Err(PassedOver::TokenExpired { at }),
@@ -256,6 +261,17 @@ impl<'i, 'a> Profiles<'i, 'a> {
             Some(CredentialKind::ApiKey) => 2,
             Some(CredentialKind::Unknown) | None => 3,
         }
+    }
+
+    /// 2026.9.6 tries a login that has expired after those that have not.
+    fn comes_last(&self, id: &ProfileId) -> bool {
+        let expired = |profile: &Candidate| match profile.expires {
+            Expiry::At(at) => {
+                profile.kind == CredentialKind::Oauth && at.as_millis() > 0 && at <= self.input.now
+            }
+            Expiry::None | Expiry::Invalid => false,
+        };
+        self.input.rules >= RuleSet::V9_6 && self.find(id).is_some_and(expired)
     }
 
     fn last_used(&self, id: &ProfileId) -> Timestamp {
@@ -280,7 +296,7 @@ impl<'i, 'a> Profiles<'i, 'a> {
             }
         }
         let usage = self.input.usage.get(id)?;
-        let blocked = usage.blocked_until.filter(|_| rules == RuleSet::V6_1);
+        let blocked = usage.blocked_until.filter(|_| rules >= RuleSet::V6_1);
         let windows = [
             (usage.disabled_until, &usage.disabled_reason, true),
             (blocked, &usage.blocked_reason, false),
@@ -290,7 +306,7 @@ impl<'i, 'a> Profiles<'i, 'a> {
             .into_iter()
             .filter_map(|(until, reason, disabled)| Some((until?, reason, disabled)))
             .filter(|(until, ..)| until.as_millis() > 0 && *until > self.input.now)
-            .filter(|(until, ..)| rules != RuleSet::V6_1 || *until <= LAST_DATE)
+            .filter(|(until, ..)| rules < RuleSet::V6_1 || *until <= LAST_DATE)
             .min_by_key(|(until, ..)| Reverse(*until))
             .map(|(until, reason, disabled)| Unusable {
                 until,

@@ -9,7 +9,7 @@ use super::RuleSet;
 /// aliases followed. `None` when nothing is left.
 ///
 /// The aliases are those of the release's own bundle and of the plugins that come with it
-/// (read and dumped from 2026.2.17, 2026.4.29 and 2026.6.1); plugins that a person adds can bring
+/// (read and dumped from 2026.2.17, 2026.4.29, 2026.6.1, 2026.6.11, 2026.7.1 and 2026.9.6); plugins that a person adds can bring
 /// others, which are not known here.
 pub fn normalize_provider(rules: RuleSet, text: &str) -> Option<ProviderId> {
     ProviderId::parse(&auth_key(rules, text))
@@ -33,6 +33,11 @@ pub fn order_key<'k>(
     find(auth_key(rules, provider.as_str())).or_else(|| find(name_key(rules, provider.as_str())))
 }
 
+/// The provider as a release spells it, without the aliases of plugins.
+pub fn provider_name(rules: RuleSet, text: &str) -> Option<ProviderId> {
+    ProviderId::parse(&name_key(rules, text))
+}
+
 /// OpenClaw's `normalizeProviderId`: the spelling alone.
 pub(super) fn name_key(rules: RuleSet, text: &str) -> String {
     let key = text.trim().to_lowercase();
@@ -54,7 +59,7 @@ pub(super) fn name_key(rules: RuleSet, text: &str) -> String {
             "bytedance" | "doubao" => "volcengine",
             _ => return key,
         },
-        RuleSet::V6_1 => return key,
+        RuleSet::V6_1 | RuleSet::V7_1 | RuleSet::V9_6 => return key,
     };
     renamed.to_owned()
 }
@@ -97,6 +102,30 @@ pub(super) fn auth_key(rules: RuleSet, text: &str) -> String {
             "volcengine-plan" => "volcengine",
             _ => return key,
         },
+        RuleSet::V7_1 => match key.as_str() {
+            "claude-cli" => "anthropic",
+            "byteplus-plan" => "byteplus",
+            "minimax-cn"
+            | "minimax-api"
+            | "minimax-cloud"
+            | "minimax-api-lightning"
+            | "minimax-api-key-cn" => "minimax",
+            "minimax-portal-cn" => "minimax-portal",
+            "novita-ai" | "novitaai" => "novita",
+            "volcengine-plan" => "volcengine",
+            _ => return key,
+        },
+        RuleSet::V9_6 => match key.as_str() {
+            "claude-cli" => "anthropic",
+            "minimax-cn"
+            | "minimax-api"
+            | "minimax-cloud"
+            | "minimax-api-lightning"
+            | "minimax-api-key-cn" => "minimax",
+            "minimax-portal-cn" => "minimax-portal",
+            "x-ai" => "xai",
+            _ => return key,
+        },
     };
     target.to_owned()
 }
@@ -107,30 +136,103 @@ mod tests {
 
     #[test]
     fn aliases_follow_the_release() {
-        let rows: [(&str, [&str; 3]); 20] = [
-            (" OpenAI-Codex ", ["openai-codex", "openai-codex", "openai-codex"]),
-            ("OpenAI", ["openai", "openai", "openai"]),
-            ("z.ai", ["zai", "zai", "z.ai"]),
-            ("z-ai", ["zai", "zai", "z-ai"]),
-            ("opencode-zen", ["opencode", "opencode", "opencode-zen"]),
+        let rows: [(&str, [&str; 5]); 21] = [
+            (
+                " OpenAI-Codex ",
+                [
+                    "openai-codex",
+                    "openai-codex",
+                    "openai-codex",
+                    "openai-codex",
+                    "openai-codex",
+                ],
+            ),
+            ("OpenAI", ["openai", "openai", "openai", "openai", "openai"]),
+            ("z.ai", ["zai", "zai", "z.ai", "z.ai", "z.ai"]),
+            ("z-ai", ["zai", "zai", "z-ai", "z-ai", "z-ai"]),
+            (
+                "opencode-zen",
+                [
+                    "opencode",
+                    "opencode",
+                    "opencode-zen",
+                    "opencode-zen",
+                    "opencode-zen",
+                ],
+            ),
             (
                 "opencode-go-auth",
-                ["opencode-go-auth", "opencode-go", "opencode-go-auth"],
+                [
+                    "opencode-go-auth",
+                    "opencode-go",
+                    "opencode-go-auth",
+                    "opencode-go-auth",
+                    "opencode-go-auth",
+                ],
             ),
-            ("qwen", ["qwen-portal", "qwen", "qwen"]),
-            ("qwencloud", ["qwencloud", "qwen", "qwencloud"]),
-            ("modelstudio", ["modelstudio", "qwen", "modelstudio"]),
-            ("qwen-portal", ["qwen-portal", "qwen-portal", "qwen-oauth"]),
-            ("kimi-code", ["kimi-coding", "kimi", "kimi-code"]),
-            ("kimi-coding", ["kimi-coding", "kimi", "kimi-coding"]),
-            ("bedrock", ["bedrock", "amazon-bedrock", "bedrock"]),
-            ("doubao", ["doubao", "volcengine", "doubao"]),
-            ("claude-cli", ["claude-cli", "anthropic", "anthropic"]),
-            ("codex-cli", ["codex-cli", "openai-codex", "codex-cli"]),
-            ("minimax-cn", ["minimax-cn", "minimax-cn", "minimax"]),
-            ("moonshotai", ["moonshotai", "moonshotai", "moonshot"]),
-            ("novitaai", ["novitaai", "novitaai", "novita"]),
-            ("volcengine-plan", ["volcengine-plan", "volcengine", "volcengine"]),
+            ("qwen", ["qwen-portal", "qwen", "qwen", "qwen", "qwen"]),
+            (
+                "qwencloud",
+                ["qwencloud", "qwen", "qwencloud", "qwencloud", "qwencloud"],
+            ),
+            (
+                "modelstudio",
+                ["modelstudio", "qwen", "modelstudio", "modelstudio", "modelstudio"],
+            ),
+            (
+                "qwen-portal",
+                [
+                    "qwen-portal",
+                    "qwen-portal",
+                    "qwen-oauth",
+                    "qwen-portal",
+                    "qwen-portal",
+                ],
+            ),
+            (
+                "kimi-code",
+                ["kimi-coding", "kimi", "kimi-code", "kimi-code", "kimi-code"],
+            ),
+            (
+                "kimi-coding",
+                ["kimi-coding", "kimi", "kimi-coding", "kimi-coding", "kimi-coding"],
+            ),
+            (
+                "bedrock",
+                ["bedrock", "amazon-bedrock", "bedrock", "bedrock", "bedrock"],
+            ),
+            ("doubao", ["doubao", "volcengine", "doubao", "doubao", "doubao"]),
+            (
+                "claude-cli",
+                ["claude-cli", "anthropic", "anthropic", "anthropic", "anthropic"],
+            ),
+            (
+                "codex-cli",
+                ["codex-cli", "openai-codex", "codex-cli", "codex-cli", "codex-cli"],
+            ),
+            (
+                "minimax-cn",
+                ["minimax-cn", "minimax-cn", "minimax", "minimax", "minimax"],
+            ),
+            (
+                "moonshotai",
+                ["moonshotai", "moonshotai", "moonshot", "moonshotai", "moonshotai"],
+            ),
+            (
+                "novitaai",
+                ["novitaai", "novitaai", "novita", "novita", "novitaai"],
+            ),
+            (
+                "volcengine-plan",
+                [
+                    "volcengine-plan",
+                    "volcengine",
+                    "volcengine",
+                    "volcengine",
+                    "volcengine-plan",
+                ],
+            ),
+            ("x-ai", ["x-ai", "x-ai", "x-ai", "x-ai", "xai"]),
         ];
         for (text, expected) in rows {
             let found = RuleSet::ALL.map(|rules| normalize_provider(rules, text));

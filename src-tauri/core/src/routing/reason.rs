@@ -28,6 +28,12 @@ pub enum PassedOver {
     ReferenceUnread,
     /// The login is in an encrypted side file.
     SideFile,
+    /// OpenClaw renews it at this moment.
+    Renewing,
+    /// OpenClaw could not renew it and dropped its tokens.
+    Dropped,
+    /// The unfinished replacement of another credential.
+    Unfinished,
     /// `expires` of a static token is no point in time.
     ExpiryInvalid,
     /// A static token has ended.
@@ -52,6 +58,9 @@ impl PassedOver {
             Self::NoSecret => "no-secret",
             Self::ReferenceUnread => "reference-unread",
             Self::SideFile => "side-file",
+            Self::Renewing => "renewing",
+            Self::Dropped => "dropped",
+            Self::Unfinished => "unfinished",
             Self::ExpiryInvalid => "expiry-invalid",
             Self::TokenExpired { .. } => "token-expired",
             Self::NotInStoredOrder => "not-in-stored-order",
@@ -78,6 +87,9 @@ impl PassedOver {
             Self::NoSecret => "it has no token or key".to_owned(),
             Self::ReferenceUnread => "this OpenClaw does not read references to secrets".to_owned(),
             Self::SideFile => "its login is in OpenClaw's encrypted side file".to_owned(),
+            Self::Renewing => "OpenClaw is refreshing it".to_owned(),
+            Self::Dropped => "OpenClaw could not renew it and dropped the token".to_owned(),
+            Self::Unfinished => "its sign-in is not finished".to_owned(),
             Self::ExpiryInvalid => "its end date is not a date".to_owned(),
             Self::TokenExpired { .. } => "its token has ended".to_owned(),
             Self::NotInStoredOrder => "not in the stored order".to_owned(),

@@ -133,6 +133,8 @@ fn a_release_is_read_by_the_nearest_rules() {
     assert_eq!(RuleSet::for_release(Some((2026, 2, 26))), RuleSet::V4_29);
     assert_eq!(RuleSet::for_release(Some((2026, 5, 20))), RuleSet::V4_29);
     assert_eq!(RuleSet::for_release(Some((2026, 5, 28))), RuleSet::V6_1);
+    assert_eq!(RuleSet::for_release(Some((2026, 7, 1))), RuleSet::V7_1);
+    assert_eq!(RuleSet::for_release(Some((2026, 9, 6))), RuleSet::V9_6);
     assert_eq!(RuleSet::for_release(None), RuleSet::V6_1);
 }
 

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 
+use crate::clock::Timestamp;
 use crate::durable;
 use crate::error::{Error, ErrorCode, Result};
 use crate::store::atomic::{self, about};
@@ -60,6 +61,38 @@ pub struct StoreContent {
     /// Set when `auth-state.json` exists but cannot be used. OpenClaw then goes by the copies in
     /// `auth-profiles.json` alone, and so does `state`.
     pub state_error: Option<Error>,
+    /// When the row was written last (sqlite era only).
+    pub written_at: Option<Timestamp>,
+}
+
+impl StoreContent {
+    /// The store of a place where there is none.
+    pub(super) fn nothing() -> Self {
+        Self {
+            document: Document::empty(),
+            state: AuthState::default(),
+            revision: Revision::of([&FileBytes::Missing, &FileBytes::Missing]),
+            exists: false,
+            state_error: None,
+            written_at: None,
+        }
+    }
+
+    /// The same two documents from the cells of a database. A cell that does not parse is no
+    /// empty one: the first fails the whole, the second stands in `state_error`.
+    pub(super) fn of_cells(
+        store: Option<&[u8]>,
+        state: Option<&[u8]>,
+        written_at: Option<Timestamp>,
+    ) -> Result<Self> {
+        let bytes =
+            |cell: Option<&[u8]>| cell.map_or(FileBytes::Missing, |bytes| FileBytes::Present(bytes.to_vec()));
+        let files = Files {
+            profiles: FileRead::of(bytes(store), Document::parse),
+            state: FileRead::of(bytes(state), StateFile::parse),
+        };
+        files.content(written_at)
+    }
 }
 
 impl AgentStore {
@@ -126,17 +159,7 @@ impl AgentStore {
     /// What is wrong with `auth-profiles.json`: `store.unparsable`, `store.wrong_shape`,
     /// `store.too_large`, `store.not_a_file`, `store.unreadable`, `store.symlink`.
     pub fn read(&self) -> Result<StoreContent> {
-        let files = self.read_files();
-        let revision = files.revision();
-        let state = files.merged_state();
-        let document = files.profiles.content?;
-        Ok(StoreContent {
-            exists: document.is_some(),
-            document: document.unwrap_or_else(Document::empty),
-            state,
-            revision,
-            state_error: files.state.content.err(),
-        })
+        self.read_files().content(None)
     }
 
     /// The revision of the two files as they are this moment, whatever state they are in. Never
@@ -338,6 +361,20 @@ impl Files {
         Revision::of([&self.profiles.bytes, &self.state.bytes])
     }
 
+    fn content(self, written_at: Option<Timestamp>) -> Result<StoreContent> {
+        let revision = self.revision();
+        let state = self.merged_state();
+        let document = self.profiles.content?;
+        Ok(StoreContent {
+            exists: document.is_some(),
+            document: document.unwrap_or_else(Document::empty),
+            state,
+            revision,
+            state_error: self.state.content.err(),
+            written_at,
+        })
+    }
+
     fn merged_state(&self) -> AuthState {
         let older = self.profiles.content().map(Document::state);
         let newer = self.state.content().map(StateFile::state);
@@ -369,11 +406,16 @@ impl<T> FileRead<T> {
     }
 
     fn once(path: &Path, parse: fn(&[u8]) -> Result<T>) -> Self {
-        let bytes = FileBytes::read(path);
+        Self::of(FileBytes::read(path), |bytes| {
+            parse(bytes).map_err(|error| about(path, error))
+        })
+    }
+
+    fn of(bytes: FileBytes, parse: impl FnOnce(&[u8]) -> Result<T>) -> Self {
         let content = match &bytes {
             FileBytes::Missing => Ok(None),
             FileBytes::Unusable(error) => Err(Error::new(error.code(), error.message())),
-            FileBytes::Present(bytes) => parse(bytes).map(Some).map_err(|error| about(path, error)),
+            FileBytes::Present(bytes) => parse(bytes).map(Some),
         };
         Self { bytes, content }
     }

@@ -1,4 +1,4 @@
-//! One credential of a store, typed: what OpenClaw 2026.2.17 to 2026.6.1 write and accept.
+//! One credential of a store, typed: what OpenClaw 2026.2.17 to 2026.9.6 write and accept.
 //!
 //! A view, not the truth: the raw object in the [`super::Document`] is what is written back, so
 //! that fields unknown here survive. A field of an unexpected type reads as absent.
@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 use crate::clock::Timestamp;
 use crate::ids::ProviderId;
 use crate::secret::{Fingerprint, Secret};
+use crate::store::fence::{self, Fence};
 use crate::store::json;
 use crate::view::CredentialKind;
 
@@ -38,6 +39,8 @@ pub struct Common {
     pub email: Option<String>,
     pub display_name: Option<String>,
     pub copy_to_agents: Option<bool>,
+    /// The unfinished replacement of another credential: OpenClaw (2026.9.6) does not use it yet.
+    pub is_replacement: bool,
 }
 
 /// Type `api_key`.
@@ -76,6 +79,8 @@ pub struct Oauth {
     /// The tokens lie in OpenClaw's encrypted side file (around 2026.5.12). Such an entry is
     /// never given inline tokens.
     pub has_oauth_ref: bool,
+    /// OpenClaw has set the tokens aside for a renewal (2026.9.6): there are none then.
+    pub fence: Option<Fence>,
 }
 
 /// An entry that OpenClaw drops or ignores.
@@ -135,6 +140,10 @@ impl Credential {
             email: text_of(entry, "email"),
             display_name: text_of(entry, "displayName"),
             copy_to_agents: entry.get("copyToAgents").and_then(Value::as_bool),
+            is_replacement: entry
+                .get("setup")
+                .and_then(|setup| setup.get("replacement"))
+                .is_some_and(|replacement| !matches!(replacement, Value::Null | Value::Bool(false))),
         };
         match kind {
             Kind::ApiKey => Self::ApiKey(ApiKey::read(entry, common)),
@@ -200,6 +209,11 @@ impl Credential {
         }
     }
 
+    /// The fence that stands in place of the tokens.
+    pub fn fence(&self) -> Option<&Fence> {
+        self.as_oauth()?.fence.as_ref()
+    }
+
     /// Whether there is a secret, or a reference to one, that OpenClaw could use.
     pub fn has_secret(&self) -> bool {
         match self {
@@ -249,10 +263,13 @@ impl Token {
 
 impl Oauth {
     fn read(entry: &Map<String, Value>, common: Common) -> Self {
+        let text = |field| entry.get(field).and_then(Value::as_str).unwrap_or_default();
+        let expires = entry.get("expires").and_then(Value::as_i64);
         Self {
             common,
-            access: secret_of(entry, "access"),
-            refresh: secret_of(entry, "refresh"),
+            fence: Fence::parse(text("access"), text("refresh"), expires),
+            access: token_of(entry, "access"),
+            refresh: token_of(entry, "refresh"),
             expires: Expiry::of(entry),
             id_token: secret_of(entry, "idToken"),
             client_id: text_of(entry, "clientId"),
@@ -347,6 +364,13 @@ fn text_of(entry: &Map<String, Value>, field: &str) -> Option<String> {
 
 fn secret_of(entry: &Map<String, Value>, field: &str) -> Option<Secret> {
     text_of(entry, field).map(Secret::new)
+}
+
+/// A token, unless OpenClaw's mark of a renewal stands in its place: that is never a secret.
+fn token_of(entry: &Map<String, Value>, field: &str) -> Option<Secret> {
+    text_of(entry, field)
+        .filter(|text| !fence::is_mark(text))
+        .map(Secret::new)
 }
 
 #[cfg(test)]

@@ -154,6 +154,11 @@ impl Document {
         found
     }
 
+    /// Whether there is a `profiles` object at all.
+    pub(super) fn has_profiles(&self) -> bool {
+        self.root.contains_key("profiles")
+    }
+
     /// Why this document may be read but must not be written, if so.
     pub fn flaw(&self) -> Option<Error> {
         self.flaw.map(Flaw::error)

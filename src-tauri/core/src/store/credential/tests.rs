@@ -31,6 +31,7 @@ fn every_oauth_field_is_read() {
             email: Some("Me@x.com".into()),
             display_name: Some("Me".into()),
             copy_to_agents: Some(true),
+            is_replacement: false,
         }
     );
     assert_eq!(exposed(&oauth.access), Some("A"));

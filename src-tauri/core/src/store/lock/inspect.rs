@@ -34,6 +34,21 @@ pub fn inspect_store_lock(agent_dir: &Path) -> Option<LockHolder> {
 pub fn inspect_refresh_lock(state_dir: &Path, provider: &str, profile_id: &ProfileId) -> Option<LockHolder> {
     let dir = fs::canonicalize(refresh_lock_dir(state_dir)).ok()?;
     inspect(&dir.join(refresh_lock_name(provider, profile_id)))
+        .or_else(|| inspect(&dir.join(later_refresh_lock_name(provider, profile_id))))
+}
+
+/// The name from OpenClaw 2026.6.6 on, which Kalit never takes (`oauthLockPathDigest` of
+/// 2026.9.6): two 64-bit FNV-like digests of the JSON array of provider and id.
+fn later_refresh_lock_name(provider: &str, profile_id: &ProfileId) -> String {
+    const PRIME: u64 = 1_099_511_628_211;
+    let text = serde_json::json!([provider, profile_id.as_str()]).to_string();
+    let (mut left, mut right) = (14_695_981_039_346_656_037_u64, 11_160_318_154_034_397_263_u64);
+    for byte in text.bytes() {
+        let octet = u64::from(byte);
+        left = (left ^ octet).wrapping_mul(PRIME);
+        right = (right ^ octet.wrapping_add(11_400_714_819_323_198_485)).wrapping_mul(PRIME);
+    }
+    format!("lock-{left:016x}{right:016x}.lock")
 }
 
 pub(super) fn inspect(path: &Path) -> Option<LockHolder> {
@@ -85,6 +100,26 @@ impl From<LockHolder> for LockView {
             pid: holder.pid,
             program: holder.program,
             since: holder.since,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_later_name_is_openclaws() {
+        // Computed by 2026.9.6's own function.
+        for (id, expected) in [
+            (
+                "openai:me@example.com",
+                "lock-98b549f98aa9ad78cf535d85c44baf72.lock",
+            ),
+            ("é", "lock-a55d12be705d621fa884b18a639ac3f0.lock"),
+        ] {
+            let id = ProfileId::parse(id).unwrap();
+            assert_eq!(later_refresh_lock_name("openai", &id), expected);
         }
     }
 }

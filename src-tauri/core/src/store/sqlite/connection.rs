@@ -1,0 +1,109 @@
+//! How Kalit opens a database of OpenClaw's: for reading, never as immutable (the newest tokens
+//! may stand in the write-ahead log), and so that nothing is left behind where that can be.
+//!
+//! A read-only connection to a database in WAL mode needs `-shm` and `-wal` beside it and, being
+//! read-only, cannot remove them when it closes (SQLite 3.40, observed). So a database whose log
+//! is missing or empty is looked at in memory: it is whole then, and a check before and after the
+//! copy tells that nobody began to write meanwhile. With content in the log somebody has the
+//! database open, or died with it: `mode=ro` finds the files there, reads what the log holds, and
+//! only after a crash may leave `-shm` behind. The same goes for databases above
+//! [`MAX_IN_MEMORY`], which would cost too much to copy.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode as SqliteCode, MAIN_DB, OpenFlags};
+
+use crate::error::{Error, ErrorCode, Result};
+
+/// Databases up to this size are looked at in memory.
+const MAX_IN_MEMORY: u64 = 64 * 1024 * 1024;
+/// As long as OpenClaw itself waits for another writer.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A connection that only reads, to be closed at once: an open reader keeps OpenClaw from
+/// emptying its log. Blocks up to five seconds while another process has the database locked.
+///
+/// # Errors
+/// `store.not_a_file`, `store.unreadable`, `store.busy`, `store.corrupt`.
+pub(crate) fn open(path: &Path) -> Result<Connection> {
+    let metadata = fs::metadata(path).map_err(|error| unreadable(path, &error))?;
+    if !metadata.is_file() {
+        return Err(Error::new(
+            ErrorCode::StoreNotAFile,
+            format!("{} is not a file", path.display()),
+        ));
+    }
+    if metadata.len() <= MAX_IN_MEMORY && wal_is_empty(path) {
+        let bytes = read_whole(path).map_err(|error| unreadable(path, &error))?;
+        let steady = fs::metadata(path).is_ok_and(|again| {
+            again.len() == bytes.len() as u64 && again.modified().ok() == metadata.modified().ok()
+        });
+        if steady && wal_is_empty(path) {
+            return in_memory(bytes).map_err(|error| failed(path, &error));
+        }
+    }
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).map_err(|error| failed(path, &error))?;
+    connection
+        .busy_timeout(BUSY_TIMEOUT)
+        .map_err(|error| failed(path, &error))?;
+    Ok(connection)
+}
+
+/// What SQLite's refusal means. Its own messages can quote SQL but never a value; only the name
+/// of the code is told.
+pub(crate) fn failed(path: &Path, error: &rusqlite::Error) -> Error {
+    let code = match error.sqlite_error_code() {
+        Some(SqliteCode::DatabaseBusy | SqliteCode::DatabaseLocked) => ErrorCode::StoreBusy,
+        Some(SqliteCode::DatabaseCorrupt | SqliteCode::NotADatabase) => ErrorCode::StoreCorrupt,
+        Some(_) | None => ErrorCode::StoreUnreadable,
+    };
+    let text = match error.sqlite_error_code() {
+        Some(SqliteCode::DatabaseBusy | SqliteCode::DatabaseLocked) => {
+            "another program has locked it".to_owned()
+        }
+        Some(code) => format!("SQLite says {code:?}"),
+        None => "it does not answer as a database of OpenClaw does".to_owned(),
+    };
+    Error::new(code, format!("{}: {text}", path.display()))
+}
+
+fn in_memory(mut bytes: Vec<u8>) -> Result<Connection, rusqlite::Error> {
+    let mut connection = Connection::open_in_memory()?;
+    if bytes.is_empty() {
+        return Ok(connection);
+    }
+    // Bytes 18 and 19 of the header ask for a log file, which memory has not (sqlite.org,
+    // "Database File Format", 1.3.3).
+    if let Some(versions) = bytes.get_mut(18..20) {
+        versions.fill(1);
+    }
+    connection.deserialize_read_exact(MAIN_DB, bytes.as_slice(), bytes.len(), true)?;
+    Ok(connection)
+}
+
+fn read_whole(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(MAX_IN_MEMORY).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Whether the database file alone is the whole database.
+pub(super) fn wal_is_empty(path: &Path) -> bool {
+    let mut wal = path.as_os_str().to_owned();
+    wal.push("-wal");
+    match fs::metadata(wal) {
+        Ok(metadata) => metadata.len() == 0,
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    }
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> Error {
+    Error::new(
+        ErrorCode::StoreUnreadable,
+        format!("{}: {}", path.display(), error.kind()),
+    )
+}
