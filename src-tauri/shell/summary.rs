@@ -53,7 +53,7 @@ impl Summary {
                 | AccountState::SignedOut => {}
             }
         }
-        if !snapshot.paused {
+        if snapshot.attended && !snapshot.paused {
             summary.next_renewal = own_accounts(snapshot)
                 .filter_map(|account| Some((account.due_at?, account)))
                 .min_by_key(|(at, _)| *at)
@@ -239,7 +239,9 @@ mod tests {
             }),
         };
         assert_eq!(Summary::of(&snapshot), expected);
-        snapshot.paused = true;
-        assert_eq!(Summary::of(&snapshot).next_renewal, None);
+        for (paused, attended) in [(true, true), (false, false)] {
+            (snapshot.paused, snapshot.attended) = (paused, attended);
+            assert_eq!(Summary::of(&snapshot).next_renewal, None);
+        }
     }
 }

@@ -374,6 +374,8 @@ impl Stage {
     }
 
     fn picture(&self, report: &mut Report, name: &str) -> Result<()> {
+        // A page is on the screen a moment after it is done.
+        std::thread::sleep(Duration::from_secs(2));
         let path = report.screenshot(name);
         self.session.screenshot(&path)?;
         ensure_not_blank(&path)
