@@ -8,6 +8,8 @@ use url::Url;
 
 /// The line that asks a window to close, where a route is expected.
 pub const QUIT: &str = "quit";
+/// What an attached window answers to a route that it shows.
+pub const SHOWN: &str = "shown";
 
 /// A view of the window.
 #[derive(Clone, Debug, PartialEq, Eq)]

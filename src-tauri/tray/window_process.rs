@@ -2,15 +2,16 @@
 //! input, and whose end it notices. The tray itself never loads a web view, so the window's memory
 //! is given back when it closes, and a crash in it cannot stop a renewal.
 
-use std::io::Write;
+use std::collections::VecDeque;
+use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use kalit_shell::process;
-use kalit_shell::route::{QUIT, Route};
+use kalit_shell::route::{QUIT, Route, SHOWN};
 use tokio::sync::watch;
 
 /// A window that fails within this time has not been seen.
@@ -20,9 +21,16 @@ const AT_ONCE: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 pub struct WindowProcess {
     state_dir: Option<PathBuf>,
-    /// The running window: its process and what it reads.
-    running: Arc<Mutex<Option<(u32, ChildStdin)>>>,
+    running: Arc<Mutex<Option<Running>>>,
     open: watch::Sender<bool>,
+}
+
+struct Running {
+    pid: u32,
+    input: ChildStdin,
+    /// What it was asked to show and has not shown yet.
+    asked: VecDeque<Route>,
+    closing: bool,
 }
 
 impl WindowProcess {
@@ -38,9 +46,10 @@ impl WindowProcess {
     /// Shows `route`, in the open window if there is one.
     pub fn show(&self, route: &Route) -> anyhow::Result<()> {
         let mut running = self.running();
-        if let Some((_, input)) = running.as_mut()
-            && writeln!(input, "{route}").is_ok()
-        {
+        if let Some(running) = running.as_mut() {
+            // One that ends right now reads nothing any more: its end shows what is left to do.
+            let _ = writeln!(running.input, "{route}");
+            running.asked.push_back(route.clone());
             return Ok(());
         }
         let child = self.start(route, &mut running)?;
@@ -48,33 +57,18 @@ impl WindowProcess {
         let (window, route) = (self.clone(), route.clone());
         std::thread::Builder::new()
             .name("window".to_owned())
-            .spawn(move || window.follow(child, &route))?;
+            .spawn(move || window.follow(child, route))?;
         Ok(())
-    }
-
-    fn start(&self, route: &Route, running: &mut Option<(u32, ChildStdin)>) -> anyhow::Result<Child> {
-        let program = process::beside("kalit-window")?;
-        let mut command = Command::new(&program);
-        command
-            .args([&route.to_string(), "--attached"])
-            .stdin(Stdio::piped());
-        if let Some(dir) = &self.state_dir {
-            command.arg("--state-dir").arg(dir);
-        }
-        let mut child = command
-            .spawn()
-            .with_context(|| format!("{} cannot be started", program.display()))?;
-        *running = child.stdin.take().map(|input| (child.id(), input));
-        Ok(child)
     }
 
     /// Asks the window to close and waits until it has: a sign-in whose code has arrived is
     /// finished first.
     pub async fn close(&self) {
         let mut open = self.open.subscribe();
-        if let Some((_, input)) = self.running().as_mut() {
+        if let Some(running) = self.running().as_mut() {
+            running.closing = true;
             // A window that no longer reads is about to end.
-            let _ = writeln!(input, "{QUIT}");
+            let _ = writeln!(running.input, "{QUIT}");
         }
         let _ = open.wait_for(|open| !open).await;
     }
@@ -84,29 +78,73 @@ impl WindowProcess {
         self.open.subscribe()
     }
 
-    /// Waits for the end of the process. One that fails as soon as it is started is started once
-    /// more: it may have met another window that was just about to end.
-    fn follow(&self, mut child: Child, route: &Route) {
-        let started = Instant::now();
-        let failed = child.wait().is_ok_and(|status| !status.success());
-        let mut running = self.running();
-        if failed
-            && started.elapsed() < AT_ONCE
-            && running.as_ref().is_some_and(|(pid, _)| *pid == child.id())
-            && let Ok(again) = self.start(route, &mut running)
-        {
-            drop(running);
-            child = again;
-            let _ = child.wait();
-            running = self.running();
+    fn start(&self, route: &Route, running: &mut Option<Running>) -> anyhow::Result<Child> {
+        let program = process::beside("kalit-window")?;
+        let mut command = Command::new(&program);
+        command
+            .args([&route.to_string(), "--attached"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        if let Some(dir) = &self.state_dir {
+            command.arg("--state-dir").arg(dir);
         }
-        // A window that was started meanwhile is another one.
-        if running.take_if(|(pid, _)| *pid == child.id()).is_some() {
-            self.open.send_replace(false);
+        let mut child = command
+            .spawn()
+            .with_context(|| format!("{} cannot be started", program.display()))?;
+        let pid = child.id();
+        *running = child.stdin.take().map(|input| Running {
+            pid,
+            input,
+            asked: VecDeque::new(),
+            closing: false,
+        });
+        if let Some(output) = child.stdout.take() {
+            let window = self.clone();
+            std::thread::Builder::new()
+                .name("window-answers".to_owned())
+                .spawn(move || window.hear(pid, output))?;
+        }
+        Ok(child)
+    }
+
+    /// Notes what the window says it has shown.
+    fn hear(&self, pid: u32, output: ChildStdout) {
+        let lines = BufReader::new(output).lines().map_while(Result::ok);
+        for _ in lines.filter(|line| line == SHOWN) {
+            if let Some(running) = self.running().as_mut().filter(|running| running.pid == pid) {
+                running.asked.pop_front();
+            }
         }
     }
 
-    fn running(&self) -> MutexGuard<'_, Option<(u32, ChildStdin)>> {
+    /// Waits for the end of the process. It is started again for what it was asked while it ended,
+    /// and once if it failed as soon as it was started: it may have met another window that ended.
+    fn follow(&self, mut child: Child, mut route: Route) {
+        let mut failed_before = false;
+        loop {
+            let started = Instant::now();
+            let failed = child.wait().is_ok_and(|status| !status.success());
+            let mut running = self.running();
+            let left = running.take().filter(|running| !running.closing);
+            let asked = left.as_ref().and_then(|running| running.asked.back().cloned());
+            let failed_at_once = failed && started.elapsed() < AT_ONCE;
+            let next = match asked {
+                Some(asked) => Some(asked),
+                None if failed_at_once && !failed_before && left.is_some() => Some(route.clone()),
+                None => None,
+            };
+            failed_before = failed_at_once;
+            match next.map(|next| (self.start(&next, &mut running), next)) {
+                Some((Ok(again), next)) => (child, route) = (again, next),
+                Some((Err(_), _)) | None => {
+                    self.open.send_replace(false);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn running(&self) -> MutexGuard<'_, Option<Running>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

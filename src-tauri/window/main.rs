@@ -9,11 +9,11 @@ mod session;
 mod sign_in;
 mod view;
 
-use std::io::BufRead;
+use std::io::{BufRead, Write};
 
 use clap::Parser;
 use kalit_shell::process;
-use kalit_shell::route::{QUIT, Route};
+use kalit_shell::route::{QUIT, Route, SHOWN};
 use tauri::{
     AppHandle, Context, Emitter, Manager, RunEvent, WebviewUrl, WebviewWindow, WebviewWindowBuilder,
     WindowEvent, Wry, async_runtime,
@@ -83,10 +83,12 @@ fn open(app: &AppHandle, route: &Route) -> tauri::Result<WebviewWindow> {
 }
 
 /// Goes to `route` in the open window, which may have been hidden for its end. The page fetches
-/// the route: now, or once it listens.
-fn go(app: &AppHandle, route: Route) {
+/// the route: now, or once it listens. Whether there is a window still.
+fn go(app: &AppHandle, route: Route) -> bool {
     let session = app.state::<Session>();
-    session.stay();
+    if !session.stay() {
+        return false;
+    }
     session.want(route);
     if let Some(window) = app.get_webview_window(LABEL) {
         let _ = window.show();
@@ -94,23 +96,32 @@ fn go(app: &AppHandle, route: Route) {
         let _ = window.set_focus();
     }
     let _ = app.emit(ROUTE, ());
+    true
 }
 
 /// A second start passes its route to this window.
 fn second_start(app: &AppHandle, arguments: Vec<String>) {
     if let Ok(arguments) = Arguments::try_parse_from(arguments) {
-        go(app, arguments.route);
+        let _ = go(app, arguments.route);
     }
 }
 
-/// Reads what the tray asks for: a route a line, or [`QUIT`]. A tray that is gone asks nothing.
+/// Reads what the tray asks for: a route a line, answered with [`SHOWN`], or [`QUIT`]. A tray that is
+/// gone asks nothing.
 fn obey(app: &AppHandle) {
     for line in std::io::stdin().lock().lines().map_while(Result::ok) {
         match Route::parse(&line) {
             _ if line == QUIT => close(app),
-            Some(route) => go(app, route),
+            Some(route) => show(app, route),
             None => {}
         }
+    }
+}
+
+/// Goes to `route` and says so; an end of the tray needs no answer.
+fn show(app: &AppHandle, route: Route) {
+    if go(app, route) {
+        let _ = writeln!(std::io::stdout(), "{SHOWN}");
     }
 }
 
@@ -132,7 +143,7 @@ fn close(app: &AppHandle) {
     async_runtime::spawn(async move {
         let session = app.state::<Session>();
         session.in_flight.ended().await;
-        if session.is_leaving() {
+        if session.end() {
             app.exit(0);
         }
     });

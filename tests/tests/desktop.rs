@@ -290,6 +290,37 @@ async fn without_a_tray_host_the_window_opens_and_ends_kalit() {
     assert!(status.success(), "{status}\n{}", kalit.output());
 }
 
+#[tokio::test]
+async fn a_late_panel_shows_the_icon_and_a_second_start_the_window() {
+    let mut session = DesktopSession::start(&[]).await.unwrap();
+    let server = server().await;
+    let place = Place::with_accounts(&server, &["hedy", "mary"]).unwrap();
+    let launch = |session: &DesktopSession, name| session.launch(&mut place.command(session)?, name);
+    let mut kalit = launch(&session, "kalit-desktop").unwrap();
+    shown(&session, "9-before-the-panel").await.unwrap();
+    session.start_panel().await.unwrap();
+    let bus = session.bus().await.unwrap();
+    let item = tray::registered(&bus, Some(kalit.id()), SOON).await.unwrap();
+    item.menu_with("hedy@example.com", SOON).await.unwrap();
+
+    // With an icon the window may be closed: Kalit goes on, and is one however often it is started.
+    close_window(&session).await.unwrap();
+    until_some("the window to be closed", SOON, || {
+        child_of(kalit.id()).is_none().then_some(())
+    })
+    .await
+    .unwrap();
+    assert!(kalit.ended().is_none(), "{}", kalit.output());
+    let mut second = launch(&session, "second").unwrap();
+    let status = second.end(SOON).await.unwrap();
+    assert!(status.success(), "{status}\n{}", second.output());
+    shown(&session, "10-second-start").await.unwrap();
+    assert!(child_of(kalit.id()).is_some(), "the first one's window");
+    item.click(&["Quit"]).await.unwrap();
+    let status = kalit.end(SOON).await.unwrap();
+    assert!(status.success(), "{status}\n{}", kalit.output());
+}
+
 /// An installation of OpenClaw 2026.6.1 with Kalit's own directories beside it.
 struct Place {
     home: TestHome,
