@@ -4,7 +4,7 @@
 #![cfg(target_os = "linux")]
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -467,6 +467,23 @@ async fn click_account(item: &TrayItem, menu: &MenuItem, name: &str) -> Result<(
     item.click(&[GROUP, &line.label]).await
 }
 
+/// A picture of a window, cut out of the screen's: asked for the window alone, `import` may wait
+/// for ever, with the X server grabbed, when the window has only just come.
+fn picture_of(session: &DesktopSession, window: &str, path: &Path) -> Result<()> {
+    let mut ask = session.command("xdotool");
+    let told = run(ask.args(["getwindowgeometry", "--shell", window]))?;
+    let number = |name: &str| {
+        let line = told.lines().find_map(|line| line.strip_prefix(name));
+        line.with_context(|| format!("no {name} in {told}"))
+    };
+    let (width, height) = (number("WIDTH=")?, number("HEIGHT=")?);
+    let place = format!("{width}x{height}+{}+{}", number("X=")?, number("Y=")?);
+    let mut import = session.command("import");
+    import.args(["-window", "root", "-crop", &place, "+repage"]);
+    run(import.arg(path))?;
+    Ok(())
+}
+
 /// Waits until Kalit's window is on the screen and shows something; keeps a picture of it.
 async fn shown(session: &DesktopSession, name: &str) -> Result<()> {
     let path = target(&format!("{name}.png"))?;
@@ -474,7 +491,7 @@ async fn shown(session: &DesktopSession, name: &str) -> Result<()> {
         let mut search = session.command("xdotool");
         search.args(["search", "--onlyvisible", "--name", "^Kalit$"]);
         let id = run(&mut search).ok()?.lines().next()?.to_owned();
-        run(session.command("import").args(["-window", &id]).arg(&path)).ok()?;
+        picture_of(session, &id, &path).ok()?;
         // without the accounts there are fewer
         (colours(&path).ok()? > 300).then_some(())
     })
