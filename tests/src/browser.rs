@@ -1,85 +1,51 @@
-//! The person's browser: Chromium, driven through ChromeDriver, that opens the URL a program asked
-//! to open and presses the consent page's real buttons. Inside a `DesktopSession` its window is
-//! on that screen; elsewhere it is headless.
+//! The person's browser (Linux): WebKitGTK's own MiniBrowser, driven through WebKitWebDriver, that
+//! opens the URL a program asked to open and presses the consent page's real buttons. Debian and
+//! Ubuntu both have it beside the library that Kalit's window needs; Ubuntu has Chromium and
+//! Firefox only as snaps, which see neither `/tmp` nor a session of their own.
 
-use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use fantoccini::wd::Capabilities;
-use fantoccini::{Client, ClientBuilder, Locator};
-use hyper_util::client::legacy::connect::HttpConnector;
-use serde_json::{Value, json};
-use tempfile::TempDir;
+use fantoccini::{Client, Locator};
+use serde_json::Value;
 
-#[cfg(target_os = "linux")]
 use crate::desktop::DesktopSession;
-use crate::process::{Process, command};
+use crate::process::Process;
+use crate::webview;
 
-const START: Duration = Duration::from_secs(40);
 const PAGE: Duration = Duration::from_secs(20);
 
-/// A browser with a profile of its own.
+/// A browser that keeps nothing once it is closed.
 #[derive(Debug)]
 pub struct Browser {
     client: Client,
-    // in this order: the driver ends, with the browser, before the profile goes
+    // in this order: the driver ends, with the browser, before the screen goes
     _driver: Process,
-    _dir: TempDir,
+    _screen: Option<DesktopSession>,
 }
 
 impl Browser {
     /// A browser on the session's screen.
-    #[cfg(target_os = "linux")]
     pub async fn in_session(session: &DesktopSession) -> Result<Self> {
-        Self::start(
-            session.env(),
-            &["--window-size=700,620", "--window-position=40,60"],
-        )
-        .await
-    }
-
-    /// A browser without a screen.
-    pub async fn headless() -> Result<Self> {
-        Self::start(
-            &std::env::vars().collect(),
-            &["--headless=new", "--window-size=900,700"],
-        )
-        .await
-    }
-
-    async fn start(env: &BTreeMap<String, String>, window: &[&str]) -> Result<Self> {
-        let dir = tempfile::Builder::new().prefix("kalit-browser-").tempdir()?;
-        let (driver, url) = driver(env, dir.path()).await?;
-        let profile = format!("--user-data-dir={}", dir.path().join("profile").display());
-        let mut arguments = vec![
-            profile.as_str(),
-            // tests may run as root, and must not reach beyond loopback
-            "--no-sandbox",
-            "--disable-gpu",
-            "--disable-quic",
-            "--disable-dev-shm-usage",
-            "--disable-background-networking",
-            "--disable-component-update",
-            "--disable-sync",
-            "--disable-default-apps",
-            "--disable-search-engine-choice-screen",
-            "--no-default-browser-check",
-            "--no-first-run",
-            "--no-proxy-server",
-            "--password-store=basic",
-        ];
-        arguments.extend_from_slice(window);
-        let options = json!({"args": arguments, "excludeSwitches": ["enable-automation"]});
-        let client = connect(&url, [("goog:chromeOptions", options)])
+        let (client, driver) = webview::drive(session, "browser", &[], None)
             .await
-            .context("starting Chromium")?;
+            .context("starting the browser")?;
+        client.set_window_rect(40, 60, 700, 620).await?;
         Ok(Self {
             client,
             _driver: driver,
-            _dir: dir,
+            _screen: None,
+        })
+    }
+
+    /// A browser on a screen of its own.
+    pub async fn on_its_own() -> Result<Self> {
+        let screen = DesktopSession::start(&[]).await?;
+        let browser = Self::in_session(&screen).await?;
+        Ok(Self {
+            _screen: Some(screen),
+            ..browser
         })
     }
 
@@ -88,12 +54,13 @@ impl Browser {
         &self.client
     }
 
-    /// Opens a page.
+    /// Opens a page and waits until it is on the screen.
     pub async fn open(&self, url: &str) -> Result<()> {
         self.client
             .goto(url)
             .await
-            .with_context(|| format!("opening {url}"))
+            .with_context(|| format!("opening {url}"))?;
+        self.painted().await
     }
 
     /// Opens a consent page, chooses the account and presses "Allow". Returns once the browser
@@ -115,7 +82,8 @@ impl Browser {
         select
             .select_by_value(account)
             .await
-            .with_context(|| format!("choosing {account}"))
+            .with_context(|| format!("choosing {account}"))?;
+        self.painted().await
     }
 
     /// Opens a consent page and presses "Deny".
@@ -201,34 +169,4 @@ impl Browser {
         url.set_query(None);
         Some(url.into())
     }
-}
-
-/// Starts ChromeDriver on a free port.
-async fn driver(env: &BTreeMap<String, String>, dir: &Path) -> Result<(Process, String)> {
-    let mut chromedriver = command("chromedriver", env);
-    chromedriver.arg("--port=0").stdin(Stdio::null());
-    let mut driver = Process::start(&mut chromedriver, &dir.join("chromedriver.log"))?;
-    let port: u16 = driver
-        .line("its port", START, |line| {
-            line.rsplit_once("started successfully on port ")?
-                .1
-                .trim_end_matches('.')
-                .parse()
-                .ok()
-        })
-        .await?;
-    Ok((driver, format!("http://127.0.0.1:{port}")))
-}
-
-/// A WebDriver session over plain HTTP.
-pub(crate) async fn connect(
-    url: &str,
-    capabilities: impl IntoIterator<Item = (&'static str, Value)>,
-) -> Result<Client> {
-    let capabilities: Capabilities = capabilities
-        .into_iter()
-        .map(|(name, value)| (name.to_owned(), value))
-        .collect();
-    let mut builder = ClientBuilder::new(HttpConnector::new());
-    Ok(builder.capabilities(capabilities).connect(url).await?)
 }

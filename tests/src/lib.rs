@@ -3,6 +3,7 @@
 //! Nothing here is linked into the app.
 
 pub mod authserver;
+#[cfg(target_os = "linux")]
 pub mod browser;
 #[cfg(target_os = "linux")]
 pub mod desktop;

@@ -5,10 +5,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use fantoccini::{Client, Locator};
-use serde_json::json;
+use fantoccini::wd::Capabilities;
+use fantoccini::{Client, ClientBuilder, Locator};
+use hyper_util::client::legacy::connect::HttpConnector;
+use serde_json::{Value, json};
 
-use crate::browser::connect;
 use crate::desktop::{DesktopSession, ensure_not_blank};
 use crate::process::Process;
 use crate::wait::until;
@@ -31,28 +32,10 @@ impl WebView {
         arguments: &[&str],
         env: &[(String, String)],
     ) -> Result<Self> {
-        let port = free_port()?;
-        let mut driver = session.command("WebKitWebDriver");
-        driver
-            .arg(format!("--port={port}"))
-            .envs(env.iter().map(|(name, value)| (name, value)))
-            // what makes wry hand its web view to the driver
-            .env("TAURI_WEBVIEW_AUTOMATION", "true");
-        let driver = session.launch(&mut driver, "webkit-webdriver")?;
-        until("WebKitWebDriver to listen", START, || async {
-            tokio::net::TcpStream::connect(("127.0.0.1", port)).await.ok()
-        })
-        .await?;
         let options = json!({"binary": program, "args": arguments});
-        let url = format!("http://127.0.0.1:{port}");
-        let session = connect(&url, [("webkitgtk:browserOptions", options)]);
-        let client = match tokio::time::timeout(START, session).await {
-            Ok(client) => client.context("the window's WebDriver session")?,
-            Err(_) => bail!(
-                "no web view within {START:?}; the driver printed:\n{}",
-                driver.output()
-            ),
-        };
+        let (client, driver) = drive(session, "webkit-webdriver", env, Some(options))
+            .await
+            .context("the window's WebDriver session")?;
         Ok(Self {
             client,
             _driver: driver,
@@ -125,6 +108,42 @@ impl WebView {
     /// Ends the session and the program.
     pub async fn close(self) -> Result<()> {
         Ok(self.client.close().await?)
+    }
+}
+
+/// Starts WebKitWebDriver inside the session, with these additional variables, and a WebDriver
+/// session that starts what `options` (`webkitgtk:browserOptions`) names, else MiniBrowser.
+pub(crate) async fn drive(
+    session: &DesktopSession,
+    log: &str,
+    env: &[(String, String)],
+    options: Option<Value>,
+) -> Result<(Client, Process)> {
+    let port = free_port()?;
+    let mut driver = session.command("WebKitWebDriver");
+    driver
+        .arg(format!("--port={port}"))
+        .envs(env.iter().map(|(name, value)| (name, value)))
+        // what makes wry hand its web view to the driver
+        .env("TAURI_WEBVIEW_AUTOMATION", "true");
+    let driver = session.launch(&mut driver, log)?;
+    until("WebKitWebDriver to listen", START, || async {
+        tokio::net::TcpStream::connect(("127.0.0.1", port)).await.ok()
+    })
+    .await?;
+    let capabilities: Capabilities = options
+        .map(|options| ("webkitgtk:browserOptions".to_owned(), options))
+        .into_iter()
+        .collect();
+    let mut builder = ClientBuilder::new(HttpConnector::new());
+    let url = format!("http://127.0.0.1:{port}");
+    let begun = builder.capabilities(capabilities).connect(&url);
+    match tokio::time::timeout(START, begun).await {
+        Ok(client) => Ok((client?, driver)),
+        Err(_) => bail!(
+            "no web view within {START:?}; the driver printed:\n{}",
+            driver.output()
+        ),
     }
 }
 

@@ -2,96 +2,14 @@
 
 use std::time::Duration;
 
-use kalit_journeys::authserver::{AuthorizationServer, CLIENT_ID, Options, Revocation, ServerProcess};
-use kalit_journeys::browser::Browser;
-use kalit_journeys::http::{fetch, post_form, value_of};
+use kalit_journeys::authserver::{AuthorizationServer, CLIENT_ID, Options, Revocation};
+use kalit_journeys::http::{fetch, post_form};
 use kalit_journeys::oidc::{Errors, OidcProvider};
-use kalit_journeys::process::binary;
 use kalit_journeys::token_endpoint::{Door, Login, Mode, TokenEndpoint};
 use serde_json::{Value, json};
 
 mod sign_in;
 use sign_in::{Callback, authorize_url, challenge, exchange, refresh};
-
-#[tokio::test]
-async fn a_person_signs_in_at_the_local_server_and_is_revoked_on_its_page() {
-    let dir = tempfile::tempdir().unwrap();
-    let program = binary("KALIT_AUTHORIZATION_SERVER_BIN", "examples/authorization-server").unwrap();
-    let server = ServerProcess::start(&program, dir.path(), &["--ttl", "90"])
-        .await
-        .unwrap();
-    let authorize = format!("{}/oauth/authorize", server.url());
-    let token = format!("{}/oauth/token", server.url());
-    let callback = Callback::listen().await.unwrap();
-    let browser = Browser::headless().await.unwrap();
-
-    let shown = browser
-        .allow(&authorize_url(&authorize, &callback), "grace@example.com")
-        .await
-        .unwrap();
-    assert_eq!(shown, "received");
-    let pairs = callback.received().await.unwrap();
-    assert_eq!(value_of(&pairs, "state"), Some("state-1"));
-    let code = value_of(&pairs, "code").unwrap();
-
-    let first = exchange(&token, code, &callback).await;
-    assert_eq!(first.0, 200, "{}", first.1);
-    assert_eq!(first.1["expires_in"], 90);
-    let claims = claims(first.1["access_token"].as_str().unwrap());
-    assert_eq!(claims["https://api.openai.com/auth"]["chatgpt_plan_type"], "pro");
-    assert_eq!(
-        claims["https://api.openai.com/profile"]["email"],
-        "grace@example.com"
-    );
-    assert_eq!(
-        claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap(),
-        90
-    );
-
-    let second = refresh(&token, first.1["refresh_token"].as_str().unwrap()).await;
-    assert_eq!(second.0, 200, "{}", second.1);
-    browser.revoke(server.url(), "grace@example.com").await.unwrap();
-    let refused = refresh(&token, second.1["refresh_token"].as_str().unwrap()).await;
-    assert_eq!(
-        (refused.0, &refused.1["error"]["code"]),
-        (401, &json!("refresh_token_invalidated"))
-    );
-
-    browser.deny(&authorize_url(&authorize, &callback)).await.unwrap();
-    let pairs = callback.received().await.unwrap();
-    assert_eq!(value_of(&pairs, "error"), Some("access_denied"));
-    assert_eq!(value_of(&pairs, "state"), Some("state-1"));
-    browser.close().await.unwrap();
-
-    let entries = server.entries();
-    assert!(
-        entries
-            .iter()
-            .zip(1..)
-            .all(|(entry, number)| entry.request == number),
-        "ids count up from 1"
-    );
-    let refreshes: Vec<_> = entries
-        .iter()
-        .filter(|entry| entry.is_refresh())
-        .map(|entry| (entry.text("account"), entry.text("outcome"), entry.status))
-        .collect();
-    assert_eq!(
-        refreshes,
-        [
-            ("grace@example.com", "issued", 200),
-            ("grace@example.com", "refresh_token_invalidated", 401)
-        ]
-    );
-    let log = std::fs::read_to_string(server.log()).unwrap();
-    for secret in [
-        code,
-        first.1["refresh_token"].as_str().unwrap(),
-        first.1["access_token"].as_str().unwrap(),
-    ] {
-        assert!(!log.contains(secret), "a secret stands in the log");
-    }
-}
 
 #[tokio::test]
 async fn the_local_server_ends_a_family_whose_spent_token_comes_back() {
@@ -315,77 +233,6 @@ async fn node_reaches_the_token_endpoint_by_openais_names_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn the_certified_server_signs_in_rotates_and_detects_reuse() {
-    let server = OidcProvider::start(Duration::from_secs(120), Errors::Standard)
-        .await
-        .unwrap();
-    let manifest = server.manifest(&[1455]);
-    let (authorize, token) = (
-        manifest["authorizeUrl"].as_str().unwrap(),
-        manifest["tokenUrl"].as_str().unwrap(),
-    );
-    let callback = Callback::listen().await.unwrap();
-    let browser = Browser::headless().await.unwrap();
-    let sign_in = async || {
-        browser
-            .allow(&authorize_url(authorize, &callback), "ada@example.com")
-            .await
-            .unwrap();
-        let pairs = callback.received().await.unwrap();
-        assert_eq!(value_of(&pairs, "iss"), Some(server.url()));
-        let tokens = exchange(token, value_of(&pairs, "code").unwrap(), &callback).await;
-        assert_eq!(tokens.0, 200, "{}", tokens.1);
-        tokens.1
-    };
-    let first = sign_in().await;
-    let claims = claims(first["access_token"].as_str().unwrap());
-    assert_eq!(
-        claims["https://api.openai.com/auth"]["chatgpt_account_id"],
-        "acct-demo-ada"
-    );
-    assert_eq!(
-        claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap(),
-        120
-    );
-    let other = sign_in().await;
-
-    let spent = first["refresh_token"].as_str().unwrap();
-    let second = refresh(token, spent).await.1;
-    assert_ne!(second["refresh_token"], first["refresh_token"]);
-    assert_eq!(refresh(token, spent).await.1["error"], "invalid_grant");
-    assert_eq!(
-        refresh(token, second["refresh_token"].as_str().unwrap()).await.0,
-        400,
-        "the family is dead"
-    );
-
-    let other = other["refresh_token"].as_str().unwrap();
-    server.revoke(other).await.unwrap();
-    assert_eq!(refresh(token, other).await.0, 400);
-    let reasons: Vec<_> = server
-        .refreshes()
-        .iter()
-        .map(|entry| entry.text("outcome").to_owned())
-        .collect();
-    assert_eq!(
-        reasons,
-        [
-            "issued",
-            "refresh token already used",
-            "refresh token not found",
-            "refresh token not found"
-        ]
-    );
-
-    browser.deny(&authorize_url(authorize, &callback)).await.unwrap();
-    assert_eq!(
-        value_of(&callback.received().await.unwrap(), "error"),
-        Some("access_denied")
-    );
-    browser.close().await.unwrap();
-}
-
-#[tokio::test]
 async fn the_certified_server_can_tell_refusals_as_openai_does() {
     let server = OidcProvider::start(Duration::from_secs(120), Errors::OpenAi)
         .await
@@ -406,13 +253,175 @@ fn the_challenge_is_that_of_rfc_7636() {
     );
 }
 
-fn claims(token: &str) -> Value {
-    use base64::Engine;
-    let part = token.split('.').nth(1).unwrap();
-    serde_json::from_slice(
-        &base64::engine::general_purpose::URL_SAFE_NO_PAD
-            .decode(part)
-            .unwrap(),
-    )
-    .unwrap()
+/// Through a real browser, which the test bed has on Linux.
+#[cfg(target_os = "linux")]
+mod with_a_browser {
+    use kalit_journeys::authserver::ServerProcess;
+    use kalit_journeys::browser::Browser;
+    use kalit_journeys::http::value_of;
+    use kalit_journeys::process::binary;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_person_signs_in_at_the_local_server_and_is_revoked_on_its_page() {
+        let dir = tempfile::tempdir().unwrap();
+        let program = binary("KALIT_AUTHORIZATION_SERVER_BIN", "examples/authorization-server").unwrap();
+        let server = ServerProcess::start(&program, dir.path(), &["--ttl", "90"])
+            .await
+            .unwrap();
+        let authorize = format!("{}/oauth/authorize", server.url());
+        let token = format!("{}/oauth/token", server.url());
+        let callback = Callback::listen().await.unwrap();
+        let browser = Browser::on_its_own().await.unwrap();
+
+        let shown = browser
+            .allow(&authorize_url(&authorize, &callback), "grace@example.com")
+            .await
+            .unwrap();
+        assert_eq!(shown, "received");
+        let pairs = callback.received().await.unwrap();
+        assert_eq!(value_of(&pairs, "state"), Some("state-1"));
+        let code = value_of(&pairs, "code").unwrap();
+
+        let first = exchange(&token, code, &callback).await;
+        assert_eq!(first.0, 200, "{}", first.1);
+        assert_eq!(first.1["expires_in"], 90);
+        let claims = claims(first.1["access_token"].as_str().unwrap());
+        assert_eq!(claims["https://api.openai.com/auth"]["chatgpt_plan_type"], "pro");
+        assert_eq!(
+            claims["https://api.openai.com/profile"]["email"],
+            "grace@example.com"
+        );
+        assert_eq!(
+            claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap(),
+            90
+        );
+
+        let second = refresh(&token, first.1["refresh_token"].as_str().unwrap()).await;
+        assert_eq!(second.0, 200, "{}", second.1);
+        browser.revoke(server.url(), "grace@example.com").await.unwrap();
+        let refused = refresh(&token, second.1["refresh_token"].as_str().unwrap()).await;
+        assert_eq!(
+            (refused.0, &refused.1["error"]["code"]),
+            (401, &json!("refresh_token_invalidated"))
+        );
+
+        browser.deny(&authorize_url(&authorize, &callback)).await.unwrap();
+        let pairs = callback.received().await.unwrap();
+        assert_eq!(value_of(&pairs, "error"), Some("access_denied"));
+        assert_eq!(value_of(&pairs, "state"), Some("state-1"));
+        browser.close().await.unwrap();
+
+        let entries = server.entries();
+        assert!(
+            entries
+                .iter()
+                .zip(1..)
+                .all(|(entry, number)| entry.request == number),
+            "ids count up from 1"
+        );
+        let refreshes: Vec<_> = entries
+            .iter()
+            .filter(|entry| entry.is_refresh())
+            .map(|entry| (entry.text("account"), entry.text("outcome"), entry.status))
+            .collect();
+        assert_eq!(
+            refreshes,
+            [
+                ("grace@example.com", "issued", 200),
+                ("grace@example.com", "refresh_token_invalidated", 401)
+            ]
+        );
+        let log = std::fs::read_to_string(server.log()).unwrap();
+        for secret in [
+            code,
+            first.1["refresh_token"].as_str().unwrap(),
+            first.1["access_token"].as_str().unwrap(),
+        ] {
+            assert!(!log.contains(secret), "a secret stands in the log");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_certified_server_signs_in_rotates_and_detects_reuse() {
+        let server = OidcProvider::start(Duration::from_secs(120), Errors::Standard)
+            .await
+            .unwrap();
+        let manifest = server.manifest(&[1455]);
+        let (authorize, token) = (
+            manifest["authorizeUrl"].as_str().unwrap(),
+            manifest["tokenUrl"].as_str().unwrap(),
+        );
+        let callback = Callback::listen().await.unwrap();
+        let browser = Browser::on_its_own().await.unwrap();
+        let sign_in = async || {
+            browser
+                .allow(&authorize_url(authorize, &callback), "ada@example.com")
+                .await
+                .unwrap();
+            let pairs = callback.received().await.unwrap();
+            assert_eq!(value_of(&pairs, "iss"), Some(server.url()));
+            let tokens = exchange(token, value_of(&pairs, "code").unwrap(), &callback).await;
+            assert_eq!(tokens.0, 200, "{}", tokens.1);
+            tokens.1
+        };
+        let first = sign_in().await;
+        let claims = claims(first["access_token"].as_str().unwrap());
+        assert_eq!(
+            claims["https://api.openai.com/auth"]["chatgpt_account_id"],
+            "acct-demo-ada"
+        );
+        assert_eq!(
+            claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap(),
+            120
+        );
+        let other = sign_in().await;
+
+        let spent = first["refresh_token"].as_str().unwrap();
+        let second = refresh(token, spent).await.1;
+        assert_ne!(second["refresh_token"], first["refresh_token"]);
+        assert_eq!(refresh(token, spent).await.1["error"], "invalid_grant");
+        assert_eq!(
+            refresh(token, second["refresh_token"].as_str().unwrap()).await.0,
+            400,
+            "the family is dead"
+        );
+
+        let other = other["refresh_token"].as_str().unwrap();
+        server.revoke(other).await.unwrap();
+        assert_eq!(refresh(token, other).await.0, 400);
+        let reasons: Vec<_> = server
+            .refreshes()
+            .iter()
+            .map(|entry| entry.text("outcome").to_owned())
+            .collect();
+        assert_eq!(
+            reasons,
+            [
+                "issued",
+                "refresh token already used",
+                "refresh token not found",
+                "refresh token not found"
+            ]
+        );
+
+        browser.deny(&authorize_url(authorize, &callback)).await.unwrap();
+        assert_eq!(
+            value_of(&callback.received().await.unwrap(), "error"),
+            Some("access_denied")
+        );
+        browser.close().await.unwrap();
+    }
+
+    fn claims(token: &str) -> Value {
+        use base64::Engine;
+        let part = token.split('.').nth(1).unwrap();
+        serde_json::from_slice(
+            &base64::engine::general_purpose::URL_SAFE_NO_PAD
+                .decode(part)
+                .unwrap(),
+        )
+        .unwrap()
+    }
 }
