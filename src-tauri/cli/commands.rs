@@ -89,10 +89,8 @@ pub async fn run(broker: &Broker, command: Command, json: bool) -> Result<u8> {
 fn status(broker: &Broker, agent: Option<&str>, check: bool, json: bool) -> Result<u8> {
     let snapshot = broker.snapshot();
     let agents = shown_agents(&snapshot, agent)?;
-    let missing: Vec<(&AgentId, Vec<ProviderId>)> = agents
-        .iter()
-        .map(|agent| (&agent.id, broker.missing_providers(&agent.id)))
-        .collect();
+    let ids: Vec<&AgentId> = agents.iter().map(|agent| &agent.id).collect();
+    let missing = broker.missing_providers(&ids);
     let problem = match problem(&snapshot, &agents) {
         Some(problem) => Some(problem),
         None if check => era_notice(&snapshot, &[ErrorCode::EraMixed]),

@@ -96,7 +96,7 @@ pub fn in_use(agent: &AgentId, effective: Option<&ProfileId>, reason: &Reason) -
 pub fn status(
     snapshot: &Snapshot,
     agents: &[&AgentView],
-    missing: &[(&AgentId, Vec<ProviderId>)],
+    missing: &[(AgentId, Vec<ProviderId>)],
     error: Option<&Error>,
 ) -> Value {
     let one = agents.iter().find(|agent| agent.is_default).or(agents.first());
@@ -110,7 +110,7 @@ pub fn status(
         .collect();
     let missing = missing
         .iter()
-        .find(|(id, _)| one.is_some_and(|agent| agent.id == **id));
+        .find(|(id, _)| one.is_some_and(|agent| agent.id == *id));
     let value = json!({
         "agentId": one.map(|agent| &agent.id),
         "agentDir": one.map(|agent| &agent.agent_dir),
@@ -204,7 +204,7 @@ pub fn list(agents: &[&AgentView], error: Option<&Error>) -> Value {
 }
 
 /// The board in text.
-pub fn board(snapshot: &Snapshot, agents: &[&AgentView], missing: &[(&AgentId, Vec<ProviderId>)]) {
+pub fn board(snapshot: &Snapshot, agents: &[&AgentView], missing: &[(AgentId, Vec<ProviderId>)]) {
     line(verdict(snapshot));
     for notice in &snapshot.notices {
         line(format!("  {} [{}]", notice.message, notice.code));
@@ -220,7 +220,7 @@ pub fn board(snapshot: &Snapshot, agents: &[&AgentView], missing: &[(&AgentId, V
         if let Some(lock) = &agent.lock {
             line(format!("  The store is locked by {}.", holder(lock, snapshot.at)));
         }
-        let missing = missing.iter().filter(|(id, _)| **id == agent.id);
+        let missing = missing.iter().filter(|(id, _)| *id == agent.id);
         for provider in missing.flat_map(|(_, missing)| missing) {
             line(format!(
                 "  {provider}: a model in use asks for it, and there is no account"

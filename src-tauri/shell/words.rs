@@ -105,9 +105,10 @@ pub fn lost(signal: LostSignal, name: &str, agent: &AgentId) -> String {
     }
 }
 
-/// Doubles `&`, which menus take for the mark of a mnemonic, and flattens line breaks.
-pub fn menu_label(text: &str) -> String {
-    text.replace('&', "&&").replace(['\n', '\r', '\t'], " ")
+/// Doubles the character that menus take for the mark of a mnemonic, and flattens line breaks.
+pub fn menu_label(text: &str, mnemonic: char) -> String {
+    text.replace(mnemonic, &String::from_iter([mnemonic; 2]))
+        .replace(['\n', '\r', '\t'], " ")
 }
 
 #[cfg(test)]
@@ -155,6 +156,6 @@ mod tests {
 
     #[test]
     fn a_label_shows_every_ampersand_and_stays_on_one_line() {
-        assert_eq!(menu_label("R&D\nteam"), "R&&D team");
+        assert_eq!(menu_label("R&D\nteam", '&'), "R&&D team");
     }
 }

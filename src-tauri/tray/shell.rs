@@ -94,7 +94,7 @@ impl Shell {
         }
     }
 
-    /// Opens the broker, draws what it reads, and opens the engine.
+    /// Opens the broker and its engine.
     async fn start(&self) -> kalit_core::Result<Engine> {
         let broker = match self.broker.get() {
             Some(broker) => broker,
@@ -104,8 +104,6 @@ impl Shell {
                 self.broker.get_or_init(|| broker)
             }
         };
-        let snapshot = read(broker).await?;
-        self.draw(menu::menu(&snapshot, SystemClock.now())).await;
         broker.engine().await
     }
 

@@ -346,3 +346,10 @@ fn write(reply: Reply) -> hyper::Response<Full<Bytes>> {
     }
     response
 }
+
+/// A port that was free a moment ago.
+pub fn free_port() -> Result<u16> {
+    Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?
+        .local_addr()?
+        .port())
+}

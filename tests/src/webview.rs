@@ -11,6 +11,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::{Value, json};
 
 use crate::desktop::{DesktopSession, ensure_not_blank};
+use crate::http::free_port;
 use crate::process::Process;
 use crate::wait::until;
 
@@ -145,11 +146,4 @@ pub(crate) async fn drive(
             driver.output()
         ),
     }
-}
-
-/// A port that was free a moment ago.
-pub fn free_port() -> Result<u16> {
-    Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?
-        .local_addr()?
-        .port())
 }

@@ -14,13 +14,14 @@ use kalit_core::clock::{Clock, SystemClock};
 use kalit_journeys::authserver::{self, AuthorizationServer, fingerprint};
 use kalit_journeys::browser::Browser;
 use kalit_journeys::desktop::{DesktopSession, Part, colours, ensure_not_blank};
+use kalit_journeys::http::free_port;
 use kalit_journeys::notifications::{self, Notification, NotificationMonitor};
 use kalit_journeys::openclaw::{self, TestHome, Version, read_json};
 use kalit_journeys::process::{Process, binary, build_dir, run};
 use kalit_journeys::token_endpoint::{Login, access_token};
 use kalit_journeys::tray::{self, MenuItem, TrayItem};
 use kalit_journeys::wait::until_some;
-use kalit_journeys::webview::{WebView, free_port};
+use kalit_journeys::webview::WebView;
 use serde_json::{Map, Value, json};
 
 const SOON: Duration = Duration::from_secs(30);

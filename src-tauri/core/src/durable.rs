@@ -5,9 +5,11 @@
 //! Nothing here decides whether a file may be written, or follows a link: callers name the file
 //! that is meant. OpenClaw's files are written by [`crate::store`] only, under their locks.
 
-use std::fs::{self, DirBuilder, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+
+use fs4::{FileExt, TryLockError};
 
 /// How every temporary file of Kalit ends, in its own directories and in OpenClaw's. The whole
 /// name is `<name>.<32 hex>.kalit.tmp`.
@@ -43,6 +45,21 @@ pub(crate) fn private(options: &mut OpenOptions) -> &mut OpenOptions {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
     options
+}
+
+/// Opens a file by which Kalit's own processes take turns, and makes it if there is none.
+pub(crate) fn open_lock(path: &Path) -> io::Result<File> {
+    private(OpenOptions::new().write(true).create(true).truncate(false)).open(path)
+}
+
+/// Takes the turn if it is free: whether it was. It lasts as long as the file is open; the system
+/// frees it when the process ends.
+pub(crate) fn try_lock(file: &File) -> io::Result<bool> {
+    match FileExt::try_lock(file) {
+        Ok(()) => Ok(true),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
 }
 
 /// The new content of a file, safe on disk but not yet in place; removed unless it gets there.

@@ -2,15 +2,14 @@
 //! Keys that this version does not know stay as they are, defaults are not written, and a file
 //! that does not parse is never overwritten.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use fs4::FileExt;
 use serde_json::{Map, Value};
 
-use crate::durable::{self, private};
+use crate::durable;
 use crate::environment::Environment;
 use crate::{Error, ErrorCode, Result};
 
@@ -197,23 +196,18 @@ fn read_bounded(path: &Path) -> io::Result<String> {
 /// Released when the file is dropped.
 fn lock(path: &Path) -> Result<File> {
     let failed = |error: io::Error| unwritable(path, error);
-    let file = private(OpenOptions::new().create(true).truncate(false).write(true))
-        .open(path)
-        .map_err(failed)?;
+    let file = durable::open_lock(path).map_err(failed)?;
     let start = Instant::now();
-    loop {
-        match FileExt::try_lock(&file) {
-            Ok(()) => return Ok(file),
-            Err(fs4::TryLockError::Error(error)) => return Err(failed(error)),
-            Err(fs4::TryLockError::WouldBlock) if start.elapsed() >= LOCK_WAIT => {
-                return Err(Error::new(
-                    ErrorCode::LockBusy,
-                    "another Kalit is changing the settings",
-                ));
-            }
-            Err(fs4::TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(10)),
+    while !durable::try_lock(&file).map_err(failed)? {
+        if start.elapsed() >= LOCK_WAIT {
+            return Err(Error::new(
+                ErrorCode::LockBusy,
+                "another Kalit is changing the settings",
+            ));
         }
+        std::thread::sleep(Duration::from_millis(10));
     }
+    Ok(file)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 use serde::Serialize;
 
 use crate::clock::Timestamp;
+use crate::error::ErrorCode;
 use crate::ids::{AgentId, ProfileId, ProviderId};
 
 /// The version of the JSON shape under `kalit`.
@@ -60,6 +61,17 @@ pub struct Notice {
     pub code: String,
     pub message: String,
     pub hint: String,
+}
+
+impl Notice {
+    /// With the hint that belongs to the code.
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self {
+            code: code.as_str().to_owned(),
+            message: message.into(),
+            hint: code.hint().to_owned(),
+        }
+    }
 }
 
 #[derive(Clone, Debug, Serialize, PartialEq)]

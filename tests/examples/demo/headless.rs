@@ -9,10 +9,11 @@ use kalit_core::clock::Timestamp;
 use kalit_journeys::authserver::{Entry, ServerProcess};
 use kalit_journeys::browser::Browser;
 use kalit_journeys::desktop::{DesktopSession, Part, ensure_not_blank};
+use kalit_journeys::http::free_port;
 use kalit_journeys::notifications::{self, Notification, NotificationMonitor};
 use kalit_journeys::process::{Process, binary};
 use kalit_journeys::tray::{self, TrayItem};
-use kalit_journeys::webview::{WebView, free_port};
+use kalit_journeys::webview::WebView;
 
 use crate::Sabotage;
 use crate::installation::{Installation, Stored};

@@ -280,10 +280,9 @@ pub fn now() -> i64 {
     SystemClock.now().as_millis()
 }
 
-/// A port that was free a moment ago, in both families.
+/// A port that was free a moment ago.
 pub fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
+    kalit_journeys::http::free_port().unwrap()
 }
 
 fn kalit() -> PathBuf {

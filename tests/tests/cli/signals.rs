@@ -1,6 +1,8 @@
 //! Ctrl-C and SIGTERM: what was sent is finished, what was not is left. SIGKILL: what came is kept.
 
 use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::bed::{Bed, OLD, WORK, free_port, login, now};
@@ -18,6 +20,35 @@ const SOON: Duration = Duration::from_secs(20);
 fn send(process: &Process, signal: Signal) {
     let pid = Pid::from_raw(process.id().try_into().unwrap()).unwrap();
     kill_process(pid, signal).unwrap();
+}
+
+/// A token endpoint that takes its time over any code; `arrived` is set when a request has come.
+async fn exchange(delay: Duration, arrived: Arc<AtomicBool>) -> Server {
+    let account = Login::named("ada", "test-refresh-1");
+    let answer = move |_request| {
+        arrived.store(true, Ordering::SeqCst);
+        let access = access_token(&account, Duration::from_secs(3600), 1);
+        async move {
+            tokio::time::sleep(delay).await;
+            let body = json!({"access_token": access, "id_token": access, "refresh_token": "test-refresh-1", "expires_in": 3600});
+            Answer::Reply(Reply::json(200, &body))
+        }
+    };
+    Server::plain(0, answer).await.unwrap()
+}
+
+/// `kalit login`, which waits for the pasted code.
+async fn begin_sign_in(bed: &Bed, server: &Server) -> Process {
+    let url = format!("http://127.0.0.1:{}", server.port());
+    bed.manifest(&manifest(&url, &[free_port()]));
+    let mut kalit = bed.start(&["login", "openai", "--no-browser"]);
+    kalit
+        .line("the address", SOON, |line| {
+            line.starts_with("http://127.0.0.1").then_some(())
+        })
+        .await
+        .unwrap();
+    kalit
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -65,39 +96,17 @@ async fn a_renewal_in_flight_is_finished_and_no_other_is_begun() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sign_in_is_finished_once_its_code_has_come() {
-    let account = Login::named("ada", "test-refresh-1");
-    let arrived = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
-    let seen = std::sync::Arc::clone(&arrived);
-    let server = Server::plain(0, move |_request| {
-        seen.store(true, std::sync::atomic::Ordering::SeqCst);
-        let access = access_token(&account, Duration::from_secs(3600), 1);
-        async move {
-            tokio::time::sleep(Duration::from_millis(1500)).await;
-            let body = json!({"access_token": access, "id_token": access, "refresh_token": "test-refresh-1", "expires_in": 3600});
-            Answer::Reply(Reply::json(200, &body))
-        }
-    })
-    .await
-    .unwrap();
+    let arrived = Arc::new(AtomicBool::new(false));
+    let server = exchange(Duration::from_millis(1500), Arc::clone(&arrived)).await;
     let bed = Bed::new();
-    bed.manifest(&manifest(
-        &format!("http://127.0.0.1:{}", server.port()),
-        &[free_port()],
-    ));
-    let mut kalit = bed.start(&["login", "openai", "--no-browser"]);
-    kalit
-        .line("the address", SOON, |line| {
-            line.starts_with("http://127.0.0.1").then_some(())
-        })
-        .await
-        .unwrap();
+    let mut kalit = begin_sign_in(&bed, &server).await;
     writeln!(
         kalit.take_stdin().unwrap(),
         "test-code-of-this-sign-in-0123456789"
     )
     .unwrap();
     until_some("the exchange", SOON, || {
-        arrived.load(std::sync::atomic::Ordering::SeqCst).then_some(())
+        arrived.load(Ordering::SeqCst).then_some(())
     })
     .await
     .unwrap();
@@ -112,21 +121,8 @@ async fn a_sign_in_is_finished_once_its_code_has_come() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sign_in_killed_before_its_store_was_written_is_stored_by_the_next_watch() {
-    let account = Login::named("ada", "test-refresh-1");
-    let server = Server::plain(0, move |_request| {
-        let access = access_token(&account, Duration::from_secs(3600), 1);
-        async move {
-            let body = json!({"access_token": access, "id_token": access, "refresh_token": "test-refresh-1", "expires_in": 3600});
-            Answer::Reply(Reply::json(200, &body))
-        }
-    })
-    .await
-    .unwrap();
+    let server = exchange(Duration::ZERO, Arc::default()).await;
     let bed = Bed::new();
-    bed.manifest(&manifest(
-        &format!("http://127.0.0.1:{}", server.port()),
-        &[free_port()],
-    ));
     // A living program holds the store.
     let lock = bed.agent_dir("main").join("auth-profiles.json.lock");
     let created = Timestamp::from_millis(now()).to_iso8601();
@@ -134,13 +130,7 @@ async fn a_sign_in_killed_before_its_store_was_written_is_stored_by_the_next_wat
         &lock,
         json!({"pid": std::process::id(), "createdAt": created}).to_string(),
     );
-    let mut kalit = bed.start(&["login", "openai", "--no-browser"]);
-    kalit
-        .line("the address", SOON, |line| {
-            line.starts_with("http://127.0.0.1").then_some(())
-        })
-        .await
-        .unwrap();
+    let mut kalit = begin_sign_in(&bed, &server).await;
     let mut stdin = kalit.take_stdin().unwrap();
     writeln!(stdin, "test-code-of-this-sign-in-0123456789").unwrap();
     let journal = || {

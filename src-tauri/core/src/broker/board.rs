@@ -56,11 +56,11 @@ impl Inner {
             .collect();
         let mut notices = Vec::new();
         match &installation.era {
-            Era::Sqlite { .. } => notices.push(notice(
+            Era::Sqlite { .. } => notices.push(Notice::new(
                 crate::ErrorCode::EraSqlite,
                 "OpenClaw 2026.6.5 or later keeps these logins: Kalit shows them and changes nothing",
             )),
-            Era::Mixed { why } => notices.push(notice(crate::ErrorCode::EraMixed, why)),
+            Era::Mixed { why } => notices.push(Notice::new(crate::ErrorCode::EraMixed, why)),
             Era::Json | Era::Empty => {}
         }
         notices.extend(
@@ -371,7 +371,7 @@ impl Context<'_> {
                 .filter(|known| known.superseded_by.is_some())
                 .map(|_| {
                     let text = "the store went back to an older login than the newest one known";
-                    notice(crate::ErrorCode::RefreshSuperseded, text)
+                    Notice::new(crate::ErrorCode::RefreshSuperseded, text)
                 })
                 .or_else(|| failure.map(|failure| failure.notice)),
             last_used: usage.and_then(|usage| usage.last_used),
@@ -652,7 +652,7 @@ pub(super) fn flaws(fleet: &Fleet) -> Vec<Notice> {
                 "{}: schema {schema} is newer than any that was tested",
                 path.display()
             );
-            notices.push(notice(crate::ErrorCode::StoreSchemaUntested, text));
+            notices.push(Notice::new(crate::ErrorCode::StoreSchemaUntested, text));
         }
         let shapes = content.document.wrong_shapes();
         let shape = shapes.first().map(|shape| shape.error());
@@ -736,14 +736,6 @@ fn nothing(now: Timestamp, notices: Vec<Notice>) -> Snapshot {
         paused: false,
         attended: false,
         notices,
-    }
-}
-
-fn notice(code: crate::ErrorCode, message: impl Into<String>) -> Notice {
-    Notice {
-        code: code.as_str().to_owned(),
-        message: message.into(),
-        hint: code.hint().to_owned(),
     }
 }
 

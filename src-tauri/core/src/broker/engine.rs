@@ -14,6 +14,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use super::observer::Observer;
 use super::{About, Broker, Inner, blocking, notice_of};
+use crate::durable;
 use crate::error::{Error, ErrorCode, Result};
 use crate::event::{Event, EventKind};
 use crate::install::Installation;
@@ -422,17 +423,8 @@ fn take_scheduler(inner: &Inner) -> Result<Option<File>> {
             format!("cannot lock {}: {error}", path.display()),
         )
     };
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&path)
-        .map_err(failed)?;
-    match FileExt::try_lock(&file) {
-        Ok(()) => Ok(Some(file)),
-        Err(TryLockError::WouldBlock) => Ok(None),
-        Err(TryLockError::Error(error)) => Err(failed(error)),
-    }
+    let file = durable::open_lock(&path).map_err(failed)?;
+    Ok(durable::try_lock(&file).map_err(failed)?.then_some(file))
 }
 
 #[cfg(test)]

@@ -166,11 +166,7 @@ impl Broker {
                 flow: "none".to_owned(),
                 source: rejected.path.display().to_string(),
                 token_host: None,
-                error: Some(Notice {
-                    code: rejected.code.as_str().to_owned(),
-                    message: rejected.message.clone(),
-                    hint: rejected.code.hint().to_owned(),
-                }),
+                error: Some(Notice::new(rejected.code, &rejected.message)),
             })
         });
         usable.chain(rejected).collect()

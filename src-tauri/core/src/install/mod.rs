@@ -69,10 +69,19 @@ pub struct Finding {
     pub message: String,
 }
 
-/// All state directories of this user; the first is the current one.
-pub fn state_dirs(environment: &Environment, settings: &Settings, explicit: Option<&Path>) -> Vec<StateDir> {
+/// The installations of all state directories of this user that exist; the current one is first,
+/// whether it exists or not.
+pub fn installations(
+    environment: &Environment,
+    settings: &Settings,
+    explicit: Option<&Path>,
+) -> Vec<Installation> {
     let programs = program::installed(environment, settings);
-    paths::state_dirs(environment, settings, explicit, newest_of(&programs))
+    let dirs = paths::state_dirs(environment, settings, explicit, newest_of(&programs));
+    let dirs = dirs.iter().enumerate();
+    dirs.filter(|(position, dir)| *position == 0 || dir.path.is_dir())
+        .map(|(_, dir)| Installation::read(environment, settings, dir, programs.clone()))
+        .collect()
 }
 
 impl Installation {
@@ -92,8 +101,8 @@ impl Installation {
         Ok(Self::read(environment, settings, &current, programs))
     }
 
-    /// Reads the installation of one of [`state_dirs`].
-    pub fn open_dir(environment: &Environment, settings: &Settings, state_dir: &StateDir) -> Self {
+    /// Reads the installation of a state directory.
+    fn open_dir(environment: &Environment, settings: &Settings, state_dir: &StateDir) -> Self {
         let programs = program::installed(environment, settings);
         Self::read(environment, settings, state_dir, programs)
     }
@@ -264,11 +273,7 @@ impl Finding {
 
     /// As a notice of the view.
     pub fn to_notice(&self) -> Notice {
-        Notice {
-            code: self.code.as_str().to_owned(),
-            message: self.message.clone(),
-            hint: self.code.hint().to_owned(),
-        }
+        Notice::new(self.code, &self.message)
     }
 }
 

@@ -89,13 +89,12 @@ fn the_gateways_program_is_evidence_for_its_own_state_directory_only() {
         ),
     );
     fs::create_dir_all(home.join(".openclaw")).unwrap();
-    let dirs = state_dirs(&environment(home), &Settings::default(), None);
-    let open = |dir| Installation::open_dir(&environment(home), &Settings::default(), dir);
-    assert_eq!(dirs[0].source, StateDirSource::GatewayUnit);
-    let gateway = open(&dirs[0]);
+    let all = installations(&environment(home), &Settings::default(), None);
+    let gateway = &all[0];
+    assert_eq!(gateway.state_dir.source, StateDirSource::GatewayUnit);
     assert_eq!(gateway.evidence.sources[0].what, "program of the gateway service");
     assert_eq!(gateway.evidence.newest, Version::parse("2026.2.17"));
-    assert_eq!(open(&dirs[1]).evidence, Evidence::default());
+    assert_eq!(all[1].evidence, Evidence::default());
 }
 
 #[test]

@@ -49,16 +49,7 @@ impl Fleet {
     /// Reads the current installation (an error there is an error) and, as far as they can be
     /// read, the others on this machine, all of them afresh.
     pub fn read(environment: &Environment, settings: &Settings, explicit: Option<&Path>) -> Result<Self> {
-        let dirs = install::state_dirs(environment, settings, explicit);
-        let mut installations: Vec<Installation> = Vec::new();
-        for dir in &dirs {
-            let known = installations
-                .iter()
-                .any(|known| known.state_dir.canonical() == dir.canonical());
-            if installations.is_empty() || (!known && dir.path.is_dir()) {
-                installations.push(Installation::open_dir(environment, settings, dir));
-            }
-        }
+        let installations = install::installations(environment, settings, explicit);
         if installations.is_empty() {
             return Err(Error::new(
                 ErrorCode::StateDirMissing,

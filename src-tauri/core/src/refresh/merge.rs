@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorCode, Result};
 use crate::history::{Family, Generations};
+use crate::install::canonical;
 use crate::oauth::{Claims, Identity, Provider, Providers, Sameness, TokenAnswer};
 use crate::secret::{Fingerprint, Secret};
 use crate::store::agent_store::AgentStore;
@@ -99,11 +100,8 @@ pub(super) fn into_all(
     };
     let mut waiting: Vec<Holder> = Vec::new();
     for holder in holders {
-        let canonical = holder
-            .agent_dir
-            .canonicalize()
-            .unwrap_or_else(|_| holder.agent_dir.clone());
-        match held.iter().find(|lock| lock.agent_dir() == canonical) {
+        let place = canonical(&holder.agent_dir);
+        match held.iter().find(|lock| lock.agent_dir() == place) {
             Some(lock) => match into_one(inner, answer, holder, lock) {
                 Ok(placed) => note(holder, placed),
                 Err(_) => waiting.push(holder.clone()),
@@ -211,13 +209,9 @@ impl Inner {
         let Some(holder) = left_alone.first() else {
             return Ok(());
         };
-        let state_dir = holder
-            .state_dir
-            .canonicalize()
-            .unwrap_or_else(|_| holder.state_dir.clone());
         seal_tokens(
             &self.data_dir,
-            &state_dir,
+            &canonical(&holder.state_dir),
             &self.generations,
             &answer.tokens,
             self.clock.now(),

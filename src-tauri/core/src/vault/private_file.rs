@@ -77,20 +77,15 @@ pub(crate) fn lock_dir(dir: &Path) -> Result<DirLock> {
 /// Takes the turn if it is free.
 pub(crate) fn try_lock_dir(dir: &Path) -> Result<Option<DirLock>> {
     let (path, file) = open_lock(dir)?;
-    match fs4::FileExt::try_lock(&file) {
-        Ok(()) => Ok(Some(DirLock(file))),
-        Err(fs4::TryLockError::WouldBlock) => Ok(None),
-        Err(fs4::TryLockError::Error(error)) => Err(failed("lock", &path, error)),
-    }
+    let free = durable::try_lock(&file).map_err(|error| failed("lock", &path, error))?;
+    Ok(free.then_some(DirLock(file)))
 }
 
 fn open_lock(dir: &Path) -> Result<(PathBuf, File)> {
     create_dir(dir)?;
     let path = dir.join("lock");
-    match private(OpenOptions::new().write(true).create(true).truncate(false)).open(&path) {
-        Ok(file) => Ok((path, file)),
-        Err(error) => Err(failed("open", &path, error)),
-    }
+    let file = durable::open_lock(&path).map_err(|error| failed("open", &path, error))?;
+    Ok((path, file))
 }
 
 /// A write failure as people see it.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use kalit_shell::menu::{self, Kind, MenuModel, Picture};
+use kalit_shell::words;
 use ksni::menu::{CheckmarkItem, MenuItem, StandardItem, SubMenu};
 use ksni::{OfflineReason, ToolTip, Tray};
 use tokio::sync::mpsc::UnboundedSender;
@@ -12,6 +13,9 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::super::Happened;
 use super::ground::Ground;
 use super::icon;
+
+/// As dbusmenu marks it.
+const MNEMONIC: char = '_';
 
 /// What the icon shows now.
 pub struct Item {
@@ -62,7 +66,7 @@ impl Item {
     }
 
     fn line(&self, item: &menu::Item) -> MenuItem<Self> {
-        let label = label(&item.label);
+        let label = words::menu_label(&item.label, MNEMONIC);
         let id = item.id.clone();
         match &item.kind {
             Kind::Separator => MenuItem::Separator,
@@ -145,11 +149,6 @@ impl Tray for Item {
         self.host_changed(false);
         true
     }
-}
-
-/// Doubles `_`, which dbusmenu takes for the mark of a mnemonic, and flattens line breaks.
-fn label(text: &str) -> String {
-    text.replace('_', "__").replace(['\n', '\r', '\t'], " ")
 }
 
 #[cfg(test)]

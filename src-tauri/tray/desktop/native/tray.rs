@@ -11,6 +11,9 @@ use tauri::{AppHandle, Wry};
 
 use super::icon::{self, Ground};
 
+/// As `muda` marks it on every system.
+const MNEMONIC: char = '&';
+
 /// The icon on the desktop and what it shows.
 pub struct Tray {
     icon: TrayIcon,
@@ -83,7 +86,7 @@ impl Tray {
 
 fn set_texts(lines: &HashMap<String, Line>, old: &[Item], new: &[Item]) -> tauri::Result<()> {
     for (old, new) in old.iter().zip(new).filter(|(old, new)| old != new) {
-        let label = words::menu_label(&new.label);
+        let label = words::menu_label(&new.label, MNEMONIC);
         let relabelled = old.label != new.label;
         match (lines.get(&new.id), &new.kind) {
             (Some(Line::Item(line)), _) if relabelled => line.set_text(label)?,
@@ -121,7 +124,7 @@ fn add(
     append: &mut dyn FnMut(&dyn IsMenuItem<Wry>) -> tauri::Result<()>,
 ) -> tauri::Result<()> {
     for item in items {
-        let (id, label) = (item.id.as_str(), words::menu_label(&item.label));
+        let (id, label) = (item.id.as_str(), words::menu_label(&item.label, MNEMONIC));
         let line = match &item.kind {
             Kind::Separator => {
                 append(&PredefinedMenuItem::separator(app)?)?;

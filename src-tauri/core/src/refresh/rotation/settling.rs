@@ -8,6 +8,7 @@ use super::{Attempt, Done, Failed, Inner, Kept};
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::ids::ProviderId;
+use crate::install::canonical;
 use crate::oauth::{Class, RefreshAnswer, TokenAnswer};
 use crate::refresh::merge::{self, Answer};
 use crate::vault::journal::{EntryHolder, Received};
@@ -106,10 +107,10 @@ impl Inner {
             .first()
             .map(|holder| holder.state_dir.clone())
             .unwrap_or_default();
-        let canonical = state_dir.canonicalize().unwrap_or_else(|_| state_dir.clone());
-        let journal = Journal::open(&installation_dir(&self.data_dir, &canonical));
+        let state_dir = canonical(&state_dir);
+        let journal = Journal::open(&installation_dir(&self.data_dir, &state_dir));
         let entry = journal.record(
-            &canonical.display().to_string(),
+            &state_dir.display().to_string(),
             family,
             holders,
             attempt.seen,
