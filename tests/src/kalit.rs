@@ -14,7 +14,7 @@ use kalit_core::environment::Environment;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::openclaw::{Release, TestHome, write_json};
+use crate::openclaw::{Release, TestHome, harness, write_json};
 use crate::process::{Process, binary, command};
 use crate::token_endpoint::{Login, access_token};
 
@@ -94,6 +94,7 @@ impl Kalit {
             ("KALIT_PROVIDERS_DIR", text(own.join("providers"))),
             ("KALIT_TEST_PROVIDERS", "1".to_owned()),
             ("TMPDIR", text(home.path().join("tmp"))),
+            ("PATH", confined_node(home, release)?),
         ];
         Ok(Self {
             vars: vars.map(|(name, value)| (name.to_owned(), value)).into(),
@@ -220,4 +221,27 @@ pub fn expired_login(login: &Login, provider: &str) -> Value {
         "accountId": login.account_id,
         "email": login.email,
     })
+}
+
+/// The `PATH` of a Kalit that starts OpenClaw: its `node` is the release's, confined to loopback as
+/// [`Release::command`] confines it, with the variables of [`TestHome::led_to`].
+fn confined_node(home: &TestHome, release: &Release) -> Result<String> {
+    let bin = home.path().join("bin");
+    std::fs::create_dir_all(&bin)?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let script = format!(
+            "#!/bin/sh\nexport NODE_OPTIONS='--require=\"{}\"'\n[ -f '{loop_}' ] && . '{loop_}'\nexec '{}' \"$@\"\n",
+            harness("loop.cjs").display(),
+            release.node.display(),
+            loop_ = home.loop_variables().display(),
+        );
+        // A file that this process has open for writing cannot be started.
+        let draft = bin.join("draft");
+        std::fs::write(&draft, script)?;
+        std::fs::set_permissions(&draft, std::fs::Permissions::from_mode(0o755))?;
+        std::fs::rename(&draft, bin.join("node"))?;
+    }
+    Ok(format!("{}:/usr/bin:/bin", bin.display()))
 }

@@ -257,6 +257,20 @@ impl TestHome {
         self.agent_dir(agent).join("auth-state.json")
     }
 
+    /// Every OpenClaw that Kalit starts in this home from now on gets these variables: `LOOP_HOSTS`,
+    /// `LOOP_PORT`, `LOOP_LOG`, `NODE_EXTRA_CA_CERTS`.
+    pub fn led_to(&self, variables: &[(&str, String)]) -> Result<()> {
+        let lines = variables
+            .iter()
+            .map(|(name, value)| format!("export {name}='{value}'\n"));
+        Ok(fs::write(self.loop_variables(), lines.collect::<String>())?)
+    }
+
+    /// The file of [`TestHome::led_to`], a shell script.
+    pub fn loop_variables(&self) -> PathBuf {
+        self.path().join("loop.env")
+    }
+
     /// Writes openclaw.json.
     pub fn write_config(&self, config: &Value) -> Result<()> {
         write_json(&self.state_dir().join("openclaw.json"), config)

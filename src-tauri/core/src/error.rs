@@ -179,6 +179,7 @@ error_codes! {
     ImportStale, "import.stale", 65, "The legacy copy is older than what the store holds: sign in instead.";
     VaultFailed, "vault.failed", 73, "Check free space and permissions of Kalit's data directory.";
     VaultUnreadable, "vault.unreadable", 70, "Kalit's own file cannot be read: `kalit doctor` names it.";
+    VaultUnsealed, "vault.unsealed", 73, "Nothing was started, because a login could be lost by it. Check free space and permissions of Kalit's data directory.";
     KeychainUnavailable, "keychain.unavailable", 69, "Unlock the system's keychain and try again. Without one Kalit keeps the key in its own file: nothing is lost.";
     SettingsUnparsable, "settings.unparsable", 65, "Correct Kalit's settings.json, or move it away to start with the defaults.";
     OpenClawMissing, "openclaw.missing", 69, "Install OpenClaw, or run the printed command where it is installed.";

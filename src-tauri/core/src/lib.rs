@@ -14,6 +14,7 @@ pub mod history;
 pub mod ids;
 pub mod install;
 pub mod oauth;
+pub mod openclaw;
 pub mod radar;
 pub mod refresh;
 pub mod routing;

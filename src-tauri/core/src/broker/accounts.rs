@@ -12,8 +12,9 @@ use crate::clock::Timestamp;
 use crate::error::{Error, ErrorCode, Result};
 use crate::event::EventKind;
 use crate::ids::{AgentId, ProfileId, ProviderId};
-use crate::install::{Agent, Installation, openclaw_cli, sessions};
+use crate::install::{Agent, Installation, sessions};
 use crate::oauth::Providers;
+use crate::openclaw::agents;
 use crate::radar;
 use crate::refresh::Fleet;
 use crate::routing::{self, Note, Resolution};
@@ -191,7 +192,7 @@ impl Broker {
             Some(dir) => self.inner.environment.working_dir().join(dir),
             None => installation.state_dir.path.join(format!("workspace-{id}")),
         };
-        let added = openclaw_cli::add_agent(&installation, &id, &workspace).await?;
+        let added = agents::add_agent(&installation, &id, &workspace).await?;
         let mut notes = Vec::new();
         if added.copies_main_store {
             notes.push(

@@ -5,7 +5,7 @@ use std::path::Path;
 use zeroize::Zeroizing;
 
 use super::Inner;
-use crate::error::Result;
+use crate::error::{Error, ErrorCode, Result};
 use crate::install::Era;
 use crate::refresh::{Fleet, FleetStore};
 use crate::secret::{Fingerprint, Secret};
@@ -20,6 +20,37 @@ impl Inner {
     pub(super) fn seal(&self, reason: &str) {
         if let Ok(fleet) = self.fleet() {
             let _ = self.seal_fleet(&fleet, reason);
+        }
+    }
+
+    /// Seals what is on disk now and confirms from disk that every generation of the current
+    /// installation is in a sealed copy: to be done before OpenClaw is asked for anything that may
+    /// make it renew a login, which it drops when that fails (2026.9.6).
+    ///
+    /// # Errors
+    /// `vault.unsealed` naming what has no copy; those of sealing.
+    #[expect(
+        dead_code,
+        reason = "called by what may make OpenClaw renew, which comes next"
+    )]
+    pub(super) fn ensure_sealed(&self, fleet: &Fleet) -> Result<()> {
+        self.seal_fleet(fleet, "before-risk")?;
+        let state_dir = fleet.current().state_dir.canonical();
+        let own = installation_dir(&self.environment.data_dir(), &state_dir);
+        let copies = Snapshots::open(&own).list()?.snapshots;
+        let stores = fleet.own().filter_map(|store| store.content.as_ref().ok());
+        let mut logins = stores.flat_map(|content| content.document.profiles());
+        let lacking = logins.find(|(_, credential)| {
+            credential
+                .generation()
+                .is_some_and(|generation| !copies.iter().any(|copy| copy.generations.contains(&generation)))
+        });
+        match lacking {
+            None => Ok(()),
+            Some((id, _)) => Err(Error::new(
+                ErrorCode::VaultUnsealed,
+                format!("there is no sealed copy of {id}"),
+            )),
         }
     }
 

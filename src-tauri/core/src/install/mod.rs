@@ -1,6 +1,6 @@
 //! What is installed: state directories, agents, configuration, which OpenClaw, which era.
-//! Everything is read from disk and nothing in OpenClaw's directories is written; only
-//! [`openclaw_cli`] starts a program, OpenClaw's own.
+//! Everything is read from disk, nothing in OpenClaw's directories is written, no program is
+//! started.
 
 pub mod agents;
 pub mod config;
@@ -8,7 +8,6 @@ mod document;
 pub mod era;
 pub mod evidence;
 mod gateway_unit;
-pub mod openclaw_cli;
 pub mod paths;
 pub mod program;
 pub mod rules;

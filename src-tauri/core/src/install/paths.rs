@@ -31,7 +31,7 @@ pub struct StateDir {
     /// Who names it.
     pub source: StateDirSource,
     /// The environment OpenClaw has when it uses this directory.
-    pub(super) environment: Environment,
+    pub(crate) environment: Environment,
 }
 
 /// Who names a state directory, first to last.
@@ -77,7 +77,7 @@ impl StateDir {
 
     /// A path from a variable or from the config: `~` expanded, made absolute against the working
     /// directory, as OpenClaw's `resolveUserPath` does.
-    pub(super) fn user_path(&self, text: &str) -> PathBuf {
+    pub(crate) fn user_path(&self, text: &str) -> PathBuf {
         user_path(text, &self.environment)
     }
 }

@@ -85,7 +85,7 @@ fn launcher_names() -> &'static [&'static str] {
 
 /// The directories of `PATH` that are absolute: an `openclaw` planted in the working directory
 /// must not be found.
-pub(super) fn path_dirs(environment: &Environment) -> Vec<PathBuf> {
+pub(crate) fn path_dirs(environment: &Environment) -> Vec<PathBuf> {
     let separator = if cfg!(windows) { ';' } else { ':' };
     let path = environment.var("PATH").or_else(|| environment.var("Path"));
     path.unwrap_or_default()

@@ -1,10 +1,16 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
-use super::*;
+use super::agents::{AddedAgent, add_agent, quoted};
+use super::cli::Cli;
+
 use crate::environment::Environment;
+use crate::ids::AgentId;
 use crate::install::Installation;
+use crate::install::program::Program;
 use crate::settings::Settings;
+use crate::{ErrorCode, Result};
 
 /// A home with `openclaw` on `PATH`: a shell script that stands in for the real program.
 struct Machine {
@@ -85,6 +91,7 @@ async fn an_agent_is_added_through_openclaw_and_read_back() {
             "HOME",
             "NO_COLOR",
             "OPENCLAW_DISABLE_AUTO_UPDATE",
+            "OPENCLAW_NO_RESPAWN",
             "OPENCLAW_STATE_DIR",
             "PATH"
         ]
@@ -169,7 +176,9 @@ fn a_script_is_started_with_node_from_an_absolute_path() {
         package: None,
         version: None,
     };
-    let command = command(&machine.installation(), &program, &["agents"]);
+    let mut installation = machine.installation();
+    installation.program = Some(program);
+    let command = Cli::of(&installation).unwrap().command(&["agents"]);
     let command = command.as_std();
     assert_eq!(command.get_program(), node.as_os_str());
     let arguments: Vec<_> = command.get_args().collect();

@@ -1,0 +1,281 @@
+//! One run of OpenClaw's command line.
+
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::process::Command;
+use zeroize::Zeroizing;
+
+use crate::install::Installation;
+use crate::install::program::{self, Program};
+use crate::secret::Secret;
+use crate::{Error, ErrorCode, Result};
+
+/// Commands take 1.5 to 14 s (2026.2.17 to 2026.9.6, observed).
+const TIMEOUT: Duration = Duration::from_secs(120);
+const MAX_OUTPUT: u64 = 1024 * 1024;
+
+/// Variables that a command gets beside OpenClaw's own.
+const PASSED_ON: [&str; 37] = [
+    "HOME",
+    "USERPROFILE",
+    "USER",
+    "LOGNAME",
+    "LANG",
+    "LC_ALL",
+    "TZ",
+    "TMPDIR",
+    "TEMP",
+    "TMP",
+    "SystemRoot",
+    "APPDATA",
+    "LOCALAPPDATA",
+    "PATHEXT",
+    "XDG_CONFIG_HOME",
+    "XDG_DATA_HOME",
+    "XDG_CACHE_HOME",
+    "XDG_RUNTIME_DIR",
+    "NODE_EXTRA_CA_CERTS",
+    "NVM_DIR",
+    "VOLTA_HOME",
+    "PNPM_HOME",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "all_proxy",
+    "no_proxy",
+    "OPENCLAW_HOME",
+    "OPENCLAW_CONFIG_PATH",
+    "OPENCLAW_AGENT_DIR",
+    "OPENCLAW_OAUTH_DIR",
+    "OPENCLAW_INCLUDE_ROOTS",
+    "OPENCLAW_PROFILE",
+    "PI_CODING_AGENT_DIR",
+];
+
+/// The OpenClaw of an installation, ready to be asked.
+#[derive(Clone, Copy)]
+pub(crate) struct Cli<'i> {
+    installation: &'i Installation,
+    program: &'i Program,
+}
+
+/// What a command said. May hold parts of secrets (`models status` shows eight characters of each
+/// end of a key): never logged, never shown as it is.
+pub(crate) struct Said {
+    status: ExitStatus,
+    stdout: Zeroizing<Vec<u8>>,
+    stderr: Zeroizing<Vec<u8>>,
+}
+
+impl<'i> Cli<'i> {
+    /// # Errors
+    /// `openclaw.missing`.
+    pub fn of(installation: &'i Installation) -> Result<Self> {
+        match &installation.program {
+            Some(program) => Ok(Self {
+                installation,
+                program,
+            }),
+            None => Err(Error::new(
+                ErrorCode::OpenClawMissing,
+                "no openclaw program was found",
+            )),
+        }
+    }
+
+    /// Runs a command that prints JSON on its standard output and ends well. `input` goes to its
+    /// standard input, followed by a line break.
+    ///
+    /// # Errors
+    /// `openclaw.failed`, with what it said where that can be told.
+    pub async fn json(&self, arguments: &[&str], input: Option<&Secret>) -> Result<Value> {
+        self.run(arguments, input, TIMEOUT).await?.succeeded()?.json()
+    }
+
+    /// Runs a command to its end, whatever that is.
+    ///
+    /// # Errors
+    /// `openclaw.failed` when it cannot be started or does not end within `limit`.
+    pub async fn run(&self, arguments: &[&str], input: Option<&Secret>, limit: Duration) -> Result<Said> {
+        let mut command = self.command(arguments);
+        command
+            .stdin(if input.is_some() {
+                Stdio::piped()
+            } else {
+                Stdio::null()
+            })
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().map_err(|error| {
+            failed(&format!(
+                "{} cannot be started ({})",
+                self.program.launcher.display(),
+                error.kind()
+            ))
+            .with_source(error)
+        })?;
+        let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let feed = async {
+            if let (Some(mut pipe), Some(secret)) = (stdin, input) {
+                // A program that does not read its input closes the pipe: its answer tells.
+                let _ = pipe.write_all(secret.expose().as_bytes()).await;
+                let _ = pipe.write_all(b"\n").await;
+            }
+        };
+        let finished = tokio::time::timeout(limit, async {
+            tokio::join!(child.wait(), read_some(stdout), read_some(stderr), feed)
+        })
+        .await;
+        let Ok((status, stdout, stderr, ())) = finished else {
+            // Dropping the child ends it.
+            return Err(failed(&format!("no answer within {} s", limit.as_secs())));
+        };
+        let status = status.map_err(|error| failed("its end was not seen").with_source(error))?;
+        Ok(Said {
+            status,
+            stdout,
+            stderr,
+        })
+    }
+
+    /// The command with its cleared environment; ended when its handle is dropped.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let environment = &self.installation.state_dir.environment;
+        let launcher = &self.program.launcher;
+        let script = launcher
+            .extension()
+            .is_some_and(|extension| extension == "mjs" || extension == "js");
+        let mut command = if script {
+            Command::new(node(self.installation))
+        } else {
+            Command::new(launcher)
+        };
+        if script {
+            command.arg(launcher);
+        }
+        command
+            .args(arguments)
+            .env_clear()
+            .envs(
+                PASSED_ON
+                    .iter()
+                    .filter_map(|name| Some((*name, environment.var(name)?))),
+            )
+            .env("PATH", search_path(self.installation, self.program))
+            .env("OPENCLAW_STATE_DIR", &self.installation.state_dir.path)
+            .env("OPENCLAW_DISABLE_AUTO_UPDATE", "1")
+            // One process, which ends when it is killed.
+            .env("OPENCLAW_NO_RESPAWN", "1")
+            .env("NO_COLOR", "1")
+            .current_dir(environment.home())
+            .kill_on_drop(true);
+        command
+    }
+}
+
+impl Said {
+    /// # Errors
+    /// `openclaw.failed` with the last line it said, when it ended otherwise than well.
+    pub fn succeeded(self) -> Result<Self> {
+        if self.status.success() {
+            return Ok(self);
+        }
+        let code = self
+            .status
+            .code()
+            .map_or_else(|| "a signal".to_owned(), |code| format!("exit code {code}"));
+        let said = last_line(&self.stderr).or_else(|| last_line(&self.stdout));
+        let said = said.map(|line| format!(": {line}")).unwrap_or_default();
+        Err(failed(&format!("it ended with {code}{said}")))
+    }
+
+    /// The JSON on standard output; 2026.2.17 prints notices before it.
+    ///
+    /// # Errors
+    /// `openclaw.failed` when there is none.
+    pub fn json(&self) -> Result<Value> {
+        let text = String::from_utf8_lossy(&self.stdout);
+        let starts = text
+            .match_indices('{')
+            .map(|(at, _)| at)
+            .filter(|at| *at == 0 || text[..*at].ends_with('\n'));
+        starts
+            .map(|at| &text[at..])
+            .find_map(|json| serde_json::from_str(json.trim_end()).ok())
+            .ok_or_else(|| failed("its answer is not JSON"))
+    }
+}
+
+/// `PATH` with the launcher's directory in front: a version manager keeps `node` beside it.
+fn search_path(installation: &Installation, program: &Program) -> String {
+    let mut dirs: Vec<PathBuf> = program
+        .launcher
+        .parent()
+        .map(Path::to_owned)
+        .into_iter()
+        .collect();
+    dirs.extend(program::path_dirs(installation.environment()));
+    let separator = if cfg!(windows) { ";" } else { ":" };
+    let dirs: Vec<_> = dirs
+        .iter()
+        .map(|dir| dir.to_string_lossy().into_owned())
+        .collect();
+    dirs.join(separator)
+}
+
+/// The first `node` on `PATH`, found without the working directory.
+fn node(installation: &Installation) -> PathBuf {
+    let name = if cfg!(windows) { "node.exe" } else { "node" };
+    program::path_dirs(installation.environment())
+        .into_iter()
+        .map(|dir| dir.join(name))
+        .find(|path| path.is_file())
+        .unwrap_or_else(|| PathBuf::from(name))
+}
+
+/// Reads to the end, keeping at most [`MAX_OUTPUT`] bytes.
+async fn read_some(stream: Option<impl AsyncRead + Unpin>) -> Zeroizing<Vec<u8>> {
+    let mut kept = Zeroizing::new(Vec::new());
+    if let Some(mut stream) = stream {
+        // What cannot be read is missing in the answer, which is then refused.
+        let _ = (&mut stream).take(MAX_OUTPUT).read_to_end(&mut kept).await;
+        let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
+    }
+    kept
+}
+
+/// The last line a person can read, not a stack trace's; long words, which may be keys, are left
+/// out.
+fn last_line(output: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(output);
+    let told = |line: &&str| {
+        let line = line.trim();
+        line.len() > 1 && !line.starts_with("at ") && !line.starts_with("- ")
+    };
+    let line = text.lines().rev().find(told)?;
+    let words: Vec<&str> = line
+        .split_whitespace()
+        .map(|word| {
+            let like_a_key = word.len() > 40 || word.contains("sk-") || word.contains("eyJ");
+            if like_a_key { "…" } else { word }
+        })
+        .collect();
+    let plain: String = words
+        .join(" ")
+        .chars()
+        .filter(|c| !c.is_control())
+        .take(200)
+        .collect();
+    Some(plain.trim_end_matches('.').to_owned())
+}
+
+pub(super) fn failed(why: &str) -> Error {
+    Error::new(ErrorCode::OpenClawFailed, format!("openclaw: {why}"))
+}

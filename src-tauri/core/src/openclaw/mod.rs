@@ -1,0 +1,10 @@
+//! What only OpenClaw may change, changed by OpenClaw itself: its command line, started by core in
+//! one way for all shells. No secret is ever an argument, the environment is cleared but for what
+//! OpenClaw needs, and what a command claims is read back from disk by whoever asked for it: exit
+//! codes and messages of OpenClaw's are not always true (2026.2.17 to 2026.9.6, observed).
+
+pub mod agents;
+mod cli;
+
+#[cfg(all(test, unix))]
+mod tests;
