@@ -6,5 +6,7 @@
 pub mod agents;
 mod cli;
 
+pub(crate) use agents::quoted;
+
 #[cfg(all(test, unix))]
 mod tests;
