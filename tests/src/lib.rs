@@ -19,6 +19,7 @@ pub mod proxy;
 pub mod renewal;
 pub mod token_endpoint;
 #[cfg(target_os = "linux")]
+pub mod trace;
 pub mod tray;
 pub mod wait;
 #[cfg(target_os = "linux")]

@@ -1,17 +1,20 @@
 //! The tray's numbers, measured in a private desktop: registration, memory, idleness, and the two
 //! ways between a file and the menu.
 
+use std::collections::BTreeMap;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use futures_util::StreamExt;
 use kalit_journeys::desktop::{DesktopSession, Part};
+use kalit_journeys::openclaw::{self, Version};
 use kalit_journeys::process::{Process, binary};
 use kalit_journeys::tray::{self, TrayItem};
 use kalit_journeys::wait::{until, until_some};
 use kalit_journeys::webview::WebView;
 
+use crate::databases::Databases;
 use crate::process_table::{family, pss, switches, switches_since, ticks};
 use crate::store::{NAMES, Store, profile_id};
 use crate::table::{Limit, Table};
@@ -25,19 +28,36 @@ pub async fn measure(flags: &Flags, table: &mut Table) -> Result<()> {
     let store = Store::create(&session.home())?;
     registration(&session, &store, table).await?;
 
-    let kalit = session.launch(&mut tray_command(&session, &store)?, "kalit-desktop")?;
+    let kalit = session.launch(&mut tray_command(&session, store.env())?, "kalit-desktop")?;
     let item = tray::registered(&session.bus().await?, Some(kalit.id()), SOON).await?;
     item.menu_with("ada@example.com", SOON).await?;
     idle(flags, &kalit, table).await;
     memory(&session, &store, &kalit, table).await?;
-    from_file_to_menu(&store, &item, table).await?;
-    from_click_to_file(&store, &item, table).await
+    from_file_to_menu("file changed → menu", |id| store.put_key(id), &item, table).await?;
+    from_click_to_file(&store, &item, table).await?;
+    drop((kalit, item));
+    if flags.no_openclaw {
+        return Ok(());
+    }
+    let release = openclaw::release(Version::V2026_9_6).await?;
+    let dir = tempfile::tempdir()?;
+    let databases = Databases::create(dir.path(), &release)?;
+    let kalit = session.launch(&mut tray_command(&session, databases.env())?, "kalit-desktop")?;
+    let item = tray::registered(&session.bus().await?, Some(kalit.id()), SOON).await?;
+    item.menu_with("ada@example.com", SOON).await?;
+    from_file_to_menu(
+        "database changed → menu",
+        |id| databases.put_key(id),
+        &item,
+        table,
+    )
+    .await
 }
 
-fn tray_command(session: &DesktopSession, store: &Store) -> Result<Command> {
+fn tray_command(session: &DesktopSession, env: &BTreeMap<String, String>) -> Result<Command> {
     let mut command = session.command(binary("KALIT_DESKTOP_BIN", "kalit-desktop")?);
     for name in ["HOME", "OPENCLAW_STATE_DIR"] {
-        command.env(name, store.env().get(name).context("the store's variables")?);
+        command.env(name, env.get(name).context("the store's variables")?);
     }
     Ok(command)
 }
@@ -51,7 +71,7 @@ async fn registration(session: &DesktopSession, store: &Store, table: &mut Table
     let mut times = Vec::new();
     for run in 0..=RUNS {
         let start = Instant::now();
-        let mut kalit = session.launch(&mut tray_command(session, store)?, "kalit-desktop")?;
+        let mut kalit = session.launch(&mut tray_command(session, store.env())?, "kalit-desktop")?;
         let registered = tokio::time::timeout(SOON, signals.next()).await;
         let wall = start.elapsed();
         registered.with_context(|| format!("no tray item; kalit-desktop printed:\n{}", kalit.output()))?;
@@ -153,11 +173,16 @@ fn window_process(name: &str, tray: u32) -> Option<u32> {
 }
 
 /// Another program changes the store; the menu says so.
-async fn from_file_to_menu(store: &Store, item: &TrayItem, table: &mut Table) -> Result<()> {
+async fn from_file_to_menu(
+    what: &str,
+    put_key: impl Fn(&str) -> Result<()>,
+    item: &TrayItem,
+    table: &mut Table,
+) -> Result<()> {
     let mut times = Vec::new();
     for run in 0..RUNS {
         let name = format!("added-{run}");
-        store.put_key(&format!("openai:{name}"))?;
+        put_key(&format!("openai:{name}"))?;
         let start = Instant::now();
         until(&format!("{name} in the menu"), SOON, || async {
             item.menu().await.ok()?.contains(&name).then_some(())
@@ -167,7 +192,7 @@ async fn from_file_to_menu(store: &Store, item: &TrayItem, table: &mut Table) ->
     }
     let wall = middle(&mut times);
     let limit = Limit::AtMost(wall.as_secs_f64() * 1000.0, 500.0);
-    table.add("file changed → menu", millis(wall), limit, "asked every 10 ms");
+    table.add(what, millis(wall), limit, "asked every 10 ms");
     Ok(())
 }
 

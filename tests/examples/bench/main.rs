@@ -2,6 +2,7 @@
 //! `cargo xtask bench`, which builds both programs for release and passes them by `KALIT_BIN` and
 //! `KALIT_DESKTOP_BIN`.
 
+mod databases;
 #[cfg(target_os = "linux")]
 mod desktop;
 #[cfg(target_os = "linux")]
@@ -9,14 +10,16 @@ mod process_table;
 mod store;
 mod table;
 
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
-use kalit_journeys::openclaw::{self, Version};
+use kalit_journeys::openclaw::{self, Release, Version};
 use kalit_journeys::process::binary;
 
+use databases::Databases;
 use store::Store;
 use table::{Limit, Table};
 
@@ -47,43 +50,80 @@ async fn main() -> Result<()> {
     Ok(())
 }
 
-/// The same question to both programs, on the same store.
+/// The same question to both programs, on the same store, in each era.
 async fn command_line(flags: &Flags, table: &mut Table) -> Result<()> {
     let dir = tempfile::tempdir()?;
     let store = Store::create(dir.path())?;
+    if flags.no_openclaw {
+        answers(table, "", &|program| store.command(program), None)?;
+    } else {
+        let release = openclaw::release(Version::V2026_6_1).await?;
+        answers(table, "", &|program| store.command(program), Some(&release))?;
+        let release = openclaw::release(Version::V2026_9_6).await?;
+        let dir = tempfile::tempdir()?;
+        let databases = Databases::create(dir.path(), &release)?;
+        answers(
+            table,
+            ", SQLite",
+            &|program| databases.command(program),
+            Some(&release),
+        )?;
+    }
+    many_agents(table)
+}
+
+/// How long each program takes to tell what it knows of a store.
+fn answers(
+    table: &mut Table,
+    store: &str,
+    command: &dyn Fn(&Path) -> Command,
+    peer: Option<&Release>,
+) -> Result<()> {
     let kalit = binary("KALIT_BIN", "kalit")?;
-    let own = median(30, || timed(store.command(&kalit).args(["status", "--json"])))?;
+    let own = median(30, || timed(command(&kalit).args(["status", "--json"])))?;
     table.add(
-        "`kalit status --json`",
+        &format!("`kalit status --json`{store}"),
         millis(own),
         Limit::None,
         "median of 30, no daemon, no cache",
     );
-    if flags.no_openclaw {
-        return Ok(());
-    }
-    let release = openclaw::release(Version::V2026_6_1).await?;
+    let Some(release) = peer else { return Ok(()) };
     let script = release.package_dir.join("openclaw.mjs");
     let peer = median(5, || {
         timed(
-            store
-                .command(&release.node)
+            command(&release.node)
                 .arg(&script)
-                .args(["models", "status", "--json"]),
+                .args(["models", "status", "--json", "--agent", "main"]),
         )
     })?;
     let ratio = peer.as_secs_f64() / own.as_secs_f64();
+    let version = release.version.as_str();
     table.add(
-        "`openclaw models status --json`",
+        &format!("`openclaw models status --json`{store}"),
         millis(peer),
         Limit::None,
-        "OpenClaw 2026.6.1, the same store, median of 5",
+        &format!("OpenClaw {version}, the same store, median of 5"),
     );
     table.add(
-        "times as fast",
+        &format!("times as fast{store}"),
         format!("{ratio:.0}"),
         Limit::AtLeast(ratio, 200.0),
         "",
+    );
+    Ok(())
+}
+
+/// A thousand agents with twenty accounts each, and twenty that all of them share.
+fn many_agents(table: &mut Table) -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let databases = Databases::large(dir.path(), 1_000, 20)?;
+    let kalit = binary("KALIT_BIN", "kalit")?;
+    let own = median(5, || timed(databases.command(&kalit).args(["status", "--json"])))?;
+    table.add(
+        "`kalit status --json`, 1,000 agents × 20 accounts",
+        millis(own),
+        Limit::None,
+        "median of 5; 40,000 rows, because each agent shows what it shares",
     );
     Ok(())
 }

@@ -56,20 +56,9 @@ impl Store {
             "agents": {"list": [{"id": "main", "default": true}, {"id": "work"}, {"id": "home"}]},
         });
         write(&state.join("openclaw.json"), &config)?;
-        let text = |path: &Path| path.to_string_lossy().into_owned();
-        let mut env = BTreeMap::from([
-            ("HOME".to_owned(), text(home)),
-            ("OPENCLAW_STATE_DIR".to_owned(), text(&state)),
-            ("NO_COLOR".to_owned(), "1".to_owned()),
-            ("OPENCLAW_NO_RESPAWN".to_owned(), "1".to_owned()),
-            ("OPENCLAW_DISABLE_AUTO_UPDATE".to_owned(), "1".to_owned()),
-        ]);
-        if let Ok(path) = std::env::var("PATH") {
-            env.insert("PATH".to_owned(), path);
-        }
         Ok(Self {
             home: home.to_owned(),
-            env,
+            env: variables(home),
         })
     }
 
@@ -113,11 +102,27 @@ impl Store {
     }
 }
 
+/// The variables of a program in a throw-away home.
+pub fn variables(home: &Path) -> BTreeMap<String, String> {
+    let text = |path: &Path| path.to_string_lossy().into_owned();
+    let mut env = BTreeMap::from([
+        ("HOME".to_owned(), text(home)),
+        ("OPENCLAW_STATE_DIR".to_owned(), text(&home.join(".openclaw"))),
+        ("NO_COLOR".to_owned(), "1".to_owned()),
+        ("OPENCLAW_NO_RESPAWN".to_owned(), "1".to_owned()),
+        ("OPENCLAW_DISABLE_AUTO_UPDATE".to_owned(), "1".to_owned()),
+    ]);
+    if let Ok(path) = std::env::var("PATH") {
+        env.insert("PATH".to_owned(), path);
+    }
+    env
+}
+
 pub fn profile_id(name: &str) -> String {
     format!("openai:{name}@example.com")
 }
 
-fn write(path: &Path, value: &Value) -> Result<()> {
+pub fn write(path: &Path, value: &Value) -> Result<()> {
     fs::write(path, serde_json::to_string_pretty(value)? + "\n")?;
     #[cfg(unix)]
     {

@@ -1,5 +1,7 @@
 //! All OpenClaw installations of this machine, read once for one decision.
 
+use std::collections::{HashMap, HashSet};
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -30,6 +32,15 @@ pub struct Fleet {
     pub unmoved: Vec<FleetStore>,
     pub(super) external: radar::Found,
     pub(super) index: OnceLock<Index>,
+    /// Where the store of a directory is, by each of its names that is known.
+    slots: HashMap<OsString, Slot>,
+}
+
+/// A place in [`Fleet::stores`] or [`Fleet::managed`].
+#[derive(Clone, Copy, Debug)]
+enum Slot {
+    Written(usize),
+    Managed(usize),
 }
 
 /// One agent's store, or the one that the agents of an installation share.
@@ -66,12 +77,16 @@ impl Fleet {
             unmoved: Vec::new(),
             external: radar::read_external(environment),
             index: OnceLock::new(),
+            slots: HashMap::new(),
         };
         for (position, installation) in installations.iter().enumerate() {
             match installation.era {
                 Era::Json | Era::Empty => {
-                    let stores = json_stores(installation, |dir| fleet.store_of(dir).is_some());
-                    fleet.stores.extend(stores);
+                    for store in json_stores(installation) {
+                        if fleet.take(&store, Slot::Written(fleet.stores.len())) {
+                            fleet.stores.push(store);
+                        }
+                    }
                 }
                 Era::Sqlite { .. } => fleet.read_sqlite(installation),
                 Era::Mixed { .. } => {
@@ -82,7 +97,7 @@ impl Fleet {
                             .external
                             .append(radar::read_unmoved(&installation.store_dirs()));
                     } else {
-                        let mut unmoved = json_stores(installation, |_| false);
+                        let mut unmoved = json_stores(installation);
                         unmoved.retain(|store| store.content.as_ref().map_or(true, |it| it.exists));
                         fleet.unmoved = unmoved;
                     }
@@ -116,14 +131,27 @@ impl Fleet {
             Err(error) => Some(Err(error)),
         };
         let shared = shared.map(|read| stored(AgentId::main(), sqlite::shared_dir(state_dir), read));
-        self.managed.extend(shared);
-        for agent_dir in installation.store_dirs() {
-            if self.store_of(&agent_dir).is_none() {
-                let read = sqlite::read_agent(&agent_dir);
-                self.managed
-                    .push(stored(agent_in(installation, &agent_dir), agent_dir, read));
+        let owners = owners(installation);
+        let own = installation.store_dirs().into_iter().map(|agent_dir| {
+            let read = sqlite::read_agent(&agent_dir);
+            stored(owner_of(&owners, &agent_dir), agent_dir, read)
+        });
+        for store in shared.into_iter().chain(own) {
+            if self.take(&store, Slot::Managed(self.managed.len())) {
+                self.managed.push(store);
             }
         }
+    }
+
+    /// Notes where a store will be; whether its directory had none yet.
+    fn take(&mut self, store: &FleetStore, slot: Slot) -> bool {
+        if self.slots.contains_key(store.place.as_os_str()) {
+            return false;
+        }
+        for name in [&store.place, &store.agent_dir] {
+            self.slots.entry(name.clone().into_os_string()).or_insert(slot);
+        }
+        true
     }
 
     /// The installation that is shown and changed.
@@ -146,13 +174,11 @@ impl Fleet {
 
     /// The store in one of an installation's directories, by whatever links it is named.
     pub fn store_of(&self, agent_dir: &Path) -> Option<&FleetStore> {
-        let all = || self.stores.iter().chain(&self.managed);
-        // Asked for every agent: as text, which compares faster than as paths.
-        let named = all().find(|store| store.agent_dir.as_os_str() == agent_dir.as_os_str());
-        named.or_else(|| {
-            let place = canonical(agent_dir);
-            all().find(|store| store.place == place)
-        })
+        let slot = self.slots.get(agent_dir.as_os_str());
+        match slot.or_else(|| self.slots.get(canonical(agent_dir).as_os_str()))? {
+            Slot::Written(at) => self.stores.get(*at),
+            Slot::Managed(at) => self.managed.get(*at),
+        }
     }
 
     /// The store that the agents of an installation inherit: the shared database's, else main's.
@@ -186,16 +212,17 @@ impl Fleet {
     }
 }
 
-/// The JSON stores in an installation's directories, without those that are known.
-fn json_stores(installation: &Installation, is_known: impl Fn(&Path) -> bool) -> Vec<FleetStore> {
-    let mut stores: Vec<FleetStore> = Vec::new();
+/// The JSON stores in an installation's directories, each once.
+fn json_stores(installation: &Installation) -> Vec<FleetStore> {
+    let owners = owners(installation);
+    let mut places = HashSet::new();
+    let mut stores = Vec::new();
     for agent_dir in installation.store_dirs() {
         let place = canonical(&agent_dir);
-        let is_new = |store: &FleetStore| store.place.as_os_str() != place.as_os_str();
-        if !is_known(&agent_dir) && stores.iter().all(is_new) {
+        if places.insert(place.clone()) {
             stores.push(FleetStore {
                 state_dir: installation.state_dir.path.clone(),
-                agent: agent_in(installation, &agent_dir),
+                agent: owner_of(&owners, &agent_dir),
                 content: installation.store(&agent_dir).read(),
                 place,
                 agent_dir,
@@ -206,11 +233,18 @@ fn json_stores(installation: &Installation, is_known: impl Fn(&Path) -> bool) ->
     stores
 }
 
-fn agent_in(installation: &Installation, agent_dir: &Path) -> AgentId {
-    let mut agents = installation.agents.iter();
-    agents
-        .find(|agent| agent.agent_dir == agent_dir)
-        .map_or_else(AgentId::main, |agent| agent.id.clone())
+/// The first agent of each directory.
+fn owners(installation: &Installation) -> HashMap<&OsStr, &AgentId> {
+    let mut owners = HashMap::new();
+    for agent in &installation.agents {
+        owners.entry(agent.agent_dir.as_os_str()).or_insert(&agent.id);
+    }
+    owners
+}
+
+fn owner_of(owners: &HashMap<&OsStr, &AgentId>, agent_dir: &Path) -> AgentId {
+    let owner = owners.get(agent_dir.as_os_str());
+    owner.map_or_else(AgentId::main, |id| (*id).clone())
 }
 
 #[cfg(all(test, unix))]
