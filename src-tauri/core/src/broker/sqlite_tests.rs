@@ -39,7 +39,13 @@ impl Bed {
         let clock = Arc::new(ManualClock::new(Timestamp::from_millis(NOW)));
         let vars = [("HOME".to_owned(), home.display().to_string())];
         let broker = Broker::open(Options {
-            environment: Environment::new(vars, home, home).with_var("KALIT_DATA_DIR", "data"),
+            environment: Environment::new(vars, home, home)
+                .with_var("KALIT_DATA_DIR", "data")
+                .with_var(
+                    "KALIT_PROVIDERS_DIR",
+                    &home.join("providers").display().to_string(),
+                )
+                .with_var("KALIT_TEST_PROVIDERS", "1"),
             clock: clock.clone(),
             state_dir: None,
             program: "kalit",
@@ -58,6 +64,17 @@ impl Bed {
     pub(super) fn configure(&self, release: &str, auth: Value) {
         let config = json!({"meta": {"lastTouchedVersion": release}, "auth": auth});
         fs::write(self.state_dir().join("openclaw.json"), config.to_string()).unwrap();
+    }
+
+    /// Lets OpenAI's manifest lead to a token endpoint.
+    pub(super) fn lead_to(&self, token_url: &str) {
+        let manifest = json!({
+            "manifest": 1, "id": "openai", "overrides": "openai",
+            "authorizeUrl": token_url.replace("/token", "/authorize"), "tokenUrl": token_url,
+        });
+        let dir = self.dir.path().join("providers");
+        fs::create_dir_all(&dir).unwrap();
+        fs::write(dir.join("openai.json"), manifest.to_string()).unwrap();
     }
 
     pub(super) fn agent_dir(&self, agent: &str) -> PathBuf {

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use super::super::observer::Observer;
 use super::super::sqlite_tests::{Bed, HOUR, NOW, account, fenced, login, put, put_profiles, put_shared};
 use super::*;
+use crate::oauth::testing::FakeServer;
 use crate::view::{AccountState, LostSignal};
 
 const ME: &str = "openai:me";
@@ -287,7 +288,7 @@ fn a_lock_of_a_running_renewal_is_waited_for() {
     let locks = burnt.bed.state_dir().join("locks/oauth-refresh");
     fs::create_dir_all(&locks).unwrap();
     let name = format!("sha256-{:x}.lock", Sha256::digest(b"openai\0openai:me"));
-    let lock = json!({"pid": std::process::id(), "createdAt": "2026-11-23T10:00:00.000Z"});
+    let lock = json!({"pid": std::os::unix::process::parent_id(), "createdAt": "2026-11-23T10:00:00.000Z"});
     fs::write(locks.join(name), lock.to_string()).unwrap();
     assert_eq!(burnt.plan().unwrap_err().code(), ErrorCode::RestorePending);
 }
@@ -357,6 +358,50 @@ fn an_interrupted_restore_is_finished() {
     assert_eq!(burnt.plan().unwrap_err().code(), ErrorCode::RestoreSpent);
 }
 
+#[tokio::test]
+async fn an_engine_finishes_an_interrupted_restore_while_the_token_host_answers() {
+    let burnt = Burnt::new();
+    let plan = burnt.plan().unwrap();
+    burnt.put(&fenced(ME, "me", "failed:"), &login("me", NOW - HOUR));
+    let unfinished = UnfinishedRestore {
+        agent: main_agent(),
+        profile_id: me(),
+        digest: plan.digest,
+        claim: plan.claim,
+        at: plan.sealed_at,
+    };
+    unfinished.store(&burnt.own_dir()).unwrap();
+    let broker = burnt.bed.broker.clone();
+
+    let closed = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    burnt.bed.lead_to(&format!("http://{closed}/oauth/token"));
+    let before = burnt.now();
+    broker.finish_restore().await;
+    assert_eq!(burnt.now(), before, "without the host it waits");
+    assert_eq!(
+        UnfinishedRestore::load(&burnt.own_dir()),
+        Some(unfinished.clone())
+    );
+
+    let server = FakeServer::start(Vec::new()).await;
+    burnt.bed.lead_to(&server.token_url());
+    broker.finish_restore().await;
+    assert_eq!(burnt.now(), burnt.before);
+    assert_eq!(UnfinishedRestore::load(&burnt.own_dir()), None);
+
+    // Somebody signed in anew: there is nothing to finish.
+    burnt.put(&login("new", NOW + HOUR), &login("me", NOW - HOUR));
+    unfinished.store(&burnt.own_dir()).unwrap();
+    let before = burnt.now();
+    broker.finish_restore().await;
+    assert_eq!(burnt.now(), before);
+    assert_eq!(UnfinishedRestore::load(&burnt.own_dir()), None);
+    assert_eq!(server.requests().len(), 0, "nothing of the account was sent");
+}
+
 #[test]
 fn without_the_key_or_with_another_one_nothing_is_written() {
     let burnt = Burnt::new();
@@ -373,7 +418,10 @@ fn without_the_key_or_with_another_one_nothing_is_written() {
 fn a_login_of_the_json_era_is_sealed_and_can_be_put_back_after_the_upgrade() {
     let bed = Bed::new("2026.6.1");
     let path = bed.agent_dir("main").join("auth-profiles.json");
-    let store = json!({"version": 1, "profiles": {ME: login("me", NOW + HOUR)}});
+    // Under the names of 2026.5.28, which the doctor changes and may renew at once.
+    let mut old = login("me", NOW + HOUR);
+    old["provider"] = json!("openai-codex");
+    let store = json!({"version": 1, "profiles": {"openai-codex:me": old}});
     fs::write(&path, store.to_string()).unwrap();
     let mut observer = Observer::default();
     bed.look(&mut observer);
@@ -385,6 +433,30 @@ fn a_login_of_the_json_era_is_sealed_and_can_be_put_back_after_the_upgrade() {
     let snapshot = bed.broker.snapshot();
     let view = account(&snapshot, "main", ME).restore.clone().unwrap();
     assert!(view.offered, "{view:?}");
+    let inner = &bed.broker.inner;
+    let data_dir = inner.environment.data_dir();
+    let key = SealKey::from_file(&data_dir).unwrap().unwrap();
+    inner.put_back(&main_agent(), &me(), &key).unwrap();
+    let stored: Value = serde_json::from_str(&shared_text(&shared)).unwrap();
+    assert_eq!(stored["profiles"][ME], login("me", NOW + HOUR));
+}
+
+#[test]
+fn a_half_migrated_installation_is_sealed_as_well() {
+    let bed = Bed::new("2026.9.6");
+    put_shared(&bed.shared(), json!({ME: login("me", NOW + HOUR)}));
+    let store = json!({"version": 1, "profiles": {"openai:json": login("json", NOW + HOUR)}});
+    fs::write(
+        bed.agent_dir("main").join("auth-profiles.json"),
+        store.to_string(),
+    )
+    .unwrap();
+    let inner = &bed.broker.inner;
+    let fleet = inner.fleet().unwrap();
+    assert!(matches!(fleet.current().era, Era::Mixed { .. }));
+    inner.ensure_sealed(&fleet).unwrap();
+    let logins = fs::read_dir(inner.own_dir().unwrap().join("logins")).unwrap();
+    assert_eq!(logins.count(), 2);
 }
 
 #[test]
