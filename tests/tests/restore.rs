@@ -21,7 +21,7 @@ const SOON: Duration = Duration::from_secs(10);
 
 #[tokio::test]
 async fn a_dropped_login_is_put_back_and_renewed_by_openclaw() -> Result<()> {
-    let scene = Scene::new().await?;
+    let scene = Scene::new(&["main", "work"]).await?;
     let watching = scene.kalit.watch().await?;
     // Two agents have the same generation: the peer's copy is fenced and put back too.
     let login = expired_login(&Login::named("ada", "test-refresh-0"), "openai");
@@ -86,7 +86,7 @@ async fn a_dropped_login_is_put_back_and_renewed_by_openclaw() -> Result<()> {
 
 #[tokio::test]
 async fn a_login_that_is_refused_after_it_was_put_back_is_not_offered_again() -> Result<()> {
-    let scene = Scene::new().await?;
+    let scene = Scene::new(&["main"]).await?;
     let _watching: Watching = scene.kalit.watch().await?;
     scene.endpoint.add_login(Login::named("bea", "test-refresh-b0"));
     let logins = [
@@ -146,7 +146,7 @@ enum Burn {
     NoName,
 }
 
-/// 2026.9.6 with two agents, its databases made by its own commands, and Kalit.
+/// 2026.9.6 with its databases made by its own commands, and Kalit.
 struct Scene {
     home: TestHome,
     release: Release,
@@ -155,15 +155,20 @@ struct Scene {
 }
 
 impl Scene {
-    async fn new() -> Result<Self> {
+    async fn new(agents: &[&str]) -> Result<Self> {
         let (home, release) = (TestHome::new()?, release(Version::V2026_9_6).await?);
-        // Another model would make 2026.9.6 install a plugin.
+        let entries: Value = agents.iter().map(|agent| (*agent, json!({}))).collect();
         home.write_config(&json!({"agents": {
             "ownership": "explicit",
-            "entries": {"main": {}, "work": {}},
-            "defaults": {"model": {"primary": "anthropic/claude-opus-4-6"}},
+            "entries": entries,
+            "defaults": {
+                // Another model would make 2026.9.6 install a plugin.
+                "model": {"primary": "anthropic/claude-opus-4-6"},
+                // Whose usage `status --usage` shows, where there are several agents.
+                "systemAgent": {"agentId": "main"},
+            },
         }}))?;
-        for agent in ["main", "work"] {
+        for agent in agents {
             let id = format!("anthropic:{agent}");
             let paste = ["paste-token", "--provider", "anthropic", "--profile-id", &id];
             let args = [&["models", "auth", "--agent", agent][..], &paste].concat();
