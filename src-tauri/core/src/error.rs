@@ -186,7 +186,7 @@ error_codes! {
     RestoreNotNeeded, "restore.not_needed", 64, "Nothing was changed: only a login that OpenClaw dropped is put back. `kalit status` shows which.";
     RestoreUnproven, "restore.unproven", 65, "Nothing was changed. Sign in again.";
     RestoreSpent, "restore.spent", 69, "Sign in again: the provider no longer accepts this login.";
-    RestorePending, "restore.pending", 75, "Nothing was changed. Wait until OpenClaw has finished, or stop it, then try again.";
+    RestorePending, "restore.pending", 75, "Nothing was changed. Wait until OpenClaw has finished; if it was ended while it renewed, sign in again.";
     OpenClawMissing, "openclaw.missing", 69, "Install OpenClaw, or run the printed command where it is installed.";
     OpenClawFailed, "openclaw.failed", 69, "OpenClaw's own command failed: run it by hand to see why.";
     OrderOverridden, "order.overridden", 77, "Change what overrides the order, then try again.";

@@ -12,6 +12,7 @@ mod observer;
 mod renewal;
 mod requests;
 mod rescue;
+mod restore;
 mod sealing;
 mod sentences;
 mod sign_in;

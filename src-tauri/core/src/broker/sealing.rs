@@ -7,6 +7,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{MutexGuard, PoisonError};
 
+use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::Inner;
@@ -16,7 +17,7 @@ use crate::install::Era;
 use crate::refresh::{Fleet, FleetStore};
 use crate::secret::{Fingerprint, Secret};
 use crate::store::credential::Credential;
-use crate::store::{Revision, StoreContent, sqlite};
+use crate::store::{Revision, StoreContent, json, sqlite};
 use crate::vault::logins::Login;
 use crate::vault::snapshots::Content;
 use crate::vault::{GenerationDigest, SealedLogins, Sealer, Snapshots, installation_dir};
@@ -24,6 +25,10 @@ use crate::vault::{GenerationDigest, SealedLogins, Sealer, Snapshots, installati
 /// How many logins one look of an engine seals at most: each is synced to the disk, and a first
 /// look at thousands must not keep the others waiting.
 const MOST_AT_ONCE: usize = 250;
+
+/// What OpenClaw up to 2026.5.28 calls the provider [`OPENAI`].
+const OLD_OPENAI: &str = "openai-codex";
+const OPENAI: &str = "openai";
 
 /// Whether a call may stop with logins still to be sealed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,23 +65,24 @@ impl Inner {
     pub(super) fn ensure_sealed(&self, fleet: &Fleet) -> Result<()> {
         self.seal_fleet(fleet, "before-risk")?;
         self.seal_logins(fleet, Pace::Whole)?;
+        if let Some(store) = fleet.to_be_sealed().find(|store| store.content.is_err()) {
+            let store = store.agent_dir.display();
+            let what = format!("the logins in {store} cannot be read, so none of them is sealed");
+            return Err(Error::new(ErrorCode::VaultUnsealed, what));
+        }
         let sealed = self.sealed_logins(fleet)?;
-        for store in fleet.to_be_sealed() {
-            let Ok(content) = &store.content else {
-                let store = store.agent_dir.display();
-                let what = format!("the logins in {store} cannot be read, so none of them is sealed");
-                return Err(Error::new(ErrorCode::VaultUnsealed, what));
-            };
-            for (id, credential) in content.document.profiles() {
-                let lacks = GenerationDigest::of(&id, &credential)
-                    .is_some_and(|digest| !sealed.logins.is_on_disk(&digest));
-                if lacks {
-                    let what = format!("there is no sealed copy of {id}");
-                    return Err(Error::new(ErrorCode::VaultUnsealed, what));
-                }
+        let mut logins = readable(fleet).flat_map(|(_, content)| content.document.profiles());
+        let lacking = logins.find(|(id, credential)| {
+            let digest = GenerationDigest::of(id, credential);
+            digest.is_some_and(|digest| !sealed.logins.is_on_disk(&digest))
+        });
+        match lacking {
+            None => Ok(()),
+            Some((id, _)) => {
+                let what = format!("there is no sealed copy of {id}");
+                Err(Error::new(ErrorCode::VaultUnsealed, what))
             }
         }
-        Ok(())
     }
 
     /// Seals each OAuth generation of the current installation that has no copy yet. A store that
@@ -97,16 +103,15 @@ impl Inner {
     fn seal_missing(&self, sealed: &mut Sealed, fleet: &Fleet, pace: Pace) -> Result<bool> {
         let mut sealer = None;
         let mut written = 0;
-        for store in fleet.to_be_sealed() {
-            let Ok(content) = &store.content else { continue };
-            if sealed.revisions.get(&store.agent_dir) == Some(&content.revision) {
+        for (place, content) in readable(fleet) {
+            if sealed.revisions.get(&place) == Some(&content.revision) {
                 continue;
             }
-            for (id, credential) in content.document.profiles() {
-                let Some(digest) = GenerationDigest::of(&id, &credential) else {
-                    continue;
-                };
-                let (Some(common), Some(raw)) = (credential.common(), content.document.raw(&id)) else {
+            for (id, provider, raw) in forms(content) {
+                let Some(digest) = json::parse(raw.as_bytes())
+                    .ok()
+                    .and_then(|value| GenerationDigest::of(&id, &Credential::read(&value)))
+                else {
                     continue;
                 };
                 if sealed.logins.find(&digest).is_some() {
@@ -119,18 +124,17 @@ impl Inner {
                     Some(sealer) => sealer,
                     none => none.insert(Sealer::open(&self.environment.data_dir())?),
                 };
-                let provider = &common.provider_text;
                 let login = Login {
                     id: &id,
-                    provider,
+                    provider: &provider,
                     digest,
                     credential: &raw,
                 };
                 sealed.logins.seal(sealer, self.now(), &login)?;
-                sealed.logins.drop_old(&id, provider, || in_use(fleet, &id))?;
+                sealed.logins.drop_old(&id, &provider, || in_use(fleet, &id))?;
                 written += 1;
             }
-            sealed.revisions.insert(store.agent_dir.clone(), content.revision);
+            sealed.revisions.insert(place, content.revision);
         }
         Ok(true)
     }
@@ -215,11 +219,45 @@ impl Inner {
     }
 }
 
+/// The stores of the current installation that can be read, by their places. OpenClaw's doctor may
+/// renew at once what it imports from those not moved yet, and drops what it cannot renew
+/// (2026.9.6, observed).
+fn readable(fleet: &Fleet) -> impl Iterator<Item = (PathBuf, &StoreContent)> {
+    let own = fleet.own().map(|store| (store.agent_dir.clone(), store));
+    let unmoved = fleet.unmoved.iter();
+    let unmoved = unmoved.map(|store| (store.agent_dir.join("auth-profiles.json"), store));
+    own.chain(unmoved)
+        .filter_map(|(place, store)| Some((place, store.content.as_ref().ok()?)))
+}
+
+/// Each OAuth login of a store with its provider and its text, under the id that it has and under
+/// the one that the doctor of 2026.6 and later gives it when it imports or renames it.
+fn forms(content: &StoreContent) -> impl Iterator<Item = (ProfileId, String, Zeroizing<String>)> {
+    let logins = content.document.profiles().filter_map(|(id, credential)| {
+        credential.as_oauth()?.refresh.as_ref()?;
+        let provider = credential.common()?.provider_text.clone();
+        Some((content.document.raw(&id)?, id, provider))
+    });
+    logins.flat_map(|(raw, id, provider)| {
+        let renamed = id
+            .as_str()
+            .strip_prefix(OLD_OPENAI)
+            .filter(|rest| provider == OLD_OPENAI && (rest.is_empty() || rest.starts_with(':')));
+        let renamed = renamed.and_then(|rest| {
+            let id = ProfileId::parse(&format!("{OPENAI}{rest}"))?;
+            let mut entry = json::parse(raw.as_bytes()).ok()?;
+            entry["provider"] = Value::from(OPENAI);
+            Some((id, OPENAI.to_owned(), Zeroizing::new(entry.to_string())))
+        });
+        [Some((id.clone(), provider, raw)), renamed].into_iter().flatten()
+    })
+}
+
 /// The generations of a profile that a store holds or has dropped; `None` when a store cannot be
 /// read.
 fn in_use(fleet: &Fleet, id: &ProfileId) -> Option<BTreeSet<GenerationDigest>> {
     let mut used = BTreeSet::new();
-    for store in fleet.to_be_sealed() {
+    for store in fleet.own() {
         let credential = store.content.as_ref().ok()?.document.credential(id);
         used.extend(credential.and_then(|credential| match credential.fence() {
             Some(fence) => Some(GenerationDigest::of_fence(fence)),
