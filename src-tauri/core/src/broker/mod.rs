@@ -2,9 +2,11 @@
 //! verbs. Every Kalit process has its own broker; they agree through the files on disk.
 
 mod accounts;
+mod acting;
 mod board;
 mod doctor;
 mod engine;
+mod global_order;
 mod merge;
 mod naming;
 mod observer;
@@ -13,10 +15,12 @@ mod requests;
 mod rescue;
 mod sealing;
 mod sentences;
+mod sessions;
 mod sign_in;
 #[cfg(test)]
 mod sqlite_tests;
 mod survey;
+mod test_logins;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -75,6 +79,8 @@ struct Inner {
     setbacks: Mutex<HashMap<Fingerprint, Failure>>,
     /// What each agent of the sqlite era showed when its databases could last be read.
     last_views: Mutex<HashMap<PathBuf, Vec<ProviderView>>>,
+    /// Held while OpenClaw makes a change for this process: one at a time.
+    acting: tokio::sync::Mutex<()>,
     /// Since when this process renews; until it has had a chance, nothing is called "not renewed".
     renewing_since: Mutex<Option<Timestamp>>,
 }
@@ -115,6 +121,7 @@ impl Broker {
                 events: broadcast::channel(256).0,
                 setbacks: Mutex::default(),
                 last_views: Mutex::default(),
+                acting: tokio::sync::Mutex::default(),
                 renewing_since: Mutex::default(),
                 environment: options.environment,
             }),
