@@ -3,6 +3,8 @@
 
 mod accounts;
 mod acting;
+#[cfg(all(test, unix))]
+mod acting_tests;
 mod board;
 mod doctor;
 mod engine;
