@@ -12,6 +12,7 @@ use kalit_core::broker::{Broker, Options};
 use kalit_core::clock::{Clock, SystemClock};
 use kalit_core::environment::Environment;
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
 use crate::openclaw::{Release, TestHome, harness, write_json};
@@ -131,6 +132,23 @@ impl Kalit {
     pub async fn run(&self, args: &[&str]) -> Result<Ran> {
         let mut command = self.command(args)?;
         let output = tokio::time::timeout(COMMAND_LIMIT, command.output())
+            .await
+            .with_context(|| format!("kalit {args:?} does not end"))??;
+        Ok(output.into())
+    }
+
+    /// `kalit <args>` with a line on its standard input.
+    pub async fn run_with(&self, args: &[&str], line: &str) -> Result<Ran> {
+        let mut command = self.command(args)?;
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn()?;
+        let mut stdin = child.stdin.take().context("no standard input")?;
+        stdin.write_all(format!("{line}\n").as_bytes()).await?;
+        drop(stdin);
+        let output = tokio::time::timeout(COMMAND_LIMIT, child.wait_with_output())
             .await
             .with_context(|| format!("kalit {args:?} does not end"))??;
         Ok(output.into())

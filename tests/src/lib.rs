@@ -8,6 +8,7 @@ pub mod browser;
 #[cfg(target_os = "linux")]
 pub mod desktop;
 pub mod dialogue;
+pub mod gateway;
 pub mod http;
 pub mod kalit;
 #[cfg(target_os = "linux")]

@@ -138,7 +138,7 @@ error_codes! {
     ConfigWrongShape, "config.wrong_shape", 65, "Correct the named part of openclaw.json; until then Kalit goes on without it.";
     ConfigDuplicateKeys, "config.duplicate_keys", 65, "Remove the key that stands twice from openclaw.json; the last one counts.";
     StateDirMissing, "state_dir.missing", 65, "Install OpenClaw, set OPENCLAW_STATE_DIR, or name the directory with --state-dir.";
-    EraSqlite, "era.sqlite", 77, "This installation is managed by OpenClaw 2026.6.5 or later: use OpenClaw's own commands.";
+    EraSqlite, "era.sqlite", 77, "OpenClaw 2026.6.5 or later renews its logins itself when it uses them; `kalit test-logins` lets it use each once.";
     EraMixed, "era.mixed", 77, "JSON and SQLite stores lie side by side: run `kalit doctor`, which says what to run and what to mind first.";
     EraLeftover, "era.leftover", 77, "Run `kalit doctor`: it says what to run, and what to mind first.";
     PidsUntrusted, "lock.pids_untrusted", 77, "OpenClaw seems to run in another container: if it does not, set \"trustPids\": true in Kalit's settings.";
@@ -189,6 +189,11 @@ error_codes! {
     RestorePending, "restore.pending", 75, "Nothing was changed. Wait until OpenClaw has finished; if it was ended while it renewed, sign in again.";
     OpenClawMissing, "openclaw.missing", 69, "Install OpenClaw, or run the printed command where it is installed.";
     OpenClawFailed, "openclaw.failed", 69, "OpenClaw's own command failed: run it by hand to see why.";
+    OpenClawUnconfirmed, "openclaw.unconfirmed", 73, "OpenClaw said that it was done, its store says otherwise: run `kalit status` and try again.";
+    OpenClawUnsupported, "openclaw.unsupported", 69, "This OpenClaw has no command for it: update OpenClaw.";
+    OpenClawWouldRenew, "openclaw.would_renew", 75, "Go online or stop the gateway, then try again: a login whose renewal fails is dropped by OpenClaw.";
+    GatewayNotRunning, "gateway.not_running", 69, "Start OpenClaw's gateway, or send `/model …@<profile>` in the session itself.";
+    GatewayRunning, "gateway.running", 75, "Stop OpenClaw's gateway first: `openclaw gateway stop`.";
     OrderOverridden, "order.overridden", 77, "Change what overrides the order, then try again.";
     OrderInvalid, "order.invalid", 65, "Name profiles of this provider that exist in this agent's store.";
     TrayNotStarted, "tray.not_started", 69, "Start `kalit-desktop` by hand to see why.";

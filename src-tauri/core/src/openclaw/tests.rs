@@ -3,7 +3,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use super::agents::{AddedAgent, add_agent};
-use super::cli::Cli;
+use super::cli::{Cli, Reach};
 use super::quoted;
 
 use crate::environment::Environment;
@@ -156,6 +156,31 @@ async fn a_flood_of_output_does_not_block() {
     let error = Machine::new(Some(script)).add("work").await.unwrap_err();
     assert_eq!(error.code(), ErrorCode::OpenClawFailed);
     assert!(error.message().len() < 400);
+}
+
+#[tokio::test]
+async fn a_command_that_does_not_end_is_ended() {
+    let machine = Machine::new(Some("echo $$ > \"$HOME/pid\"; exec sleep 600"));
+    let installation = machine.installation();
+    let cli = Cli::of(&installation).unwrap();
+    let limit = std::time::Duration::from_millis(500);
+    let error = cli.run(&["models"], None, limit).await.err().unwrap();
+    assert_eq!(error.message(), "openclaw: no answer within 0 s");
+    let pid: i32 = machine.written("pid").trim().parse().unwrap();
+    let gone = || {
+        rustix::process::Pid::from_raw(pid).is_none_or(|pid| rustix::process::test_kill_process(pid).is_err())
+    };
+    crate::oauth::testing::until("its end", gone).await;
+}
+
+#[tokio::test]
+async fn a_command_finds_no_gateway_when_it_is_to_change_the_store_only() {
+    let machine = Machine::new(Some("echo \"{\\\"port\\\": \\\"$OPENCLAW_GATEWAY_PORT\\\"}\""));
+    let installation = machine.installation();
+    let cli = Cli::of(&installation).unwrap();
+    let port = async |cli: Cli<'_>| cli.json(&[], None).await.unwrap()["port"].clone();
+    assert_eq!(port(cli).await, "");
+    assert_eq!(port(cli.reaching(Reach::Store)).await, "1");
 }
 
 #[tokio::test]

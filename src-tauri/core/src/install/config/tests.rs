@@ -70,6 +70,7 @@ fn every_part_is_read() {
             entries: { late: { name: "L", model: { fallbacks: ["f"] } }, ops: { name: "second" } },
           },
           session: { store: "~/s/{agentId}.json" },
+          gateway: { port: 19000, auth: { token: "${NOT_LOOKED_AT}" } },
           bindings: [ { agentId: "ops", match: { channel: "telegram", accountId: "work" } },
                       { agentId: "ops", match: { channel: "discord", peer: { kind: "group", id: 7 }, guildId: "g", teamId: "t" } },
                       { match: { channel: "signal" } } ],
@@ -154,6 +155,7 @@ fn every_part_is_read() {
             binding("ops", "discord peer=group:7 guild=g team=t"),
             binding("main", "signal"),
         ],
+        gateway_port: Some(19000),
     };
     assert_eq!(read.config, expected);
     assert_eq!(
