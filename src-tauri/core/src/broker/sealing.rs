@@ -29,10 +29,6 @@ impl Inner {
     ///
     /// # Errors
     /// `vault.unsealed` naming what has no copy; those of sealing.
-    #[expect(
-        dead_code,
-        reason = "called by what may make OpenClaw renew, which comes next"
-    )]
     pub(super) fn ensure_sealed(&self, fleet: &Fleet) -> Result<()> {
         self.seal_fleet(fleet, "before-risk")?;
         let state_dir = fleet.current().state_dir.canonical();
