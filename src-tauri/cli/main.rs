@@ -3,6 +3,7 @@
 mod arguments;
 mod commands;
 mod interrupt;
+mod openclaw_login;
 mod output;
 mod prompt;
 mod sign_in;
