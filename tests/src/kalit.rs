@@ -154,6 +154,15 @@ impl Kalit {
         Ok(output.into())
     }
 
+    /// `kalit <args>` to be spoken with: its stdin is a pipe, its output is read while it runs.
+    pub fn start(&self, args: &[&str]) -> Result<Process> {
+        let mut command = command(binary("KALIT_BIN", "kalit")?, &self.vars);
+        command.args(args).current_dir(&self.home).stdin(Stdio::piped());
+        // It goes with the home.
+        let (_, log) = tempfile::NamedTempFile::new_in(&self.home)?.keep()?;
+        Process::start(&mut command, &log)
+    }
+
     /// `kalit watch --json`, which has begun to watch when this returns.
     pub async fn watch(&self) -> Result<Watching> {
         let mut command = command(binary("KALIT_BIN", "kalit")?, &self.vars);

@@ -24,7 +24,7 @@ use crate::http::{Answer, Reply, Request, Server, value_of};
 use crate::process::harness;
 use crate::wait::until_some;
 use families::{Families, Refused};
-pub use families::{Login, access_token};
+pub use families::{Login, access_token, authorization_code};
 
 /// The names OpenClaw asks for.
 pub const HOSTS: [&str; 3] = ["auth.openai.com", "chatgpt.com", "api.openai.com"];
@@ -291,7 +291,10 @@ impl Shared {
         } else {
             request.form()
         };
-        let token = value_of(&fields, "refresh_token").unwrap_or_default().to_owned();
+        let token = match value_of(&fields, "code") {
+            Some(code) => self.state().families.refresh_for(code).unwrap_or_default(),
+            None => value_of(&fields, "refresh_token").unwrap_or_default().to_owned(),
+        };
         let (mode, delay, number) = {
             let mut state = self.state();
             let mode = state.once.pop_front().unwrap_or(state.mode);

@@ -55,6 +55,11 @@ fn access_token_at(now: Timestamp, login: &Login, lifetime: Duration, number: us
     format!("{}.{}.unsigned", part(&json!({"alg": "none"})), part(&claims))
 }
 
+/// The code with which a person comes back from the consent page.
+pub fn authorization_code(account_id: &str) -> String {
+    format!("test-code-{account_id}")
+}
+
 /// Why a refresh token is refused.
 #[derive(Debug)]
 pub(super) enum Refused {
@@ -140,6 +145,12 @@ impl Families {
             .iter()
             .find(|family| family.login.account_id == account_id)?;
         Some(family.current.clone())
+    }
+
+    /// What an authorization code is worth: it signs in again to the login it names.
+    pub(super) fn refresh_for(&self, code: &str) -> Option<String> {
+        let of_code = |family: &&Family| authorization_code(&family.login.account_id) == code;
+        Some(self.families.iter().find(of_code)?.current.clone())
     }
 
     pub(super) fn current_access(&self, account_id: &str) -> Option<String> {
