@@ -115,6 +115,7 @@ pub mod samples {
             shared_with: Vec::new(),
             copies_in: Vec::new(),
             lost: None,
+            restore: None,
             refreshing: None,
             last_error: None,
             last_used: None,

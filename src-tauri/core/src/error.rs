@@ -182,6 +182,10 @@ error_codes! {
     VaultUnsealed, "vault.unsealed", 73, "Nothing was started, because a login could be lost by it. Check free space and permissions of Kalit's data directory.";
     KeychainUnavailable, "keychain.unavailable", 69, "Unlock the system's keychain and try again. Without one Kalit keeps the key in its own file: nothing is lost.";
     SettingsUnparsable, "settings.unparsable", 65, "Correct Kalit's settings.json, or move it away to start with the defaults.";
+    RestoreNotNeeded, "restore.not_needed", 64, "Nothing was changed: only a login that OpenClaw dropped is put back. `kalit status` shows which.";
+    RestoreUnproven, "restore.unproven", 65, "Nothing was changed. Sign in again.";
+    RestoreSpent, "restore.spent", 69, "Sign in again: the provider no longer accepts this login.";
+    RestorePending, "restore.pending", 75, "Nothing was changed. Wait until OpenClaw has finished, or stop it, then try again.";
     OpenClawMissing, "openclaw.missing", 69, "Install OpenClaw, or run the printed command where it is installed.";
     OpenClawFailed, "openclaw.failed", 69, "OpenClaw's own command failed: run it by hand to see why.";
     OrderOverridden, "order.overridden", 77, "Change what overrides the order, then try again.";

@@ -50,6 +50,8 @@ pub enum EventKind {
     Imported,
     /// A newer generation was put back over a stale one.
     Repaired,
+    /// A login that OpenClaw had dropped was put back, as a person asked.
+    Restored,
     StoreUnreadable,
     StoreReadable,
     Changed,

@@ -181,6 +181,8 @@ pub struct AccountView {
     /// Other agents of this installation that hold the same generation.
     pub copies_in: Vec<AgentId>,
     pub lost: Option<LostView>,
+    /// Set for a login that OpenClaw dropped (a failed fence).
+    pub restore: Option<RestoreView>,
     /// Who is refreshing it right now.
     pub refreshing: Option<LockView>,
     /// The last attempt's failure that was not a loss.
@@ -273,6 +275,18 @@ pub struct LostView {
     /// Fingerprint (16 hex) of the generation that was lost; with `dropped` the first 16 digits of
     /// OpenClaw's own digest of it.
     pub generation: Option<String>,
+}
+
+/// Whether a login that OpenClaw dropped can be put back.
+#[derive(Clone, Debug, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct RestoreView {
+    /// Kalit holds exactly the lost generation and has not put it back before.
+    pub offered: bool,
+    /// One sentence: what putting back does, or why it is not offered.
+    pub text: String,
+    /// When Kalit sealed the generation that is offered.
+    pub sealed_at: Option<Timestamp>,
 }
 
 #[derive(Clone, Copy, Debug, Serialize, PartialEq, Eq, PartialOrd, Ord, Hash)]

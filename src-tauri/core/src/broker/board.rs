@@ -365,6 +365,7 @@ impl Context<'_> {
                 })
                 .unwrap_or_default(),
             lost,
+            restore: None,
             refreshing,
             last_error: known
                 .as_ref()
@@ -632,6 +633,7 @@ fn vanished_account(gone: &Gone, provider: &ProviderId) -> AccountView {
             at: gone.at,
             generation: gone.generation.map(|generation| generation.short()),
         }),
+        restore: None,
         refreshing: None,
         last_error: None,
         last_used: None,

@@ -75,6 +75,8 @@ struct Inner {
     setbacks: Mutex<HashMap<Fingerprint, Failure>>,
     /// What each agent of the sqlite era showed when its databases could last be read.
     last_views: Mutex<HashMap<PathBuf, Vec<ProviderView>>>,
+    /// Which logins have a sealed copy, as far as this process knows.
+    sealed: Mutex<sealing::Sealed>,
     /// Since when this process renews; until it has had a chance, nothing is called "not renewed".
     renewing_since: Mutex<Option<Timestamp>>,
 }
@@ -115,6 +117,7 @@ impl Broker {
                 events: broadcast::channel(256).0,
                 setbacks: Mutex::default(),
                 last_views: Mutex::default(),
+                sealed: Mutex::default(),
                 renewing_since: Mutex::default(),
                 environment: options.environment,
             }),

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::merge::is_provably_same_person;
+use super::sealing::Pace;
 use super::{About, Inner};
 use crate::clock::Timestamp;
 use crate::error::Result;
@@ -101,6 +102,8 @@ pub(super) struct Again {
 impl Observer {
     /// Compares the fleet with the last look. `mends`: this process may write.
     pub(super) fn observe(&mut self, inner: &Inner, fleet: &Fleet, mends: bool) -> Again {
+        // Before anything else: what OpenClaw drops next must have a copy.
+        let sealed = inner.seal_logins(fleet, Pace::Some);
         let mut again = Again::default();
         let installation = fleet.current().state_dir.canonical().display().to_string();
         // Between two eras everything lies twice or nowhere: what became of it is judged when
@@ -163,6 +166,9 @@ impl Observer {
         if !self.missing.is_empty() {
             let soon = Duration::from_millis(GONE_DELAY_MS.unsigned_abs());
             again.look_in = Some(again.look_in.map_or(soon, |other| other.min(soon)));
+        }
+        if matches!(sealed, Ok(false)) {
+            again.look_in = Some(Duration::ZERO);
         }
         if again.wrote || self.credentials_changed(&own) {
             let _ = inner.seal_fleet(fleet, "changed-outside");

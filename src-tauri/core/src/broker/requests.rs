@@ -166,6 +166,38 @@ pub struct Removal {
     pub notes: Vec<String>,
 }
 
+/// What putting back a login that OpenClaw dropped would do, before a person consents.
+#[derive(Clone, Debug, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct RestorePreview {
+    pub agent: AgentId,
+    pub profile_id: ProfileId,
+    pub provider: ProviderId,
+    /// When Kalit sealed the generation.
+    pub sealed_at: Timestamp,
+    /// When OpenClaw wrote its store last: not before it dropped the login.
+    pub dropped_at: Option<Timestamp>,
+    /// The databases that would be changed, in this order.
+    pub stores: Vec<String>,
+    /// What is known of the failed renewal, one sentence each.
+    pub known: Vec<String>,
+    /// What may go wrong.
+    pub warning: String,
+}
+
+/// A login that was put back.
+#[derive(Clone, Debug, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Restored {
+    pub agent: AgentId,
+    pub profile_id: ProfileId,
+    /// The databases that hold it now.
+    pub stores: Vec<String>,
+    /// An earlier restore had been interrupted and was finished.
+    pub resumed: bool,
+    pub notes: Vec<String>,
+}
+
 /// One legacy credential and what an import would do with it.
 #[derive(Clone, Debug, Serialize, PartialEq)]
 #[serde(rename_all = "camelCase")]

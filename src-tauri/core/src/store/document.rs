@@ -5,6 +5,7 @@
 use std::fmt;
 
 use serde_json::{Map, Value, json};
+use zeroize::Zeroizing;
 
 use crate::error::{Error, ErrorCode, Result};
 use crate::ids::ProfileId;
@@ -119,6 +120,11 @@ impl Document {
     /// One profile.
     pub fn credential(&self, id: &ProfileId) -> Option<Credential> {
         self.entry(id).map(Credential::read)
+    }
+
+    /// One profile as it is stored, compact: the credential object, secrets and all.
+    pub(crate) fn raw(&self, id: &ProfileId) -> Option<Zeroizing<String>> {
+        self.entry(id).map(|entry| Zeroizing::new(entry.to_string()))
     }
 
     /// Whether a profile of this id exists, whatever its type.

@@ -100,7 +100,8 @@ impl FenceDigest {
         text
     }
 
-    fn parse(text: &str) -> Option<Self> {
+    /// Parses 64 lower-case hexadecimal digits.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let mut bytes = [0; 32];
         if text.len() != 64 || !text.bytes().all(is_lower_hex) {
             return None;

@@ -7,6 +7,7 @@
 
 pub mod journal;
 pub mod keychain;
+pub mod logins;
 pub mod seal;
 pub mod snapshots;
 
@@ -17,6 +18,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 pub use journal::{Journal, leftover_temp_files};
+pub use logins::{GenerationDigest, SealedLogins};
 pub use seal::{KeyLocation, SealKey, Sealer};
 pub use snapshots::{Snapshots, open_snapshot};
 
