@@ -8,6 +8,7 @@ mod engine;
 mod merge;
 mod naming;
 mod observer;
+mod openclaw_login;
 mod renewal;
 mod requests;
 mod rescue;
@@ -25,6 +26,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::broadcast;
 
 pub use engine::{Engine, Watch};
+pub use openclaw_login::{
+    AskKind, LoginRoute, LoginStep, OpenClawLogin, OpenClawLoginChoice, OpenClawLoginHandle,
+    OpenClawLoginRequest,
+};
 pub use requests::*;
 pub use sign_in::{LoginHandle, LoginSession};
 
@@ -37,6 +42,7 @@ use crate::ids::{AgentId, ProfileId, ProviderId};
 use crate::install::{Agent, Installation};
 use crate::oauth::provider::Origin;
 use crate::oauth::{self, Consent, Flow, Providers};
+use crate::openclaw::plugins::Plugins;
 use crate::refresh::schedule::Setback;
 use crate::refresh::{Fleet, Refresher};
 use crate::secret::Fingerprint;
@@ -71,6 +77,7 @@ struct Inner {
     refresher: Refresher,
     marks: Marks,
     history: History,
+    plugins: Plugins,
     events: broadcast::Sender<Event>,
     setbacks: Mutex<HashMap<Fingerprint, Failure>>,
     /// What each agent of the sqlite era showed when its databases could last be read.
@@ -114,6 +121,7 @@ impl Broker {
                 refresher,
                 marks: Marks::open(&data_dir)?,
                 history: History::open(&data_dir)?,
+                plugins: Plugins::default(),
                 events: broadcast::channel(256).0,
                 setbacks: Mutex::default(),
                 last_views: Mutex::default(),

@@ -408,7 +408,7 @@ impl Inner {
         Ok(())
     }
 
-    fn told(
+    pub(super) fn told(
         &self,
         stored: Stored,
         email: Option<String>,
@@ -476,11 +476,11 @@ impl Inner {
 }
 
 /// What was written where.
-struct Stored {
-    installation: Installation,
-    agent: Agent,
-    profile_id: ProfileId,
-    provider: ProviderId,
-    generation: Option<Fingerprint>,
-    notes: Vec<String>,
+pub(super) struct Stored {
+    pub(super) installation: Installation,
+    pub(super) agent: Agent,
+    pub(super) profile_id: ProfileId,
+    pub(super) provider: ProviderId,
+    pub(super) generation: Option<Fingerprint>,
+    pub(super) notes: Vec<String>,
 }

@@ -4,7 +4,9 @@
 //! codes and messages of OpenClaw's are not always true (2026.2.17 to 2026.9.6, observed).
 
 pub mod agents;
-mod cli;
+pub(crate) mod cli;
+pub(crate) mod plugins;
+pub(crate) mod terminal;
 
 #[cfg(all(test, unix))]
 mod tests;

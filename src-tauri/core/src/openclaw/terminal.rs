@@ -1,0 +1,354 @@
+//! A sign-in of OpenClaw's own, in a pseudo-terminal: started, read, answered, cancelled. What it
+//! claims at its end is not believed: whoever started it reads the store.
+//!
+//! What a person types is written to the terminal alone. OpenClaw runs in a session of its own, so
+//! that all it started ends with it.
+
+mod page;
+mod prompts;
+mod redaction;
+
+use std::fmt;
+use std::io::{Read, Write};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc as threads};
+use std::time::Duration;
+
+use portable_pty::{Child, ChildKiller, CommandBuilder, PtySize, native_pty_system};
+use tokio::process::Command;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+use zeroize::Zeroizing;
+
+use super::cli::failed;
+use crate::secret::Secret;
+use crate::{Error, ErrorCode, Result};
+use prompts::Prompts;
+pub use prompts::{AskKind, LoginStep};
+
+/// A person has to find the browser, the password and the second factor.
+const LIMIT: Duration = Duration::from_secs(600);
+/// From Ctrl-C to the kill.
+const GRACE: Duration = Duration::from_secs(3);
+/// What is still in the terminal when the program has ended is read this long.
+const DRAIN: Duration = Duration::from_secs(1);
+/// So wide that nothing is wrapped, so high that no list is cut.
+const SIZE: PtySize = PtySize {
+    rows: 200,
+    cols: 1000,
+    pixel_width: 0,
+    pixel_height: 0,
+};
+const INTERRUPT: u8 = 0x03;
+
+/// A program in a pseudo-terminal, ended when this is dropped.
+pub(crate) struct Terminal {
+    pub steps: mpsc::UnboundedReceiver<LoginStep>,
+    pub handle: OpenClawLoginHandle,
+    /// Comes once, when the program has ended.
+    pub ended: oneshot::Receiver<Ended>,
+}
+
+/// How it ended and what it said.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Ended {
+    pub end: End,
+    /// The last line outside of notes, free of secrets.
+    pub last_line: Option<String>,
+    /// All lines, free of secrets.
+    pub lines: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum End {
+    #[default]
+    ByItself,
+    Cancelled,
+    TimedOut,
+}
+
+/// Answers questions and cancels; clones are the same sign-in.
+#[derive(Clone)]
+pub struct OpenClawLoginHandle {
+    prompts: Arc<Mutex<Prompts>>,
+    keys: threads::Sender<Zeroizing<Vec<u8>>>,
+    cancelled: Arc<watch::Sender<bool>>,
+}
+
+impl Terminal {
+    /// Starts the program of `command` with its arguments, variables and directory.
+    ///
+    /// # Errors
+    /// `openclaw.failed`.
+    pub fn start(command: &Command) -> Result<Self> {
+        Self::start_within(command, LIMIT)
+    }
+
+    fn start_within(command: &Command, limit: Duration) -> Result<Self> {
+        let cannot = |what: &str| failed(&format!("no terminal for it ({what})"));
+        let pair = native_pty_system()
+            .openpty(SIZE)
+            .map_err(|_| cannot("the system gives none"))?;
+        let output = pair
+            .master
+            .try_clone_reader()
+            .map_err(|_| cannot("it cannot be read"))?;
+        let input = pair
+            .master
+            .take_writer()
+            .map_err(|_| cannot("it cannot be written to"))?;
+        let child = pair
+            .slave
+            .spawn_command(in_terminal(command))
+            .map_err(|_| failed("it cannot be started in a terminal"))?;
+        // Reading ends with the last process that has the terminal open: not this one.
+        drop(pair.slave);
+
+        let running = Running::of(child.as_ref());
+        let (tell_step, steps) = mpsc::unbounded_channel();
+        let (tell_end, ended) = oneshot::channel();
+        let (cancelled, cancel) = watch::channel(false);
+        let handle = OpenClawLoginHandle {
+            prompts: Arc::default(),
+            keys: typing(input),
+            cancelled: Arc::new(cancelled),
+        };
+        let attendant = Attendant {
+            output: reading(output),
+            exited: waiting(child),
+            cancel,
+            prompts: Arc::clone(&handle.prompts),
+            keys: handle.keys.clone(),
+            steps: tell_step,
+            lines: Vec::new(),
+            running,
+        };
+        let master = pair.master;
+        tokio::spawn(async move {
+            let ended = attendant.attend(limit).await;
+            // The terminal stays open as long as somebody may read from it.
+            drop(master);
+            let _ = tell_end.send(ended);
+        });
+        Ok(Self { steps, handle, ended })
+    }
+}
+
+impl OpenClawLoginHandle {
+    /// Types a text and Enter; an empty one takes what the question offers. The text never comes
+    /// back in a step.
+    ///
+    /// # Errors
+    /// `usage` when this is not what is asked now; `secret.whitespace` for a text of several lines.
+    pub fn answer(&self, ask: u32, text: &Secret) -> Result<()> {
+        let keys = locked(&self.prompts).keys_for(ask, text)?;
+        self.press(keys)
+    }
+
+    /// Chooses one of a question's choices, counted from 0.
+    ///
+    /// # Errors
+    /// `usage` when this is not what is asked now.
+    pub fn choose(&self, ask: u32, choice: usize) -> Result<()> {
+        let keys = locked(&self.prompts).keys_to_choose(ask, choice)?;
+        self.press(Zeroizing::new(keys))
+    }
+
+    /// Ends the sign-in, with what it started: Ctrl-C, and after three seconds by force. What is
+    /// in the store by then stays there.
+    pub fn cancel(&self) {
+        self.cancelled.send_replace(true);
+    }
+
+    fn press(&self, keys: Zeroizing<Vec<u8>>) -> Result<()> {
+        self.keys
+            .send(keys)
+            .map_err(|_| Error::new(ErrorCode::Usage, "the sign-in has ended"))
+    }
+}
+
+impl fmt::Debug for OpenClawLoginHandle {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("OpenClawLoginHandle(…)")
+    }
+}
+
+/// Stays with the program until it has ended.
+struct Attendant {
+    output: mpsc::UnboundedReceiver<Zeroizing<Vec<u8>>>,
+    exited: oneshot::Receiver<()>,
+    cancel: watch::Receiver<bool>,
+    prompts: Arc<Mutex<Prompts>>,
+    keys: threads::Sender<Zeroizing<Vec<u8>>>,
+    steps: mpsc::UnboundedSender<LoginStep>,
+    lines: Vec<String>,
+    running: Running,
+}
+
+impl Attendant {
+    async fn attend(mut self, limit: Duration) -> Ended {
+        let mut end = End::ByItself;
+        let mut deadline = Instant::now() + limit;
+        let mut readable = true;
+        loop {
+            tokio::select! {
+                output = self.output.recv(), if readable => match output {
+                    Some(output) => self.read(&output),
+                    None => readable = false,
+                },
+                _ = &mut self.exited => break,
+                () = asked_to_end(&mut self.cancel), if end == End::ByItself => {
+                    end = End::Cancelled;
+                    deadline = Instant::now() + GRACE;
+                    let _ = self.keys.send(Zeroizing::new(vec![INTERRUPT]));
+                }
+                () = tokio::time::sleep_until(deadline) => {
+                    if end == End::ByItself {
+                        end = End::TimedOut;
+                    }
+                    self.running.kill();
+                    // Killed for good: its end is a matter of milliseconds.
+                    deadline = Instant::now() + GRACE;
+                }
+            }
+        }
+        self.running.ended = true;
+        let rest = async {
+            while let Some(output) = self.output.recv().await {
+                self.read(&output);
+            }
+        };
+        // A process that it left behind may keep the terminal open.
+        let _ = tokio::time::timeout(DRAIN, rest).await;
+        let last = locked(&self.prompts).finish();
+        self.tell(last);
+        Ended {
+            end,
+            last_line: locked(&self.prompts).last_line().map(str::to_owned),
+            lines: self.lines,
+        }
+    }
+
+    fn read(&mut self, output: &[u8]) {
+        let steps = locked(&self.prompts).feed(output);
+        self.tell(steps);
+    }
+
+    fn tell(&mut self, steps: Vec<LoginStep>) {
+        for step in steps {
+            if let LoginStep::Said { line } = &step {
+                self.lines.push(line.clone());
+            }
+            // Nobody may listen: the sign-in goes on.
+            let _ = self.steps.send(step);
+        }
+    }
+}
+
+/// The program and its session, killed when it is dropped before its end.
+struct Running {
+    pid: Option<u32>,
+    killer: Box<dyn ChildKiller + Send + Sync>,
+    ended: bool,
+}
+
+impl Running {
+    fn of(child: &(dyn Child + Send + Sync)) -> Self {
+        Self {
+            pid: child.process_id(),
+            killer: child.clone_killer(),
+            ended: false,
+        }
+    }
+
+    fn kill(&mut self) {
+        #[cfg(unix)]
+        if let Some(group) = self
+            .pid
+            .and_then(|pid| rustix::process::Pid::from_raw(i32::try_from(pid).ok()?))
+        {
+            // It leads a group of its own. One that is gone needs no kill.
+            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+        }
+        let _ = self.killer.kill();
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.kill();
+        }
+    }
+}
+
+fn in_terminal(command: &Command) -> CommandBuilder {
+    let command = command.as_std();
+    let mut builder = CommandBuilder::new(command.get_program());
+    builder.args(command.get_args());
+    builder.env_clear();
+    for (name, value) in command.get_envs() {
+        if let Some(value) = value {
+            builder.env(name, value);
+        }
+    }
+    builder.env("TERM", "xterm-256color");
+    builder.env("COLUMNS", SIZE.cols.to_string());
+    builder.env("LINES", SIZE.rows.to_string());
+    // So OpenClaw (2026.6.1 to 2026.9.6) takes the browser for one elsewhere and opens none, and
+    // offers to paste the last address at once: exactly one opens it, and that is Kalit.
+    builder.env("SSH_CONNECTION", "127.0.0.1 0 127.0.0.1 0");
+    if let Some(dir) = command.get_current_dir() {
+        builder.cwd(dir);
+    }
+    builder
+}
+
+/// A thread that types: a program that does not read its terminal blocks nobody else.
+fn typing(mut input: Box<dyn Write + Send>) -> threads::Sender<Zeroizing<Vec<u8>>> {
+    let (keys, pressed) = threads::channel::<Zeroizing<Vec<u8>>>();
+    std::thread::spawn(move || {
+        for keys in pressed {
+            if input.write_all(&keys).and_then(|()| input.flush()).is_err() {
+                break;
+            }
+        }
+    });
+    keys
+}
+
+fn reading(mut output: Box<dyn Read + Send>) -> mpsc::UnboundedReceiver<Zeroizing<Vec<u8>>> {
+    let (tell, told) = mpsc::unbounded_channel();
+    std::thread::spawn(move || {
+        let mut buffer = Zeroizing::new(vec![0; 16 * 1024]);
+        // The end of a terminal is an error on Linux.
+        while let Ok(count @ 1..) = output.read(&mut buffer) {
+            if tell.send(Zeroizing::new(buffer[..count].to_vec())).is_err() {
+                break;
+            }
+        }
+    });
+    told
+}
+
+fn waiting(mut child: Box<dyn Child + Send + Sync>) -> oneshot::Receiver<()> {
+    let (tell, told) = oneshot::channel();
+    std::thread::spawn(move || {
+        let _ = child.wait();
+        let _ = tell.send(());
+    });
+    told
+}
+
+/// Comes back when it is cancelled; never when nobody is left who could.
+async fn asked_to_end(cancel: &mut watch::Receiver<bool>) {
+    if cancel.wait_for(|cancelled| *cancelled).await.is_err() {
+        std::future::pending().await
+    }
+}
+
+fn locked(prompts: &Mutex<Prompts>) -> MutexGuard<'_, Prompts> {
+    prompts.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(all(test, unix))]
+mod tests;
