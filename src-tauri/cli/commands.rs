@@ -80,7 +80,7 @@ pub async fn run(broker: &Broker, command: Command, json: bool) -> Result<u8> {
             if move_key_to_keychain {
                 output::note(broker.move_key_to_keychain().await?);
             }
-            output::diagnosis(&broker.diagnose(), json);
+            output::diagnosis(&broker.diagnose().await?, json);
             Ok(0)
         }
     }

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use kalit_core::broker::Diagnosis;
+use kalit_core::broker::{Diagnosis, MigrationView};
 use kalit_core::clock::Timestamp;
 use kalit_core::event::Event;
 use kalit_core::ids::{AgentId, ProfileId, ProviderId};
@@ -358,10 +358,29 @@ pub fn diagnosis(diagnosis: &Diagnosis, as_json: bool) {
         lines.iter().for_each(|text| line(format!("  {text}")));
     }
     line(format!("Key of the sealed copies: {}", diagnosis.key));
+    diagnosis.migration.iter().for_each(migration);
     for notice in &diagnosis.notices {
         line(format!("{} [{}]", notice.message, notice.code));
         line(format!("  {}", notice.hint));
     }
+}
+
+/// What an upgrade left in OpenClaw's way: the warnings stand before the remedy.
+fn migration(migration: &MigrationView) {
+    line(if migration.blocks {
+        "Half-migrated: OpenClaw does not work until it is finished"
+    } else {
+        "Half-migrated: OpenClaw goes on without what these files hold"
+    });
+    migration.files.iter().for_each(|text| line(format!("  {text}")));
+    migration
+        .warnings
+        .iter()
+        .for_each(|text| line(format!("  Mind: {text}")));
+    if migration.sealed {
+        line("  Every login is in a sealed copy of Kalit's.");
+    }
+    line(format!("  Then run: {}", migration.command));
 }
 
 /// "openclaw (pid 4312) for 12 min".

@@ -80,11 +80,6 @@ impl Kalit {
         let own = home.path().join("kalit");
         let text = |path: PathBuf| path.to_string_lossy().into_owned();
         write_json(&own.join("providers/openai.json"), manifest)?;
-        let launcher = release.package_dir.join("openclaw.mjs");
-        write_json(
-            &own.join("config/settings.json"),
-            &json!({"version": 1, "openclawBinary": launcher}),
-        )?;
         let vars = [
             ("HOME", text(home.path().to_owned())),
             ("USERPROFILE", text(home.path().to_owned())),
@@ -96,10 +91,21 @@ impl Kalit {
             ("TMPDIR", text(home.path().join("tmp"))),
             ("PATH", confined_node(home, release)?),
         ];
-        Ok(Self {
+        let kalit = Self {
             vars: vars.map(|(name, value)| (name.to_owned(), value)).into(),
             home: home.path().to_owned(),
-        })
+        };
+        kalit.finds(release)?;
+        Ok(kalit)
+    }
+
+    /// From now on this release is the installed one.
+    pub fn finds(&self, release: &Release) -> Result<()> {
+        let launcher = release.package_dir.join("openclaw.mjs");
+        write_json(
+            &self.home.join("kalit/config/settings.json"),
+            &json!({"version": 1, "openclawBinary": launcher}),
+        )
     }
 
     /// The same with one more variable.

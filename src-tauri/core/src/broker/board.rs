@@ -23,7 +23,7 @@ use crate::view::{
 
 use super::engine::attended;
 use super::survey::{Seen, Survey};
-use super::{Failure, Inner, notice_of, sentences};
+use super::{Failure, Inner, migration, notice_of, sentences};
 
 const DAY_MS: i64 = 86_400_000;
 /// Expired this long, in use and renewed by nobody: told.
@@ -63,6 +63,10 @@ impl Inner {
             Era::Mixed { why } => notices.push(Notice::new(crate::ErrorCode::EraMixed, why)),
             Era::Json | Era::Empty => {}
         }
+        notices.extend(migration::blocked_by(installation).map(|path| {
+            let text = format!("OpenClaw does not work beside {}", path.display());
+            Notice::new(crate::ErrorCode::EraLeftover, text)
+        }));
         notices.extend(
             installation
                 .config_failure

@@ -1,7 +1,10 @@
 //! `doctor`: what Kalit found, with its evidence. No secret, no content of a file.
 
-use super::{Broker, Diagnosis, Inner, board, notice_of};
+use std::collections::BTreeSet;
+
+use super::{Broker, Diagnosis, Inner, blocking, board, notice_of};
 use crate::error::Result;
+use crate::ids::ProviderId;
 use crate::install::{Era, Installation};
 use crate::radar;
 use crate::store::lock::{inspect_refresh_lock, inspect_store_lock};
@@ -11,9 +14,20 @@ use crate::vault::{Journal, KeyLocation, Snapshots, installation_dir, keychain, 
 use crate::view::{LockView, SCHEMA};
 
 impl Broker {
-    /// Facts about the installation and about Kalit's own files. Blocks.
-    pub fn diagnose(&self) -> Diagnosis {
-        self.inner.diagnose()
+    /// Facts about the installation and about Kalit's own files. Where OpenClaw's doctor is the
+    /// remedy and could drop a login, asks first whether the token hosts answer; nothing of an
+    /// account is sent.
+    ///
+    /// # Errors
+    /// `internal`.
+    pub async fn diagnose(&self) -> Result<Diagnosis> {
+        let inner = self.inner.clone();
+        let (mut diagnosis, ending) = blocking(move || Ok(inner.diagnose())).await?;
+        if let (Some(migration), Err(error)) = (&mut diagnosis.migration, self.inner.online(&ending).await) {
+            let text = format!("{}: do not run it now.", error.message());
+            migration.warnings.insert(0, text);
+        }
+        Ok(diagnosis)
     }
 
     /// Moves the private key of the sealed copies into the system's keychain; answers with a
@@ -29,7 +43,7 @@ impl Broker {
 }
 
 impl Inner {
-    fn diagnose(&self) -> Diagnosis {
+    pub(super) fn diagnose(&self) -> (Diagnosis, BTreeSet<ProviderId>) {
         let now = self.now();
         let data_dir = self.environment.data_dir();
         let mut diagnosis = Diagnosis {
@@ -44,13 +58,14 @@ impl Inner {
             journal: Vec::new(),
             leftovers: Vec::new(),
             key: key_text(&key_location(&data_dir)),
+            migration: None,
             notices: Vec::new(),
         };
         let installation = match self.installation() {
             Ok(installation) => installation,
             Err(error) => {
                 diagnosis.notices.push(notice_of(&error));
-                return diagnosis;
+                return (diagnosis, BTreeSet::new());
             }
         };
         let own = installation_dir(&data_dir, &installation.state_dir.canonical());
@@ -101,12 +116,17 @@ impl Inner {
         diagnosis
             .notices
             .extend(installation.notices.iter().map(|finding| finding.to_notice()));
+        let mut ending = BTreeSet::new();
         if let Ok(fleet) = self.fleet() {
             let unreadable = fleet.own().filter_map(|store| store.content.as_ref().err());
             diagnosis.notices.extend(unreadable.map(notice_of));
             diagnosis.notices.extend(board::flaws(&fleet));
+            if let Some((migration, providers)) = self.migration(&fleet) {
+                diagnosis.migration = Some(migration);
+                ending = providers;
+            }
         }
-        diagnosis
+        (diagnosis, ending)
     }
 
     fn locks_held(&self, installation: &Installation) -> Vec<LockView> {

@@ -6,6 +6,7 @@ mod board;
 mod doctor;
 mod engine;
 mod merge;
+mod migration;
 mod naming;
 mod observer;
 mod openclaw_login;

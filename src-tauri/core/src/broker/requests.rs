@@ -228,5 +228,24 @@ pub struct Diagnosis {
     pub journal: Vec<String>,
     pub leftovers: Vec<String>,
     pub key: String,
+    /// What an upgrade from JSON to SQLite left in OpenClaw's way.
+    pub migration: Option<MigrationView>,
     pub notices: Vec<Notice>,
+}
+
+/// A move from JSON to SQLite that `openclaw doctor --fix` has to finish.
+#[derive(Clone, Debug, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct MigrationView {
+    /// OpenClaw refuses to work until it is finished (2026.8 and later); 2026.6.5 to 2026.7 go on
+    /// without what the files hold.
+    pub blocks: bool,
+    /// Each file with what it holds.
+    pub files: Vec<String>,
+    /// Whether every login of the installation is in a sealed copy of Kalit's.
+    pub sealed: bool,
+    /// What to mind before the command is run.
+    pub warnings: Vec<String>,
+    /// What to run.
+    pub command: String,
 }

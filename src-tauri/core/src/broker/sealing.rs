@@ -61,7 +61,7 @@ impl Inner {
         self.seal_fleet(fleet, "before-risk")?;
         self.seal_logins(fleet, Pace::Whole)?;
         let sealed = self.sealed_logins(fleet)?;
-        for store in fleet.own() {
+        for store in fleet.to_be_sealed() {
             let Ok(content) = &store.content else {
                 let store = store.agent_dir.display();
                 let what = format!("the logins in {store} cannot be read, so none of them is sealed");
@@ -97,7 +97,7 @@ impl Inner {
     fn seal_missing(&self, sealed: &mut Sealed, fleet: &Fleet, pace: Pace) -> Result<bool> {
         let mut sealer = None;
         let mut written = 0;
-        for store in fleet.own() {
+        for store in fleet.to_be_sealed() {
             let Ok(content) = &store.content else { continue };
             if sealed.revisions.get(&store.agent_dir) == Some(&content.revision) {
                 continue;
@@ -166,7 +166,7 @@ impl Inner {
         let mut files = Vec::new();
         let mut generations = Vec::new();
         let mut digest = Zeroizing::new(String::new());
-        for store in fleet.own() {
+        for store in fleet.to_be_sealed() {
             let Ok(content) = &store.content else { continue };
             for (id, credential) in content.document.profiles() {
                 let generation = credential.generation();
@@ -219,7 +219,7 @@ impl Inner {
 /// read.
 fn in_use(fleet: &Fleet, id: &ProfileId) -> Option<BTreeSet<GenerationDigest>> {
     let mut used = BTreeSet::new();
-    for store in fleet.own() {
+    for store in fleet.to_be_sealed() {
         let credential = store.content.as_ref().ok()?.document.credential(id);
         used.extend(credential.and_then(|credential| match credential.fence() {
             Some(fence) => Some(GenerationDigest::of_fence(fence)),

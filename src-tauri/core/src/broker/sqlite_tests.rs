@@ -426,7 +426,10 @@ fn an_untested_schema_is_shown_and_named() {
             .collect::<Vec<_>>()
     };
     assert_eq!(codes(&snapshot.notices), ["era.sqlite", "store.schema_untested"]);
-    assert_eq!(codes(&bed.broker.diagnose().notices), ["store.schema_untested"]);
+    assert_eq!(
+        codes(&bed.broker.inner.diagnose().0.notices),
+        ["store.schema_untested"]
+    );
 }
 
 #[test]

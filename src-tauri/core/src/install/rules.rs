@@ -50,6 +50,9 @@ pub struct Rules {
     /// An agent's own profiles stand before the inherited ones, and before an inherited order
     /// (from 2026.6.5 on).
     pub own_profiles_first: bool,
+    /// Every command about logins, and the gateway, refuses to work beside a file of the json era,
+    /// an empty one too (from 2026.8 on; 2026.7.1 does not mind).
+    pub leftovers_block: bool,
 }
 
 impl Rules {
@@ -78,6 +81,7 @@ impl Rules {
             writes_whitelist: newest.is_none_or(|version| version >= WHITELIST),
             adopts_main_login: newest.is_none_or(|version| version >= READ_THROUGH),
             own_profiles_first: newest.is_some_and(|version| version >= OWN_FIRST),
+            leftovers_block: newest.is_some_and(|version| version >= SHARED_DATABASE),
         }
     }
 
@@ -125,6 +129,7 @@ mod tests {
                 writes_whitelist: false,
                 adopts_main_login: false,
                 own_profiles_first: false,
+                leftovers_block: false,
             }
         );
         assert_eq!(
@@ -140,6 +145,7 @@ mod tests {
                 writes_whitelist: false,
                 adopts_main_login: true,
                 own_profiles_first: false,
+                leftovers_block: false,
             }
         );
         assert_eq!(
@@ -155,6 +161,7 @@ mod tests {
                 writes_whitelist: true,
                 adopts_main_login: true,
                 own_profiles_first: false,
+                leftovers_block: false,
             }
         );
     }
@@ -172,6 +179,8 @@ mod tests {
         assert!(rules("2026.6.11", "2026.6.11").own_profiles_first);
         assert_eq!(rules("2026.7.1", "2026.7.1").order_rules, RuleSet::V7_1);
         assert_eq!(rules("2026.9.6", "2026.9.6").order_rules, RuleSet::V9_6);
+        assert!(!rules("2026.7.1", "2026.7.1").leftovers_block);
+        assert!(rules("2026.9.6", "2026.6.1").leftovers_block);
         assert_eq!(
             rules("2026.5.28", "2026.5.28").openai_provider,
             Some("openai-codex")
@@ -194,6 +203,7 @@ mod tests {
                 writes_whitelist: true,
                 adopts_main_login: true,
                 own_profiles_first: false,
+                leftovers_block: false,
             }
         );
         let both = rules("2026.6.1", "2026.2.17");

@@ -120,11 +120,7 @@ impl TokenEndpoint {
         let received = match received {
             Ok(received) => received,
             Err(Failed::NotSent(failure, hint)) => {
-                let error = classify::classify(provider.id(), &Evidence::Failure(failure)).to_error();
-                return RefreshAnswer::NotSent(match hint {
-                    Some(hint) => error.with_hint(hint),
-                    None => error,
-                });
+                return RefreshAnswer::NotSent(not_sent(provider, failure, hint));
             }
             Err(Failed::Lost) => return RefreshAnswer::Unknown,
         };
@@ -227,7 +223,7 @@ impl Received {
 }
 
 /// No complete answer.
-enum Failed {
+pub(super) enum Failed {
     /// The request never left, with a hint if there is a better one than the code's.
     NotSent(Failure, Option<&'static str>),
     /// The request was sent, perhaps in part.
@@ -274,7 +270,7 @@ fn http_date(text: &str) -> Option<Timestamp> {
         .map(|at| Timestamp::from_millis(at.as_millisecond()))
 }
 
-fn route_of(provider: &Provider) -> Result<&TokenRoute> {
+pub(super) fn route_of(provider: &Provider) -> Result<&TokenRoute> {
     provider.token_route().ok_or_else(|| {
         Error::new(
             ErrorCode::ProfileNotRefreshable,
@@ -315,8 +311,17 @@ fn exchange_failed(message: &'static str) -> Error {
     Error::new(ErrorCode::LoginExchangeFailed, message)
 }
 
+/// The error of a request that never left.
+pub(super) fn not_sent(provider: &Provider, failure: Failure, hint: Option<&'static str>) -> Error {
+    let error = classify::classify(provider.id(), &Evidence::Failure(failure)).to_error();
+    match hint {
+        Some(hint) => error.with_hint(hint),
+        None => error,
+    }
+}
+
 /// The library's own account of what happened before or after the request left.
-fn failure_of(error: &reqwest::Error) -> Failed {
+pub(super) fn failure_of(error: &reqwest::Error) -> Failed {
     if error.is_builder() {
         return Failed::NotSent(Failure::Unreachable, None);
     }
@@ -371,7 +376,7 @@ fn clock_hint(error: &rustls::Error) -> Option<&'static str> {
     }
 }
 
-fn client(environment: &Environment) -> Result<reqwest::Client> {
+pub(super) fn client(environment: &Environment) -> Result<reqwest::Client> {
     // An error means that somebody installed a provider already, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut builder = reqwest::Client::builder()

@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::clock::ManualClock;
+use crate::oauth::reachability::token_host_answers;
 use crate::oauth::testing::{
     FakeServer, Reply, environment, free_port, jwt, loopback_provider, manifest, read_request, until,
 };
@@ -594,7 +595,7 @@ fn tls_server(name: &str, expired: bool) -> (u16, String) {
             let mut tls = rustls::Stream::new(&mut connection, &mut stream);
             let mut request = Vec::new();
             let mut buffer = [0; 4096];
-            while !request.ends_with(b"hrann") {
+            while !request.ends_with(b"hrann") && !request.starts_with(b"HEAD") {
                 match tls.read(&mut buffer) {
                     Ok(0) | Err(_) => break,
                     Ok(count) => request.extend_from_slice(&buffer[..count]),
@@ -630,6 +631,19 @@ async fn an_added_authority_is_trusted_and_an_unknown_one_is_interception() {
         told(&refresh_at(&wrong_name, &trusting, DEADLINE).await),
         "not sent: network.tls"
     );
+}
+
+#[tokio::test]
+async fn a_token_host_answers_over_trusted_tls_only() {
+    let directory = tempfile::tempdir().unwrap();
+    let (port, authority) = tls_server("localhost", false);
+    let file = directory.path().join("ca.pem");
+    std::fs::write(&file, authority).unwrap();
+    let trusting = with_vars(&[("SSL_CERT_FILE", file.display().to_string())]);
+    let provider = loopback_provider(&format!("https://localhost:{port}/token"), &[1455]);
+    token_host_answers(&provider, &trusting).await.unwrap();
+    let error = token_host_answers(&provider, &environment()).await.unwrap_err();
+    assert_eq!(error.code(), ErrorCode::NetworkTls);
 }
 
 #[tokio::test]

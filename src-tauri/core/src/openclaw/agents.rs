@@ -91,7 +91,7 @@ pub fn agents_add_by_hand(installation: &Installation, id: &AgentId, workspace: 
     )
 }
 
-pub(super) fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@".contains(c);
     if !text.is_empty() && text.chars().all(plain) {
         text.to_owned()

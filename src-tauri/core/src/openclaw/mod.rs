@@ -8,5 +8,7 @@ pub(crate) mod cli;
 pub(crate) mod plugins;
 pub(crate) mod terminal;
 
+pub(crate) use agents::quoted;
+
 #[cfg(all(test, unix))]
 mod tests;

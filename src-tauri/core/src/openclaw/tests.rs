@@ -2,8 +2,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use super::agents::{AddedAgent, add_agent, quoted};
+use super::agents::{AddedAgent, add_agent};
 use super::cli::Cli;
+use super::quoted;
 
 use crate::environment::Environment;
 use crate::ids::AgentId;

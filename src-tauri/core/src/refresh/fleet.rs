@@ -25,6 +25,9 @@ pub struct Fleet {
     pub stores: Vec<FleetStore>,
     /// Stores of the sqlite era: OpenClaw alone writes them.
     pub managed: Vec<FleetStore>,
+    /// JSON stores of the current installation that OpenClaw has not moved into SQLite yet: sealed
+    /// and told, and nothing else.
+    pub unmoved: Vec<FleetStore>,
     pub(super) external: radar::Found,
     pub(super) index: OnceLock<Index>,
 }
@@ -60,12 +63,16 @@ impl Fleet {
             installations: Vec::new(),
             stores: Vec::new(),
             managed: Vec::new(),
+            unmoved: Vec::new(),
             external: radar::read_external(environment),
             index: OnceLock::new(),
         };
         for (position, installation) in installations.iter().enumerate() {
             match installation.era {
-                Era::Json | Era::Empty => fleet.read_json(installation),
+                Era::Json | Era::Empty => {
+                    let stores = json_stores(installation, |dir| fleet.store_of(dir).is_some());
+                    fleet.stores.extend(stores);
+                }
                 Era::Sqlite { .. } => fleet.read_sqlite(installation),
                 Era::Mixed { .. } => {
                     fleet.read_sqlite(installation);
@@ -74,6 +81,10 @@ impl Fleet {
                         fleet
                             .external
                             .append(radar::read_unmoved(&installation.store_dirs()));
+                    } else {
+                        let mut unmoved = json_stores(installation, |_| false);
+                        unmoved.retain(|store| store.content.as_ref().map_or(true, |it| it.exists));
+                        fleet.unmoved = unmoved;
                     }
                 }
             }
@@ -82,22 +93,6 @@ impl Fleet {
             installations,
             ..fleet
         })
-    }
-
-    fn read_json(&mut self, installation: &Installation) {
-        for agent_dir in installation.store_dirs() {
-            if self.store_of(&agent_dir).is_none() {
-                let content = installation.store(&agent_dir).read();
-                self.stores.push(FleetStore {
-                    state_dir: installation.state_dir.path.clone(),
-                    agent: agent_in(installation, &agent_dir),
-                    place: canonical(&agent_dir),
-                    agent_dir,
-                    content,
-                    untested_schema: None,
-                });
-            }
-        }
     }
 
     fn read_sqlite(&mut self, installation: &Installation) {
@@ -167,15 +162,20 @@ impl Fleet {
             .or_else(|| self.store_of(&installation.inherited_store_dir()))
     }
 
-    /// Whether OpenClaw alone writes it: a store of the sqlite era.
+    /// Whether OpenClaw alone writes it: a store of the sqlite era. `store` is one of this fleet's.
     pub fn is_managed(&self, store: &FleetStore) -> bool {
         let mut managed = self.managed.iter();
-        managed.any(|known| known.agent_dir == store.agent_dir)
+        managed.any(|known| std::ptr::eq(known, store))
     }
 
     /// Whether it is the store in an installation's shared database.
     pub fn is_shared_database(&self, store: &FleetStore) -> bool {
         store.agent_dir == sqlite::shared_dir(&store.state_dir)
+    }
+
+    /// Every store of the current installation that holds logins, those not moved yet included.
+    pub fn to_be_sealed(&self) -> impl Iterator<Item = &FleetStore> {
+        self.own().chain(&self.unmoved)
     }
 
     /// The stores of the current installation, whatever its era.
@@ -184,6 +184,26 @@ impl Fleet {
         let all = self.stores.iter().chain(&self.managed);
         all.filter(move |store| store.state_dir == *state_dir)
     }
+}
+
+/// The JSON stores in an installation's directories, without those that are known.
+fn json_stores(installation: &Installation, is_known: impl Fn(&Path) -> bool) -> Vec<FleetStore> {
+    let mut stores: Vec<FleetStore> = Vec::new();
+    for agent_dir in installation.store_dirs() {
+        let place = canonical(&agent_dir);
+        let is_new = |store: &FleetStore| store.place.as_os_str() != place.as_os_str();
+        if !is_known(&agent_dir) && stores.iter().all(is_new) {
+            stores.push(FleetStore {
+                state_dir: installation.state_dir.path.clone(),
+                agent: agent_in(installation, &agent_dir),
+                content: installation.store(&agent_dir).read(),
+                place,
+                agent_dir,
+                untested_schema: None,
+            });
+        }
+    }
+    stores
 }
 
 fn agent_in(installation: &Installation, agent_dir: &Path) -> AgentId {
