@@ -189,6 +189,11 @@ error_codes! {
     RestorePending, "restore.pending", 75, "Nothing was changed. Wait until OpenClaw has finished, or stop it, then try again.";
     OpenClawMissing, "openclaw.missing", 69, "Install OpenClaw, or run the printed command where it is installed.";
     OpenClawFailed, "openclaw.failed", 69, "OpenClaw's own command failed: run it by hand to see why.";
+    OpenClawUnconfirmed, "openclaw.unconfirmed", 73, "OpenClaw said that it was done, its store says otherwise: run `kalit status` and try again.";
+    OpenClawUnsupported, "openclaw.unsupported", 69, "This OpenClaw has no command for it: update OpenClaw.";
+    OpenClawWouldRenew, "openclaw.would_renew", 75, "Go online or stop the gateway, then try again: a login whose renewal fails is dropped by OpenClaw.";
+    GatewayNotRunning, "gateway.not_running", 69, "Start OpenClaw's gateway, or send `/model …@<profile>` in the session itself.";
+    GatewayRunning, "gateway.running", 75, "Stop OpenClaw's gateway first: `openclaw gateway stop`.";
     OrderOverridden, "order.overridden", 77, "Change what overrides the order, then try again.";
     OrderInvalid, "order.invalid", 65, "Name profiles of this provider that exist in this agent's store.";
     TrayNotStarted, "tray.not_started", 69, "Start `kalit-desktop` by hand to see why.";

@@ -312,6 +312,36 @@ pub struct PinView {
     pub model: Option<String>,
 }
 
+/// A session of an agent, as `sessions` lists it.
+#[derive(Clone, Debug, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct SessionView {
+    /// Session key, such as `agent:main:main`.
+    pub session: String,
+    /// What people call it.
+    pub label: Option<String>,
+    /// The profile it is pinned to.
+    pub profile_id: Option<ProfileId>,
+    /// Who pinned it: `user` or `auto`.
+    pub source: Option<String>,
+    /// The provider of its model, where one is known.
+    pub provider: Option<String>,
+    pub model: Option<String>,
+    pub updated_at: Option<Timestamp>,
+}
+
+/// The sessions of an agent, the newest first.
+#[derive(Clone, Debug, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct SessionsView {
+    pub agent: AgentId,
+    pub sessions: Vec<SessionView>,
+    /// Whether pinning and unpinning is possible now.
+    pub can_pin: bool,
+    /// Why not, in one sentence; `/model …@<profile>` sent in the session always works.
+    pub why_not: Option<String>,
+}
+
 /// A lock as people want to hear of it: "openclaw (pid 4312) for 12 s".
 #[derive(Clone, Debug, Serialize, PartialEq)]
 #[serde(rename_all = "camelCase")]

@@ -93,6 +93,60 @@ pub struct Activation {
     pub notes: Vec<String>,
 }
 
+/// What an order for all agents would change.
+#[derive(Clone, Debug, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct GlobalOrderPreview {
+    pub provider: ProviderId,
+    /// `auth.order` of the provider afterwards; null takes it out.
+    pub ids: Option<Vec<ProfileId>>,
+    /// Agents whose stored order would win over it and is therefore cleared.
+    pub clears: Vec<AgentId>,
+    pub gateway_running: bool,
+    /// A running gateway restarts, or may, to apply it.
+    pub restarts_gateway: bool,
+    pub notes: Vec<String>,
+}
+
+/// Whether "Test logins" can be done now, and what it risks.
+#[derive(Clone, Debug, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct TestLoginsOffer {
+    pub offered: bool,
+    /// To be read before it is started.
+    pub risk: String,
+    pub why_not: Option<String>,
+}
+
+/// What became of the logins when OpenClaw used each once.
+#[derive(Clone, Debug, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct TestedLogins {
+    pub logins: Vec<TestedLogin>,
+    pub notes: Vec<String>,
+}
+
+#[derive(Clone, Debug, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct TestedLogin {
+    pub agent: AgentId,
+    pub profile_id: ProfileId,
+    pub result: TestResult,
+    /// One sentence.
+    pub text: String,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum TestResult {
+    /// OpenClaw holds new tokens.
+    Renewed,
+    /// The same tokens as before.
+    Unchanged,
+    /// OpenClaw could not renew it and dropped the token.
+    Dropped,
+}
+
 /// The order of one provider in one agent, in OpenClaw's own words.
 #[derive(Clone, Debug, Serialize, PartialEq)]
 #[serde(rename_all = "camelCase")]

@@ -38,6 +38,8 @@ pub struct Config {
     pub last_touched_version: Option<Version>,
     /// Which conversations go to which agent.
     pub bindings: Vec<Binding>,
+    /// `gateway.port`; nothing else of that section is looked at.
+    pub gateway_port: Option<u16>,
 }
 
 /// Section `auth`.

@@ -1,17 +1,52 @@
-//! Which sessions pin a profile (`/model …@<profile>`), from sessions.json of the json era. Only
-//! read: a running gateway keeps that file in memory and would overwrite a change.
+//! The sessions of an agent and which of them pin a profile (`/model …@<profile>`): from
+//! sessions.json (2026.2.17 to 2026.7.1) and from the table `session_nodes` of the agent's database
+//! (2026.9.6, observed). Only read: a running gateway keeps its sessions in memory and would
+//! overwrite a change.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
 use super::Installation;
-use super::paths;
+use super::{Era, paths};
+use crate::clock::Timestamp;
 use crate::ids::{AgentId, ProfileId};
+use crate::store::sqlite;
 
 /// Larger session stores are not searched.
 const MAX_BYTES: u64 = 32 * 1024 * 1024;
+/// So many are listed, the newest.
+const MAX_LISTED: usize = 500;
+/// So many pins are looked for.
+const MAX_PINS: usize = 1000;
+/// Larger entries are no session's.
+const MAX_ENTRY: usize = 1024 * 1024;
+/// The table of the sessions.
+const TABLE: &[u8] = b"session_nodes";
+/// Beyond this size a database is asked without a look for the table's name in it.
+const MAX_SEARCHED: u64 = 4 * 1024 * 1024;
+
+/// A session as its store describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// Session key, such as `agent:main:main`.
+    pub key: String,
+    /// `label`, else `displayName`.
+    pub label: Option<String>,
+    /// `authProfileOverride`.
+    pub profile_id: Option<ProfileId>,
+    /// `authProfileOverrideSource`: `user` or `auto`.
+    pub source: Option<String>,
+    /// `providerOverride`, else `modelProvider`.
+    pub provider: Option<String>,
+    /// `modelOverride`, else `model`.
+    pub model: Option<String>,
+    /// Whether the model is the session's own choice: `modelOverride` is set.
+    pub own_model: bool,
+    /// `updatedAt`.
+    pub updated_at: Option<Timestamp>,
+}
 
 /// A session that uses one profile whatever the order says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,41 +80,143 @@ pub fn session_store_path(installation: &Installation, agent: &AgentId) -> PathB
     }
 }
 
+/// The sessions of an agent, the newest first, at most 500 of them. Anything unreadable has none.
+pub fn sessions(installation: &Installation, agent: &AgentId) -> Vec<Session> {
+    let mut sessions: Vec<Session> = file_entries(installation, agent, &[])
+        .iter()
+        .chain(&database_entries(installation, agent, Which::Newest))
+        .map(|(key, entry)| Session::read(key, entry))
+        .collect();
+    sessions.sort_by(|one, other| (other.updated_at, &one.key).cmp(&(one.updated_at, &other.key)));
+    sessions.truncate(MAX_LISTED);
+    sessions
+}
+
 /// The pinned sessions of an agent, by session key. Anything unreadable has no pins.
 pub fn pins(installation: &Installation, agent: &AgentId) -> Vec<Pin> {
+    // Most stores hold no pin: this saves taking them apart.
+    let mut pins: Vec<Pin> = file_entries(installation, agent, b"authProfileOverride")
+        .iter()
+        .chain(&database_entries(installation, agent, Which::Pinned))
+        .filter_map(|(key, entry)| Pin::read(key, entry))
+        .collect();
+    pins.sort_by(|one, other| one.session.cmp(&other.session));
+    pins
+}
+
+/// The entries of sessions.json, if `word` stands in it. 2026.9.6 moved them into the database.
+fn file_entries(installation: &Installation, agent: &AgentId, word: &[u8]) -> Vec<(String, Value)> {
     let path = session_store_path(installation, agent);
     let small = fs::metadata(&path).is_ok_and(|file| file.is_file() && file.len() <= MAX_BYTES);
     let Some(bytes) = small.then(|| fs::read(&path).ok()).flatten() else {
         return Vec::new();
     };
-    // Most stores hold no pin: this saves taking them apart.
-    let word = b"authProfileOverride";
-    if !bytes.windows(word.len()).any(|window| window == word) {
+    if !word.is_empty() && !contains(&bytes, word) {
         return Vec::new();
     }
     let Ok(Value::Object(sessions)) = serde_json::from_slice(&bytes) else {
         return Vec::new();
     };
     let default = installation.default_agent();
-    let mut pins: Vec<Pin> = sessions
-        .iter()
-        .filter(|(key, _)| owner(key).unwrap_or_else(|| default.clone()) == *agent)
-        .filter_map(|(key, entry)| {
-            let text = |name: &str| {
-                let text = entry.get(name)?.as_str()?.trim();
-                (!text.is_empty()).then(|| text.to_owned())
-            };
-            Some(Pin {
-                session: key.clone(),
-                profile_id: ProfileId::parse(&text("authProfileOverride")?)?,
-                source: text("authProfileOverrideSource"),
-                provider: text("providerOverride"),
-                model: text("modelOverride"),
-            })
+    let of_agent = |key: &str| owner(key).unwrap_or_else(|| default.clone()) == *agent;
+    sessions.into_iter().filter(|(key, _)| of_agent(key)).collect()
+}
+
+/// Which rows of a database are wanted.
+#[derive(Clone, Copy)]
+enum Which {
+    Newest,
+    Pinned,
+}
+
+/// The rows of an agent's database.
+fn database_entries(installation: &Installation, agent: &AgentId, which: Which) -> Vec<(String, Value)> {
+    let in_database = matches!(installation.era, Era::Sqlite { .. } | Era::Mixed { .. });
+    let agent = installation.agents.iter().find(|known| known.id == *agent);
+    let Some(agent) = agent.filter(|_| in_database) else {
+        return Vec::new();
+    };
+    let path = sqlite::agent_database(&agent.agent_dir);
+    if !may_hold_sessions(&path) {
+        return Vec::new();
+    }
+    read_rows(&path, which).unwrap_or_default()
+}
+
+fn read_rows(path: &Path, which: Which) -> Option<Vec<(String, Value)>> {
+    let connection = sqlite::open(path).ok()?;
+    let (query, limit) = match which {
+        Which::Newest => (
+            "SELECT session_key, entry_json FROM session_nodes ORDER BY updated_at DESC LIMIT ?1",
+            MAX_LISTED,
+        ),
+        Which::Pinned => (
+            "SELECT session_key, entry_json FROM session_nodes
+             WHERE instr(entry_json, 'authProfileOverride') > 0 LIMIT ?1",
+            MAX_PINS,
+        ),
+    };
+    let mut statement = connection.prepare(query).ok()?;
+    let text = |row: &rusqlite::Row<'_>| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?));
+    let rows = statement.query_map([limit], text).ok()?;
+    let entries = rows
+        .filter_map(Result::ok)
+        .filter(|(_, json)| json.len() <= MAX_ENTRY)
+        .filter_map(|(key, json)| Some((key, serde_json::from_str(&json).ok()?)));
+    Some(entries.collect())
+}
+
+/// Whether the database or its log names the table. Most agents have no sessions, and this costs
+/// less than a connection.
+fn may_hold_sessions(path: &Path) -> bool {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    let names_it = |path: &Path| match fs::metadata(path) {
+        Ok(file) if file.len() > MAX_SEARCHED => true,
+        Ok(_) => fs::read(path).is_ok_and(|bytes| contains(&bytes, TABLE)),
+        Err(_) => false,
+    };
+    names_it(path) || names_it(Path::new(&log))
+}
+
+fn contains(bytes: &[u8], word: &[u8]) -> bool {
+    bytes.windows(word.len()).any(|window| window == word)
+}
+
+impl Session {
+    fn read(key: &str, entry: &Value) -> Self {
+        let own_model = text(entry, "modelOverride");
+        Self {
+            key: key.to_owned(),
+            label: text(entry, "label").or_else(|| text(entry, "displayName")),
+            profile_id: text(entry, "authProfileOverride").and_then(|id| ProfileId::parse(&id)),
+            source: text(entry, "authProfileOverrideSource"),
+            provider: text(entry, "providerOverride").or_else(|| text(entry, "modelProvider")),
+            own_model: own_model.is_some(),
+            model: own_model.or_else(|| text(entry, "model")),
+            updated_at: entry
+                .get("updatedAt")
+                .and_then(Value::as_i64)
+                .map(Timestamp::from_millis),
+        }
+    }
+}
+
+impl Pin {
+    fn read(key: &str, entry: &Value) -> Option<Self> {
+        Some(Self {
+            session: key.to_owned(),
+            profile_id: ProfileId::parse(&text(entry, "authProfileOverride")?)?,
+            source: text(entry, "authProfileOverrideSource"),
+            provider: text(entry, "providerOverride"),
+            model: text(entry, "modelOverride"),
         })
-        .collect();
-    pins.sort_by(|one, other| one.session.cmp(&other.session));
-    pins
+    }
+}
+
+fn text(entry: &Value, name: &str) -> Option<String> {
+    let text = entry.get(name)?.as_str()?.trim();
+    (!text.is_empty()).then(|| text.to_owned())
 }
 
 /// The agent in `agent:<id>:…`; several agents may share one file.
@@ -167,6 +304,54 @@ mod tests {
         };
         assert_eq!(sessions(&work), ["agent:work:main"]);
         assert_eq!(sessions(&AgentId::main()), ["agent:main:main"]);
+    }
+
+    /// Rows as 2026.9.6 writes them, in the table's first columns.
+    #[test]
+    fn sessions_of_the_database_are_listed_and_their_pins_found() {
+        let home = tempfile::tempdir().unwrap();
+        let installation = installation(home.path(), "{meta:{lastTouchedVersion:'2026.9.6'}}");
+        let main = AgentId::main();
+        let dir = home.path().join(".openclaw/agents/main/agent");
+        fs::create_dir_all(&dir).unwrap();
+        let database = rusqlite::Connection::open(dir.join("openclaw-agent.sqlite")).unwrap();
+        database
+            .execute_batch(
+                "CREATE TABLE auth_profile_store(store_key TEXT, store_json TEXT, updated_at INTEGER);
+                 CREATE TABLE session_nodes(session_key TEXT NOT NULL PRIMARY KEY, entry_json TEXT NOT NULL,
+                    updated_at INTEGER NOT NULL);
+                 INSERT INTO session_nodes VALUES
+                    ('agent:main:main', '{\"updatedAt\":5,\"providerOverride\":\"anthropic\",
+                      \"modelOverride\":\"claude\",\"authProfileOverride\":\"anthropic:two\",
+                      \"authProfileOverrideSource\":\"user\"}', 5),
+                    ('agent:main:b', '{\"updatedAt\":7,\"label\":\"B\",\"modelProvider\":\"openai\",\"model\":\"gpt\"}', 7),
+                    ('agent:main:odd', 'not json', 9);",
+            )
+            .unwrap();
+        drop(database);
+        let installation = installation.reload();
+        let listed = sessions(&installation, &main);
+        let keys: Vec<_> = listed.iter().map(|session| session.key.as_str()).collect();
+        assert_eq!(keys, ["agent:main:b", "agent:main:main"]);
+        assert_eq!(
+            listed[0],
+            Session {
+                key: "agent:main:b".to_owned(),
+                label: Some("B".to_owned()),
+                profile_id: None,
+                source: None,
+                provider: Some("openai".to_owned()),
+                model: Some("gpt".to_owned()),
+                own_model: false,
+                updated_at: Some(Timestamp::from_millis(7)),
+            }
+        );
+        let pins = pins(&installation, &main);
+        assert_eq!(pins.len(), 1, "{pins:?}");
+        assert_eq!(pins[0].session, "agent:main:main");
+        assert_eq!(pins[0].profile_id.as_str(), "anthropic:two");
+        let left: Vec<_> = fs::read_dir(&dir).unwrap().collect();
+        assert_eq!(left.len(), 1, "{left:?}");
     }
 
     #[test]

@@ -19,7 +19,7 @@ const TIMEOUT: Duration = Duration::from_secs(120);
 const MAX_OUTPUT: u64 = 1024 * 1024;
 
 /// Variables that a command gets beside OpenClaw's own.
-const PASSED_ON: [&str; 37] = [
+const PASSED_ON: [&str; 40] = [
     "HOME",
     "USERPROFILE",
     "USER",
@@ -53,6 +53,9 @@ const PASSED_ON: [&str; 37] = [
     "OPENCLAW_HOME",
     "OPENCLAW_CONFIG_PATH",
     "OPENCLAW_AGENT_DIR",
+    "OPENCLAW_GATEWAY_PASSWORD",
+    "OPENCLAW_GATEWAY_PORT",
+    "OPENCLAW_GATEWAY_TOKEN",
     "OPENCLAW_OAUTH_DIR",
     "OPENCLAW_INCLUDE_ROOTS",
     "OPENCLAW_PROFILE",
@@ -64,7 +67,22 @@ const PASSED_ON: [&str; 37] = [
 pub(crate) struct Cli<'i> {
     installation: &'i Installation,
     program: &'i Program,
+    reach: Reach,
 }
+
+/// Whether a command may talk to a running gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// As if a person had typed it.
+    Gateway,
+    /// The command finds no gateway: 2026.9.6 asks a running one to take up a change at once, and
+    /// renews every login that has ended as it does so (observed). Left alone, the gateway sees
+    /// the change when it next looks.
+    Store,
+}
+
+/// A port on which nobody serves.
+const NO_GATEWAY: &str = "1";
 
 /// What a command said. May hold parts of secrets (`models status` shows eight characters of each
 /// end of a key): never logged, never shown as it is.
@@ -82,12 +100,18 @@ impl<'i> Cli<'i> {
             Some(program) => Ok(Self {
                 installation,
                 program,
+                reach: Reach::Gateway,
             }),
             None => Err(Error::new(
                 ErrorCode::OpenClawMissing,
                 "no openclaw program was found",
             )),
         }
+    }
+
+    /// The same with another reach.
+    pub fn reaching(self, reach: Reach) -> Self {
+        Self { reach, ..self }
     }
 
     /// Runs a command that prints JSON on its standard output and ends well. `input` goes to its
@@ -176,6 +200,12 @@ impl<'i> Cli<'i> {
             .env("NO_COLOR", "1")
             .current_dir(environment.home())
             .kill_on_drop(true);
+        match self.reach {
+            Reach::Gateway => {}
+            Reach::Store => {
+                command.env("OPENCLAW_GATEWAY_PORT", NO_GATEWAY);
+            }
+        }
         command
     }
 }
@@ -191,9 +221,18 @@ impl Said {
             .status
             .code()
             .map_or_else(|| "a signal".to_owned(), |code| format!("exit code {code}"));
-        let said = last_line(&self.stderr).or_else(|| last_line(&self.stdout));
+        let said = self
+            .complaint()
+            .or_else(|| last_line(&self.stderr))
+            .or_else(|| last_line(&self.stdout));
         let said = said.map(|line| format!(": {line}")).unwrap_or_default();
         Err(failed(&format!("it ended with {code}{said}")))
+    }
+
+    /// `error.message` of an answer in JSON.
+    fn complaint(&self) -> Option<String> {
+        let answer = self.json().ok()?;
+        last_line(answer.get("error")?.get("message")?.as_str()?.as_bytes())
     }
 
     /// The JSON on standard output; 2026.2.17 prints notices before it.

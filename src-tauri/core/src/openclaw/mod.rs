@@ -3,8 +3,10 @@
 //! OpenClaw needs, and what a command claims is read back from disk by whoever asked for it: exit
 //! codes and messages of OpenClaw's are not always true (2026.2.17 to 2026.9.6, observed).
 
+pub(crate) mod actions;
 pub mod agents;
 pub(crate) mod cli;
+pub(crate) mod gateway;
 pub(crate) mod plugins;
 pub(crate) mod terminal;
 

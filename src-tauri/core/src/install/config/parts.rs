@@ -40,6 +40,11 @@ impl Parts<'_> {
             session_store: session.and_then(|session| self.text(session.get("store"), "session.store")),
             last_touched_version: last.and_then(|text| Version::parse(&text)),
             bindings: self.bindings(root.get("bindings")),
+            gateway_port: root
+                .get("gateway")
+                .and_then(|gateway| gateway.get("port")?.as_u64())
+                .and_then(|port| u16::try_from(port).ok())
+                .filter(|port| *port > 0),
         }
     }
 
