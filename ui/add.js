@@ -36,7 +36,7 @@ export function add({ view, providers, logins }, place) {
 function openclawChoices(providers, logins, agent) {
   const known = new Set(providers.filter(provider => provider.flow !== 'none').map(provider => provider.id));
   return logins.filter(login => !known.has(login.provider)).map(login => clone('t-choice', {
-    mark: mark(login.name),
+    mark: login.mark,
     name: login.name,
     help: login.methods.length > 1 ? login.methods.join(', ') : null,
     verbs: [
@@ -45,8 +45,6 @@ function openclawChoices(providers, logins, agent) {
     ].filter(Boolean),
   }));
 }
-
-const mark = name => name.slice(0, 1).toUpperCase() + name.slice(1, 2).toLowerCase();
 
 function ways(provider, agent, main) {
   const key = go(text.pasteKey, places.paste(provider.id, agent, { kind: 'api-key' }), { name: provider.name });

@@ -21,7 +21,7 @@ export const activate = (agent, profile) => invoke('activate', { agent, profile 
 export const orderGloballyPreview = (provider, ids) => invoke('order_globally_preview', { provider, ids });
 export const orderGlobally = (provider, ids) => invoke('order_globally', { provider, ids });
 export const sessions = agent => invoke('sessions', { agent });
-export const pinSession = (agent, session, profile) => invoke('pin_session', { agent, session, profile });
+export const pinSession = (agent, session, profile) => invoke('pin_session', { agent, name: session, profile });
 export const testLoginsOffer = () => invoke('test_logins_offer');
 export const testLogins = () => invoke('test_logins');
 export const restorePreview = (agent, profile) => invoke('restore_preview', { agent, profile });

@@ -318,7 +318,7 @@ async function startSignIn() {
     return;
   }
   const name = place.profile && (find(place).one?.name ?? place.profile);
-  const Way = route === 'openclaw' ? OpenClawSignIn : SignIn;
+  const Way = route === 'open-claw' ? OpenClawSignIn : SignIn;
   state.signIn = new Way(place, provider.name, name);
   delete sheet.dataset.place;
   state.signIn.start(followSignIn);

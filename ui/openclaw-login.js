@@ -135,10 +135,13 @@ function question({ ask, question: words, what, choices }) {
   }
   const node = clone('t-ask-text', { question: words, error: null, help: what === 'secret' ? text.secretAnswerHelp : null });
   const field = node.querySelector('input');
-  if (what === 'secret') field.type = 'password';
-  slot(node, 'show').hidden = what !== 'secret';
+  // An empty text takes what OpenClaw offers; an empty secret is a slip.
+  const secret = what === 'secret';
+  if (secret) field.type = 'password';
+  slot(node, 'show').hidden = !secret;
+  slot(node, 'continue').disabled = secret;
   field.addEventListener('input', () => {
-    slot(node, 'continue').disabled = !field.value.trim();
+    slot(node, 'continue').disabled = secret && !field.value.trim();
     complain(node, null);
   });
   return node;
