@@ -101,6 +101,16 @@ pub enum Command {
         #[arg(long)]
         yes: bool,
     },
+    /// Put back a login that OpenClaw dropped, after a preview
+    Restore {
+        /// Profile id, such as openai:me@example.com
+        profile_id: String,
+        #[command(flatten)]
+        agent: AgentArgument,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
     /// Import credentials that OpenClaw left in its older files, after a preview
     Import {
         #[command(flatten)]

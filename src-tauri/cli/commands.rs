@@ -13,7 +13,7 @@ use serde_json::json;
 use crate::arguments::{AgentArgument, AgentsAction, Command, OrderAction, ProvidersAction};
 use crate::interrupt::Interrupt;
 use crate::prompt::confirm;
-use crate::{output, sign_in};
+use crate::{output, restore, sign_in};
 
 type Result<T> = std::result::Result<T, Error>;
 
@@ -72,6 +72,14 @@ pub async fn run(broker: &Broker, command: Command, json: bool) -> Result<u8> {
             agent,
             yes,
         } => remove(broker, &profile_id, &agent, yes, json).await,
+        Command::Restore {
+            profile_id,
+            agent,
+            yes,
+        } => {
+            let agent = chosen_agent(broker, &agent)?;
+            restore::restore(broker, &agent, &parse_profile(&profile_id)?, yes, json).await
+        }
         Command::Import { agent, yes } => import(broker, &agent, yes, json).await,
         Command::Agents { action } => agents(broker, action, json).await,
         Command::Providers { action } => providers(broker, action, json),

@@ -5,6 +5,7 @@ mod commands;
 mod interrupt;
 mod output;
 mod prompt;
+mod restore;
 mod sign_in;
 
 use std::process::ExitCode;

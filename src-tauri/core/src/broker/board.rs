@@ -18,7 +18,8 @@ use crate::store::lock::{inspect_refresh_lock, inspect_store_lock};
 use crate::store::{FenceKind, UsageStats, sqlite};
 use crate::view::{
     AccountState, AccountView, AgentView, AuthStatus, CooldownView, CredentialKind, EraView,
-    InstallationView, LockView, LostSignal, LostView, Notice, PinView, ProviderView, SCHEMA, Snapshot, Worst,
+    InstallationView, LockView, LostSignal, LostView, Notice, PinView, ProviderView, RestoreView, SCHEMA,
+    Snapshot, Worst,
 };
 
 use super::engine::attended;
@@ -289,7 +290,11 @@ impl Context<'_> {
             .map(|generation| self.fleet.holders(generation));
         let state_dir = &self.fleet.current().state_dir.path;
         let renewed_by_openclaw = self.managed && oauth.is_some();
-        let lost = self.lost(seen, provider, usage, known.as_ref(), effective);
+        let failed = credential
+            .fence()
+            .is_some_and(|fence| fence.kind == FenceKind::Failed);
+        let restore = failed.then(|| inner.restore_view(self.fleet, self.agent, &seen.id));
+        let lost = self.lost(seen, provider, usage, known.as_ref(), effective, restore.as_ref());
         let passed_over = resolution
             .passed_over
             .iter()
@@ -369,7 +374,7 @@ impl Context<'_> {
                 })
                 .unwrap_or_default(),
             lost,
-            restore: None,
+            restore,
             refreshing,
             last_error: known
                 .as_ref()
@@ -398,13 +403,14 @@ impl Context<'_> {
         usage: Option<&UsageStats>,
         known: Option<&Generation>,
         effective: bool,
+        restore: Option<&RestoreView>,
     ) -> Option<LostView> {
         let credential = &seen.credential;
         if let Some(fence) = credential.fence() {
             return (fence.kind == FenceKind::Failed).then(|| LostView {
                 signal: LostSignal::Dropped,
                 cause: "refresh_fence_failed".to_owned(),
-                text: sentences::dropped(),
+                text: sentences::dropped(restore),
                 at: self.written_at(seen).unwrap_or(self.now),
                 generation: Some(fence.refresh.short()),
             });

@@ -183,6 +183,9 @@ impl Running {
             },
             format!("{} watches {installation}", inner.program),
         );
+        // A person consented when it began.
+        let broker = self.broker.clone();
+        let restore = tokio::spawn(async move { broker.finish_restore().await });
         loop {
             tokio::select! {
                 woken = woken.recv() => if woken.is_none() { break },
@@ -198,6 +201,7 @@ impl Running {
             sleep = self.tick().await;
         }
         while self.renewals.join_next().await.is_some() {}
+        let _ = restore.await;
     }
 
     /// Looks, publishes, starts what is due; answers with how long to sleep.

@@ -13,6 +13,7 @@ mod openclaw_login;
 mod renewal;
 mod requests;
 mod rescue;
+mod restore;
 mod sealing;
 mod sentences;
 mod sign_in;

@@ -124,7 +124,7 @@ impl Observer {
                 installation: &installation,
             };
             match &store.content {
-                Ok(content) => self.compare(&scene, content, &also_there(fleet, store), &ids_then),
+                Ok(content) => self.compare(&scene, fleet, content, &also_there(fleet, store), &ids_then),
                 Err(error) => {
                     let remembered = self.stores.entry(store.agent_dir.clone()).or_default();
                     if std::mem::replace(&mut remembered.readable, false) {
@@ -200,6 +200,7 @@ impl Observer {
     fn compare(
         &mut self,
         scene: &Scene<'_>,
+        fleet: &Fleet,
         content: &StoreContent,
         elsewhere: &BTreeMap<ProfileId, Profile>,
         ids_then: &BTreeSet<ProfileId>,
@@ -222,7 +223,7 @@ impl Observer {
             let old = remembered.profiles.get(id);
             let known = old.and_then(|old| old.fence.as_ref()) == Some(fence);
             if fence.kind == FenceKind::Failed && !known && !first_look {
-                scene.dropped(id);
+                scene.dropped(fleet, id);
             }
             // When it is released, the new login is compared with what stood here before.
             new.generation = old.and_then(|old| old.generation);
@@ -248,7 +249,7 @@ impl Observer {
                     "outside",
                     "an account was added",
                 ),
-                Some(old) if old.generation == new.generation => {}
+                Some(old) if old.generation == new.generation || is_put_back(id, old, new) => {}
                 Some(old) => scene.replaced(id, old, new),
             }
         }
@@ -558,13 +559,15 @@ impl Scene<'_> {
         }
     }
 
-    fn dropped(&self, id: &ProfileId) {
+    fn dropped(&self, fleet: &Fleet, id: &ProfileId) {
+        let agent = fleet.current().agent(&self.store.agent).ok();
+        let restore = agent.map(|agent| self.inner.restore_view(fleet, agent, id));
         self.emit(
             EventKind::Dropped,
             Some(id),
             None,
             "refresh_fence_failed",
-            &super::sentences::dropped(),
+            &super::sentences::dropped(restore.as_ref()),
         );
     }
 
@@ -637,6 +640,16 @@ fn also_there(fleet: &Fleet, store: &FleetStore) -> BTreeMap<ProfileId, Profile>
     };
     let content = other.and_then(|other| other.content.as_ref().ok());
     content.map(profiles).unwrap_or_default()
+}
+
+/// Whether the very generation that OpenClaw had dropped stands there again.
+fn is_put_back(id: &ProfileId, old: &Profile, new: &Profile) -> bool {
+    let tokens = new.oauth.as_ref().and_then(|oauth| {
+        let provider = &oauth.common.provider_text;
+        Some((provider, oauth.access.as_ref()?, oauth.refresh.as_ref()?))
+    });
+    let pair = old.fence.as_ref().zip(tokens);
+    pair.is_some_and(|(fence, (provider, access, refresh))| fence.is_of(id, provider, access, refresh))
 }
 
 /// Whether `new` is `old` under another id: the same tokens, or provably the same person's.

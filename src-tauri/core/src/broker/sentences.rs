@@ -4,7 +4,7 @@
 use crate::clock::Timestamp;
 use crate::error::ErrorCode;
 use crate::routing::TimeZone;
-use crate::view::{AccountState, AccountView};
+use crate::view::{AccountState, AccountView, RestoreView};
 
 /// Empty for a healthy account: space is attention.
 pub(super) fn sentence(view: &AccountView, now: Timestamp, time_zone: &TimeZone) -> String {
@@ -92,8 +92,13 @@ pub(super) fn openclaw_refused(reason: Option<&str>, managed: bool) -> String {
 }
 
 /// A failed fence.
-pub(super) fn dropped() -> String {
-    "OpenClaw could not renew this login and dropped its token. Sign in again.".to_owned()
+pub(super) fn dropped(restore: Option<&RestoreView>) -> String {
+    let remedy = match restore {
+        Some(restore) if restore.offered => restore.text.clone(),
+        Some(restore) => format!("{} Sign in again.", restore.text),
+        None => "Sign in again.".to_owned(),
+    };
+    format!("OpenClaw could not renew this login and dropped its token. {remedy}")
 }
 
 /// Who renews a login of the sqlite era.

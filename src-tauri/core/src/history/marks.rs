@@ -10,6 +10,7 @@ use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::ids::ProfileId;
 use crate::secret::Fingerprint;
+use crate::store::FenceDigest;
 
 /// OpenClaw left a mark of refusal on a generation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,6 +73,37 @@ impl Marks {
                         code: row.get(0)?,
                         at: Timestamp::from_millis(row.get(1)?),
                     })
+                })
+                .optional()
+        })
+    }
+
+    /// Kalit puts back the generation that this refresh token belongs to: once and not again.
+    pub fn record_restored(&self, refresh: FenceDigest, at: Timestamp) -> Result<()> {
+        self.database.write(|transaction| {
+            transaction.execute(
+                "INSERT OR IGNORE INTO mark (generation, code, at) VALUES (?1, 'restored', ?2)",
+                params![restored_key(refresh), at.as_millis()],
+            )?;
+            Ok(())
+        })
+    }
+
+    /// It did not come to that.
+    pub fn forget_restored(&self, refresh: FenceDigest) -> Result<()> {
+        self.database.write(|transaction| {
+            transaction.execute("DELETE FROM mark WHERE generation = ?1", [restored_key(refresh)])?;
+            Ok(())
+        })
+    }
+
+    /// When Kalit put this generation back.
+    pub fn restored(&self, refresh: FenceDigest) -> Result<Option<Timestamp>> {
+        self.database.read(None, |connection| {
+            connection
+                .prepare_cached("SELECT at FROM mark WHERE generation = ?1")?
+                .query_row([restored_key(refresh)], |row| {
+                    row.get(0).map(Timestamp::from_millis)
                 })
                 .optional()
         })
@@ -175,6 +207,11 @@ impl Marks {
             Ok(())
         })
     }
+}
+
+/// OpenClaw's digest is another than a fingerprint.
+fn restored_key(refresh: FenceDigest) -> String {
+    format!("fence:{refresh}")
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ pub mod agents;
 pub(crate) mod cli;
 pub(crate) mod gateway;
 pub(crate) mod plugins;
+pub(crate) mod renewal_log;
 pub(crate) mod terminal;
 
 pub(crate) use agents::quoted;

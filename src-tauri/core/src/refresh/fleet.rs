@@ -44,6 +44,8 @@ pub struct FleetStore {
     pub content: Result<StoreContent>,
     /// The schema of the database, if it is newer than any that Kalit was tested with.
     pub untested_schema: Option<i64>,
+    /// The schema of the database, where there is one.
+    pub schema: Option<i64>,
     /// `agent_dir` without links.
     place: PathBuf,
 }
@@ -98,9 +100,9 @@ impl Fleet {
     fn read_sqlite(&mut self, installation: &Installation) {
         let state_dir = &installation.state_dir.path;
         let stored = |agent, agent_dir: PathBuf, read: Result<sqlite::Read>| {
-            let (content, untested_schema) = match read {
-                Ok(read) => (Ok(read.content), read.untested_schema),
-                Err(error) => (Err(error), None),
+            let (content, untested_schema, schema) = match read {
+                Ok(read) => (Ok(read.content), read.untested_schema, read.schema),
+                Err(error) => (Err(error), None, None),
             };
             FleetStore {
                 state_dir: state_dir.clone(),
@@ -109,6 +111,7 @@ impl Fleet {
                 agent_dir,
                 content,
                 untested_schema,
+                schema,
             }
         };
         let shared = match sqlite::read_shared(state_dir) {
@@ -200,6 +203,7 @@ fn json_stores(installation: &Installation, is_known: impl Fn(&Path) -> bool) ->
                 place,
                 agent_dir,
                 untested_schema: None,
+                schema: None,
             });
         }
     }

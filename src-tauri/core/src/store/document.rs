@@ -122,6 +122,33 @@ impl Document {
         self.entry(id).map(Credential::read)
     }
 
+    /// The whole document as OpenClaw writes it into a cell: compact.
+    ///
+    /// # Errors
+    ///
+    /// As [`Document::to_bytes`].
+    pub(super) fn compact(&self) -> Result<Zeroizing<String>> {
+        match self.flaw() {
+            Some(flaw) => Err(flaw),
+            None => Ok(Zeroizing::new(Value::Object(self.root.clone()).to_string())),
+        }
+    }
+
+    /// Puts a credential object, given as JSON, in the place of what stands under `id`.
+    ///
+    /// # Errors
+    ///
+    /// `profile.unknown`; `store.unparsable`, `store.wrong_shape` for another text.
+    pub(super) fn put_stored(&mut self, id: &ProfileId, credential: &str) -> Result<()> {
+        let Value::Object(credential) = json::parse(credential.as_bytes())? else {
+            return Err(not_an_object(id).error());
+        };
+        if !self.contains(id) {
+            return Err(unknown_profile(id));
+        }
+        self.put_raw(id, credential)
+    }
+
     /// One profile as it is stored, compact: the credential object, secrets and all.
     pub(crate) fn raw(&self, id: &ProfileId) -> Option<Zeroizing<String>> {
         self.entry(id).map(|entry| Zeroizing::new(entry.to_string()))

@@ -5,11 +5,13 @@
 //! All functions block on the disk (the keychain ones aside): async callers use
 //! `spawn_blocking`.
 
+pub mod backups;
 pub mod journal;
 pub mod keychain;
 pub mod logins;
 pub mod seal;
 pub mod snapshots;
+pub mod unfinished;
 
 mod private_file;
 
@@ -17,10 +19,12 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+pub use backups::Backups;
 pub use journal::{Journal, leftover_temp_files};
 pub use logins::{GenerationDigest, SealedLogins};
 pub use seal::{KeyLocation, SealKey, Sealer};
 pub use snapshots::{Snapshots, open_snapshot};
+pub use unfinished::UnfinishedRestore;
 
 pub(crate) use private_file::{create_dir as create_private_dir, create_empty as create_private_file};
 

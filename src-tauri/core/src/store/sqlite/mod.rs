@@ -1,6 +1,6 @@
 //! The credential stores of OpenClaw 2026.6.5 and later: JSON documents in cells of two kinds of
-//! database, `<agentDir>/openclaw-agent.sqlite` and `<state>/state/openclaw.sqlite`. Read only:
-//! nothing here writes, creates, migrates or compacts a database of OpenClaw's.
+//! database, `<agentDir>/openclaw-agent.sqlite` and `<state>/state/openclaw.sqlite`. Read only, but
+//! for [`restore`]: nothing here creates, migrates or compacts a database of OpenClaw's.
 //!
 //! A cell that cannot be read is told and never taken for an empty one. One read transaction
 //! covers both cells of a store; the connection is closed at once.
@@ -9,6 +9,7 @@
 //! 2026.9.6 parses it (`parseSharedAuthStoreOwnership`).
 
 mod connection;
+pub(crate) mod restore;
 #[cfg(test)]
 mod tests;
 
@@ -37,6 +38,8 @@ pub struct Read {
     /// The database's schema, when it is newer than any that was looked at and its rows still
     /// have the known shape.
     pub untested_schema: Option<i64>,
+    /// The database's schema; `None` when there is no database.
+    pub schema: Option<i64>,
 }
 
 /// The shared database.
@@ -211,6 +214,7 @@ impl<'c> Look<'c> {
         Ok(Read {
             content,
             untested_schema: is_newer.then_some(self.schema),
+            schema: Some(self.schema),
         })
     }
 
@@ -303,6 +307,7 @@ impl Read {
         Self {
             content: StoreContent::nothing(),
             untested_schema: None,
+            schema: None,
         }
     }
 }

@@ -1,0 +1,67 @@
+//! `kalit restore`: what is known first, then the question, then the login put back.
+
+use kalit_core::Error;
+use kalit_core::broker::{Broker, RestorePreview, Restored};
+use kalit_core::ids::{AgentId, ProfileId};
+
+use crate::interrupt::Interrupt;
+use crate::output;
+use crate::prompt::confirm;
+
+/// Puts a login back that OpenClaw dropped, after a preview.
+pub async fn restore(
+    broker: &Broker,
+    agent: &AgentId,
+    profile_id: &ProfileId,
+    yes: bool,
+    json: bool,
+) -> Result<u8, Error> {
+    let preview = broker.restore_preview(agent, profile_id).await?;
+    if !json {
+        tell_preview(&preview);
+    }
+    confirm(
+        yes,
+        json,
+        "Put it back?",
+        "Add --yes to put the login back; what is known of it stands above.",
+    )?;
+    let mut interrupt = Interrupt::listen()?;
+    let done = interrupt
+        .finish_telling(broker.restore(agent, profile_id))
+        .await?;
+    if json {
+        output::json(&done);
+    } else {
+        tell(&done);
+    }
+    Ok(0)
+}
+
+fn tell_preview(preview: &RestorePreview) {
+    output::note(format!(
+        "OpenClaw dropped {} of agent {}. Kalit's copy is of {}.",
+        preview.profile_id,
+        preview.agent,
+        preview.sealed_at.to_iso8601()
+    ));
+    preview.known.iter().for_each(output::note);
+    output::note(&preview.warning);
+    output::note("It is put back into:");
+    for store in &preview.stores {
+        output::note(format!("  {store}"));
+    }
+}
+
+fn tell(done: &Restored) {
+    let again = if done.resumed {
+        ", which had been interrupted"
+    } else {
+        ""
+    };
+    output::line(format!(
+        "{} is back{again}: OpenClaw renews it when it is next used.",
+        done.profile_id
+    ));
+    done.notes.iter().for_each(output::line);
+}
