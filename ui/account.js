@@ -95,7 +95,7 @@ function facts(agent, one, now) {
     words.textContent = text.leftUntil(duration(one.expiresAt - now), exact(one.expiresAt, now));
     fact('left', [key(one, now), words]);
   } else if (one.expiresAt !== null && !one.lost) fact('ends', exact(one.expiresAt, now));
-  fact('renewal', one.renewal);
+  if (!one.lost) fact('renewal', one.renewal);
   const digits = cuts(one.family);
   if (digits) fact('cut', code(cutText(digits)), text.cutHelp);
   fact('copies', one.copiesIn.join(', '));

@@ -300,10 +300,10 @@ async function startSignIn() {
   const { place } = state;
   if (state.starting === place) return;
   state.starting = place;
-  const provider = providerOf(place);
   let route;
   try {
     route = await api.loginRoute(place.provider);
+    if (route === 'open-claw' && !state.logins.length) state.logins = await api.openclawLogins();
   } catch (thrown) {
     fail(thrown);
     location.hash = places.board;
@@ -312,6 +312,7 @@ async function startSignIn() {
     state.starting = null;
   }
   if (state.place !== place) return;
+  const provider = providerOf(place);
   if (route === 'paste' || route === 'none') {
     const kind = provider.flow === 'token' ? 'token' : 'api-key';
     location.replace(places.paste(place.provider, place.agent, { profile: place.profile, kind }));

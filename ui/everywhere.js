@@ -6,7 +6,7 @@ import { ask } from './dialog.js';
 import { sentence } from './words.js';
 
 /** Puts an account first for every agent, after a look at what that changes. */
-async function useEverywhere({ state, find, work, changing, tell }, target) {
+async function useEverywhere({ find, work, changing, tell }, target) {
   const { provider, one } = find(target);
   if (!one) return;
   const ids = [one.profileId, ...provider.candidates.filter(id => id !== one.profileId)];
@@ -19,7 +19,7 @@ async function useEverywhere({ state, find, work, changing, tell }, target) {
     preview.gatewayRunning && (preview.restartsGateway ? text.everywhereRestarts : text.everywhereKeepsRunning),
     ...preview.notes.map(sentence),
   ].filter(Boolean);
-  if (!await ask(text.everywhereTitle(one.name, state.view.snapshot.agents.length), lines, text.everywhereGo)) return;
+  if (!await ask(text.everywhereTitle(one.name), lines, text.everywhereGo)) return;
   const done = await work(target, text.askingOpenClaw, () => api.orderGlobally(provider.id, preview.ids ?? ids));
   if (!done) return;
   const others = done.filter(each => each.effective !== one.profileId).map(each => each.agent);

@@ -13,15 +13,16 @@ export function restoreSheet({ restore, view }, now) {
   const { agent, profile, phase, preview, restored, problem } = restore;
   const account = find(view, restore);
   const name = account?.name ?? profile.slice(profile.indexOf(':') + 1);
+  const acts = verbs(restore, account ?? { provider: preview?.provider ?? profile.split(':')[0], kind: 'oauth', profileId: profile });
   const node = clone('t-restore', {
     title: text.restoreTitles[phase](name),
     lead: lead(restore, now),
     busy: phase === 'looking' || phase === 'working' ? busy(phase) : null,
-    warning: phase === 'asked' ? clone('t-strip', { message: sentence(preview.warning), hint: null, code: null, verbs: [] }) : null,
+    warning: phase === 'asked' ? clone('t-strip', { message: sentence(preview.warning), hint: null, code: null, verbs: acts }) : null,
     known: phase === 'asked' && preview.known.length ? preview.known.map(known) : null,
     stores: stores(phase === 'done' ? restored.stores : phase === 'asked' ? preview.stores : []),
     notes: phase === 'done' ? restored.notes.map(known) : null,
-    verbs: verbs(restore, account ?? { provider: preview?.provider ?? profile.split(':')[0], kind: 'oauth', profileId: profile }),
+    acts: phase === 'asked' ? null : acts,
   });
   for (const strip of node.querySelectorAll('.strip')) {
     strip.classList.add('notice');

@@ -27,14 +27,16 @@ export function sessionsSheet({ sessions, view }, now, place) {
 function row(session, agent, { list, busy }, now) {
   const accounts = choices(agent, session);
   const working = busy === session.session;
+  const choosable = list.canPin && accounts.length > 0;
   const pinned = session.profileId && (accounts.find(one => one.profileId === session.profileId)?.name ?? session.profileId);
   const node = clone('t-session', {
     name: session.label ?? session.session,
     id: session.label ? code(session.session) : null,
     model: [session.model && modelName(session), session.updatedAt && text.lastActive(moment(session.updatedAt, now))].filter(Boolean).join(' · '),
-    pin: working ? busyLine() : pinned ? text.pinnedTo(pinned, session.source === 'auto') : text.notPinned,
+    // What can be chosen shows the pin itself.
+    pin: working ? busyLine() : pinned ? (!choosable || session.source === 'auto') && text.pinnedTo(pinned, session.source === 'auto') : !choosable && text.notPinned,
     verbs: [
-      list.canPin && accounts.length ? pinning(session, agent, accounts, Boolean(busy)) : null,
+      choosable ? pinning(session, agent, accounts, Boolean(busy)) : null,
       button(text.copyModel, { action: 'copy-model', command: modelCommand(session, session.profileId ?? inTurn(agent, session)) }, { name: session.label ?? session.session }),
     ].filter(Boolean),
   });

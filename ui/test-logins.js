@@ -12,7 +12,7 @@ const looks = { renewed: ['g-check', 'is-ok'], unchanged: ['g-ok', ''], dropped:
 
 /** The sheet of the last test, or of the one that runs. */
 export function testedSheet({ test, view }) {
-  if (!test) return clone('t-tested', { title: text.notTested, lead: null, busy: null, logins: [], notes: null, verbs: [go(text.done, places.board, { main: true })] });
+  if (!test) return clone('t-tested', { title: text.notTested, lead: null, busy: null, logins: [], notes: null, acts: [go(text.done, places.board, { main: true })] });
   const { answer, problem } = test;
   const dropped = answer?.logins.filter(login => login.result === 'dropped').length ?? 0;
   const node = clone('t-tested', {
@@ -21,7 +21,7 @@ export function testedSheet({ test, view }) {
     busy: answer || problem ? null : busyLine(),
     logins: answer?.logins.map(login => row(login, view)) ?? [],
     notes: answer?.notes.length ? answer.notes.map(sentence).join(' ') : null,
-    verbs: answer || problem ? [go(text.done, places.board, { main: true })] : [],
+    acts: answer || problem ? [go(text.done, places.board, { main: true })] : [],
   });
   return node;
 }

@@ -188,7 +188,7 @@ export const text = {
   lookAgain: 'Look again',
 
   // everywhere
-  everywhereTitle: (name, n) => `Use ${name} in all ${n} agents?`,
+  everywhereTitle: name => `Use ${name} in all agents?`,
   everywhereText: (names, provider) => `The order for ${provider} becomes, in OpenClaw’s configuration: ${names.join(', ')}.`,
   everywhereClears: agents => `An order of its own is given up in ${agents.join(', ')}.`,
   everywhereRestarts: 'OpenClaw’s gateway runs and restarts for this: answers under way are cut off.',
