@@ -81,6 +81,17 @@ pub enum Command {
         #[command(subcommand)]
         action: OrderAction,
     },
+    /// Show an agent's sessions, or pin one to an account
+    Sessions {
+        #[command(subcommand)]
+        action: SessionsAction,
+    },
+    /// Let OpenClaw 2026.6.5 or later use every login once, which renews those that are due
+    TestLogins {
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
     /// Renew logins now
     Refresh {
         /// Only this profile [default: every login that can be renewed]
@@ -182,6 +193,8 @@ pub enum OrderAction {
         provider: String,
         #[command(flatten)]
         agent: AgentArgument,
+        #[command(flatten)]
+        global: GlobalArguments,
         /// Profile ids of this provider
         #[arg(required = true, value_name = "PROFILE_ID")]
         profile_ids: Vec<String>,
@@ -191,6 +204,43 @@ pub enum OrderAction {
         /// Provider, such as openai
         #[arg(long, value_name = "ID")]
         provider: String,
+        #[command(flatten)]
+        agent: AgentArgument,
+        #[command(flatten)]
+        global: GlobalArguments,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct GlobalArguments {
+    /// For all agents: in openclaw.json, after a preview
+    #[arg(long, conflicts_with = "agent")]
+    pub global: bool,
+    /// Do not ask
+    #[arg(long, requires = "global")]
+    pub yes: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum SessionsAction {
+    /// List the sessions with their pinned accounts, the newest first
+    List {
+        #[command(flatten)]
+        agent: AgentArgument,
+    },
+    /// Let a session use one account whatever the order says
+    Pin {
+        /// Session key, such as agent:main:main
+        session: String,
+        /// Profile id, such as openai:me@example.com
+        profile_id: String,
+        #[command(flatten)]
+        agent: AgentArgument,
+    },
+    /// Let a session follow the order again
+    Unpin {
+        /// Session key, such as agent:main:main
+        session: String,
         #[command(flatten)]
         agent: AgentArgument,
     },

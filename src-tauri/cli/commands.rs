@@ -11,9 +11,10 @@ use kalit_core::{Error, ErrorCode};
 use serde_json::json;
 
 use crate::arguments::{AgentArgument, AgentsAction, Command, OrderAction, ProvidersAction};
+use crate::asking::asking;
 use crate::interrupt::Interrupt;
 use crate::prompt::confirm;
-use crate::{output, restore, sign_in};
+use crate::{global_order, output, restore, sessions, sign_in, test_logins};
 
 type Result<T> = std::result::Result<T, Error>;
 
@@ -47,14 +48,14 @@ pub async fn run(broker: &Broker, command: Command, json: bool) -> Result<u8> {
         Command::Use { profile_id, agent } => {
             let agent = chosen_agent(broker, &agent)?;
             let profile_id = parse_profile(&profile_id)?;
-            let mut interrupt = Interrupt::listen()?;
-            let done = interrupt
-                .finish_telling(broker.activate(&agent, &profile_id))
-                .await?;
+            let work = asking(broker, broker.activate(&agent, &profile_id));
+            let done = Interrupt::listen()?.finish_telling(work).await?;
             tell_activation(&done, json);
             Ok(0)
         }
         Command::Order { action } => order(broker, action, json).await,
+        Command::Sessions { action } => sessions::run(broker, action, json).await,
+        Command::TestLogins { yes } => test_logins::run(broker, yes, json).await,
         Command::Refresh {
             profile_id,
             due,
@@ -238,19 +239,32 @@ async fn order(broker: &Broker, action: OrderAction, json: bool) -> Result<u8> {
         OrderAction::Set {
             provider,
             agent,
+            global,
             profile_ids,
         } => {
             let ids = profile_ids
                 .iter()
                 .map(|id| parse_profile(id))
                 .collect::<Result<Vec<_>>>()?;
-            let (agent, provider) = (chosen_agent(broker, &agent)?, provider_id(&provider)?);
-            let work = broker.set_order(&agent, &provider, ids);
+            let provider = provider_id(&provider)?;
+            if global.global {
+                return global_order::run(broker, &provider, Some(ids), global.yes, json).await;
+            }
+            let agent = chosen_agent(broker, &agent)?;
+            let work = asking(broker, broker.set_order(&agent, &provider, ids));
             tell_activation(&Interrupt::listen()?.finish_telling(work).await?, json);
         }
-        OrderAction::Clear { provider, agent } => {
-            let (agent, provider) = (chosen_agent(broker, &agent)?, provider_id(&provider)?);
-            let work = broker.clear_order(&agent, &provider);
+        OrderAction::Clear {
+            provider,
+            agent,
+            global,
+        } => {
+            let provider = provider_id(&provider)?;
+            if global.global {
+                return global_order::run(broker, &provider, None, global.yes, json).await;
+            }
+            let agent = chosen_agent(broker, &agent)?;
+            let work = asking(broker, broker.clear_order(&agent, &provider));
             tell_activation(&Interrupt::listen()?.finish_telling(work).await?, json);
         }
     }
@@ -319,7 +333,7 @@ async fn remove(broker: &Broker, id: &str, agent: &AgentArgument, yes: bool, jso
         &format!("Forget {id} in agent {agent}? The login stays valid at the provider."),
         ErrorCode::ConfirmationNeeded.hint(),
     )?;
-    let work = broker.remove(&agent, &id);
+    let work = asking(broker, broker.remove(&agent, &id));
     let removal = Interrupt::listen()?.finish_telling(work).await?;
     if json {
         output::json(&removal);

@@ -1,12 +1,16 @@
 //! `kalit`: every verb is one call of the broker; this crate only parses, prints and exits.
 
 mod arguments;
+mod asking;
 mod commands;
+mod global_order;
 mod interrupt;
 mod output;
 mod prompt;
 mod restore;
+mod sessions;
 mod sign_in;
+mod test_logins;
 
 use std::process::ExitCode;
 use std::sync::Arc;

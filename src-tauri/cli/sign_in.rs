@@ -9,6 +9,7 @@ use kalit_core::{Error, ErrorCode};
 use tokio::sync::oneshot;
 
 use crate::arguments::PasteArguments;
+use crate::asking::asking;
 use crate::commands::{chosen_agent, parse_profile, provider_id, tell_activation};
 use crate::interrupt::Interrupt;
 use crate::output;
@@ -93,9 +94,8 @@ pub async fn paste_secret(
         secret: prompt::secret()?,
         expires_in,
     };
-    let stored = Interrupt::listen()?
-        .finish_telling(broker.paste_secret(request))
-        .await?;
+    let work = asking(broker, broker.paste_secret(request));
+    let stored = Interrupt::listen()?.finish_telling(work).await?;
     tell_signed_in("Stored", &stored, json);
     Ok(0)
 }

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::acting::acting;
 use super::board;
 use super::survey::Survey;
 use super::{About, Activation, Broker, ImportItem, Inner, OrderMore, OrderView, Removal, blocking};
@@ -17,7 +19,7 @@ use crate::oauth::Providers;
 use crate::openclaw::agents;
 use crate::radar;
 use crate::refresh::Fleet;
-use crate::routing::{self, Note, Resolution};
+use crate::routing::{self, Note, Plan, Resolution};
 use crate::secret::Fingerprint;
 use crate::store::AgentStore;
 use crate::store::legacy::{LegacyImport, Preview, StaleReason, Verdict};
@@ -55,6 +57,12 @@ impl Broker {
     /// `lock.busy`, and those of writing a store.
     pub async fn activate(&self, agent: &AgentId, profile: &ProfileId) -> Result<Activation> {
         let (inner, agent, profile) = (self.inner.clone(), agent.clone(), profile.clone());
+        if inner.openclaw_writes()? {
+            return acting(inner, async move |inner| {
+                inner.activate_by_openclaw(agent, profile).await
+            })
+            .await;
+        }
         blocking(move || inner.activate(&agent, &profile)).await
     }
 
@@ -94,12 +102,21 @@ impl Broker {
         ids: Vec<ProfileId>,
     ) -> Result<Activation> {
         let (inner, agent, provider) = (self.inner.clone(), agent.clone(), provider.clone());
+        if inner.openclaw_writes()? {
+            let work =
+                async move |inner: Arc<Inner>| inner.order_by_openclaw(agent, provider, Some(ids)).await;
+            return acting(inner, work).await;
+        }
         blocking(move || inner.store_order(&agent, &provider, Some(ids))).await
     }
 
     /// Returns to rotation (or to the order of the config).
     pub async fn clear_order(&self, agent: &AgentId, provider: &ProviderId) -> Result<Activation> {
         let (inner, agent, provider) = (self.inner.clone(), agent.clone(), provider.clone());
+        if inner.openclaw_writes()? {
+            let work = async move |inner: Arc<Inner>| inner.order_by_openclaw(agent, provider, None).await;
+            return acting(inner, work).await;
+        }
         blocking(move || inner.store_order(&agent, &provider, None)).await
     }
 
@@ -109,6 +126,12 @@ impl Broker {
     /// `profile.unknown`, `profile.inherited`, and those of writing a store.
     pub async fn remove(&self, agent: &AgentId, profile: &ProfileId) -> Result<Removal> {
         let (inner, agent, profile) = (self.inner.clone(), agent.clone(), profile.clone());
+        if inner.openclaw_writes()? {
+            return acting(inner, async move |inner| {
+                inner.remove_by_openclaw(agent, profile).await
+            })
+            .await;
+        }
         blocking(move || inner.remove(&agent, &profile)).await
     }
 
@@ -229,20 +252,7 @@ impl Inner {
         let lock = self.lock(&agent.agent_dir)?;
         let fleet = self.fleet()?;
         let survey = Survey::of(&fleet, &agent, self.now());
-        let provider = self.provider_of_profile(&fleet, &survey, &installation, id, agent_id)?;
-        let plan = survey
-            .with_input(
-                &installation,
-                &agent,
-                &provider,
-                provider.as_str(),
-                self.now(),
-                |input| routing::plan_activation(input, id),
-            )
-            .map_err(|refusal| match refusal {
-                routing::Refusal::Inherited => inherited(&fleet, id, agent_id, self.now()),
-                other => other.into_error(id),
-            })?;
+        let (provider, plan) = self.plan_switch(&fleet, &survey, &agent, id)?;
         if !plan.unchanged {
             installation.ensure_json_era()?;
             store.update(&lock, |_, state| {
@@ -251,18 +261,49 @@ impl Inner {
             })?;
         }
         drop(lock);
-        let mut notes: Vec<String> = plan
-            .notes
-            .iter()
-            .copied()
-            .map(Note::text)
-            .map(str::to_owned)
-            .collect();
-        let activation = self.settled(&agent, &provider, &mut notes)?;
+        self.switched(&agent, &provider, id, note_texts(&plan.notes))
+    }
+
+    /// The order that puts a profile first.
+    pub(super) fn plan_switch(
+        &self,
+        fleet: &Fleet,
+        survey: &Survey,
+        agent: &Agent,
+        id: &ProfileId,
+    ) -> Result<(ProviderId, Plan)> {
+        let installation = fleet.current();
+        let provider = self.provider_of_profile(fleet, survey, installation, id, &agent.id)?;
+        let plan = survey
+            .with_input(
+                installation,
+                agent,
+                &provider,
+                provider.as_str(),
+                self.now(),
+                |input| routing::plan_activation(input, id),
+            )
+            .map_err(|refusal| match refusal {
+                routing::Refusal::Inherited => inherited(fleet, id, &agent.id, self.now()),
+                other => other.into_error(id),
+            })?;
+        Ok((provider, plan))
+    }
+
+    /// Checks from disk that a switch had its effect, and tells it.
+    pub(super) fn switched(
+        &self,
+        agent: &Agent,
+        provider: &ProviderId,
+        id: &ProfileId,
+        mut notes: Vec<String>,
+    ) -> Result<Activation> {
+        let activation = self.settled(agent, provider, &mut notes)?;
+        let fleet = self.fleet()?;
+        let installation = fleet.current();
         if activation.effective.as_ref() != Some(id) {
-            let fleet = self.fleet()?;
-            let survey = Survey::of(&fleet, &agent, self.now());
-            let resolution = self.resolve(&survey, &installation, &agent, &provider);
+            let survey = Survey::of(&fleet, agent, self.now());
+            let resolution = self.resolve(&survey, installation, agent, provider);
             let text = routing::overridden_by(&resolution, id).map_or_else(
                 || "another account is used".to_owned(),
                 |over| over.text(id, self.now(), survey.time_zone()),
@@ -273,17 +314,17 @@ impl Inner {
             EventKind::Switched,
             About {
                 installation: &installation.state_dir.canonical().display().to_string(),
-                agent: Some(agent_id),
+                agent: Some(&agent.id),
                 profile_id: Some(id),
                 cause: Some(self.program),
                 ..About::default()
             },
-            format!("{} is used first in {agent_id}", id.account_name()),
+            format!("{} is used first in {}", id.account_name(), agent.id),
         );
         Ok(activation)
     }
 
-    fn store_order(
+    pub(super) fn store_order(
         &self,
         agent_id: &AgentId,
         provider: &ProviderId,
@@ -294,19 +335,11 @@ impl Inner {
         let lock = self.lock(&agent.agent_dir)?;
         let fleet = self.fleet()?;
         let survey = Survey::of(&fleet, &agent, self.now());
-        for id in ids.iter().flatten() {
-            let owner = self.provider_of_profile(&fleet, &survey, &installation, id, agent_id)?;
-            let seen = survey.seen.iter().find(|seen| seen.id == *id);
-            if seen.is_some_and(|seen| seen.inherited) {
-                return Err(inherited(&fleet, id, agent_id, self.now()));
-            }
-            let rules = installation.rules().order_rules;
-            if Some(&owner) != routing::normalize_provider(rules, provider.as_str()).as_ref() {
-                return Err(Error::new(
-                    ErrorCode::OrderInvalid,
-                    format!("{id} belongs to {owner}"),
-                ));
-            }
+        let ids_wanted = ids.as_deref().unwrap_or_default();
+        self.check_order(&fleet, &survey, &agent, provider, ids_wanted)?;
+        let seen_only = |id: &&ProfileId| survey.seen.iter().any(|seen| seen.id == **id && seen.inherited);
+        if let Some(id) = ids_wanted.iter().find(seen_only) {
+            return Err(inherited(&fleet, id, agent_id, self.now()));
         }
         installation.ensure_json_era()?;
         store.update(&lock, |_, state| {
@@ -317,26 +350,63 @@ impl Inner {
             Ok(())
         })?;
         drop(lock);
+        self.ordered(&installation, &agent, provider, ids.is_some(), Vec::new())
+    }
+
+    /// Whether an order names profiles of this provider only.
+    pub(super) fn check_order(
+        &self,
+        fleet: &Fleet,
+        survey: &Survey,
+        agent: &Agent,
+        provider: &ProviderId,
+        ids: &[ProfileId],
+    ) -> Result<()> {
+        let installation = fleet.current();
+        for id in ids {
+            let owner = self.provider_of_profile(fleet, survey, installation, id, &agent.id)?;
+            let rules = installation.rules().order_rules;
+            if Some(&owner) != routing::normalize_provider(rules, provider.as_str()).as_ref() {
+                return Err(Error::new(
+                    ErrorCode::OrderInvalid,
+                    format!("{id} belongs to {owner}"),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells a changed order and what follows from it.
+    pub(super) fn ordered(
+        &self,
+        installation: &Installation,
+        agent: &Agent,
+        provider: &ProviderId,
+        was_set: bool,
+        mut notes: Vec<String>,
+    ) -> Result<Activation> {
+        let what = if was_set { "set" } else { "cleared" };
         self.emit(
             EventKind::OrderChanged,
             About {
                 installation: &installation.state_dir.canonical().display().to_string(),
-                agent: Some(agent_id),
+                agent: Some(&agent.id),
                 cause: Some(self.program),
                 ..About::default()
             },
-            match &ids {
-                Some(_) => format!("The order of {provider} in {agent_id} was set"),
-                None => format!("The order of {provider} in {agent_id} was cleared"),
-            },
+            format!("The order of {provider} in {} was {what}", agent.id),
         );
-        let mut notes = Vec::new();
-        self.settled(&agent, provider, &mut notes)
+        self.settled(agent, provider, &mut notes)
     }
 
     /// Resolves again from disk. A pin concerns one session: it does not make a switch fail, it is
     /// told.
-    fn settled(&self, agent: &Agent, provider: &ProviderId, notes: &mut Vec<String>) -> Result<Activation> {
+    pub(super) fn settled(
+        &self,
+        agent: &Agent,
+        provider: &ProviderId,
+        notes: &mut Vec<String>,
+    ) -> Result<Activation> {
         let fleet = self.fleet()?;
         let installation = fleet.current();
         let survey = Survey::of(&fleet, agent, self.now());
@@ -363,7 +433,7 @@ impl Inner {
     }
 
     /// The provider of a profile that the agent sees.
-    fn provider_of_profile(
+    pub(super) fn provider_of_profile(
         &self,
         fleet: &Fleet,
         survey: &Survey,
@@ -412,30 +482,43 @@ impl Inner {
             return Err(error);
         }
         drop(lock);
+        Ok(self.removed(&installation, agent_id, id, generation, Vec::new()))
+    }
+
+    /// Tells a removal and where else the login lies.
+    pub(super) fn removed(
+        &self,
+        installation: &Installation,
+        agent: &AgentId,
+        id: &ProfileId,
+        generation: Option<Fingerprint>,
+        mut notes: Vec<String>,
+    ) -> Removal {
         let also_in = generation
-            .map(|generation| self.elsewhere(&installation, generation))
+            .map(|generation| self.elsewhere(installation, generation))
             .unwrap_or_default();
         self.emit(
             EventKind::Removed,
             About {
                 installation: &installation.state_dir.canonical().display().to_string(),
-                agent: Some(agent_id),
+                agent: Some(agent),
                 profile_id: Some(id),
                 generation,
                 cause: Some(self.program),
             },
-            format!("{} was removed from {agent_id}", id.account_name()),
+            format!("{} was removed from {agent}", id.account_name()),
         );
-        let notes = also_in
-            .iter()
-            .map(|place| format!("The same login is still in {place}."))
-            .collect();
-        Ok(Removal {
-            agent: agent_id.clone(),
+        notes.extend(
+            also_in
+                .iter()
+                .map(|place| format!("The same login is still in {place}.")),
+        );
+        Removal {
+            agent: agent.clone(),
             profile_id: id.clone(),
             also_in,
             notes,
-        })
+        }
     }
 
     /// Every other place with this generation, leftovers included.
@@ -531,8 +614,12 @@ impl Inner {
     }
 }
 
+pub(super) fn note_texts(notes: &[Note]) -> Vec<String> {
+    notes.iter().map(|note| note.text().to_owned()).collect()
+}
+
 /// Nothing is ordered for an agent that only reads a profile: OpenClaw ignores or prunes it.
-fn inherited(fleet: &Fleet, id: &ProfileId, agent: &AgentId, now: Timestamp) -> Error {
+pub(super) fn inherited(fleet: &Fleet, id: &ProfileId, agent: &AgentId, now: Timestamp) -> Error {
     let reads_it = |other: &&Agent| {
         let survey = Survey::of(fleet, other, now);
         survey.seen.iter().any(|seen| seen.inherited && seen.id == *id)

@@ -59,7 +59,7 @@ impl Inner {
         match &installation.era {
             Era::Sqlite { .. } => notices.push(Notice::new(
                 crate::ErrorCode::EraSqlite,
-                "OpenClaw 2026.6.5 or later keeps these logins: Kalit shows them and changes nothing",
+                "OpenClaw 2026.6.5 or later keeps these logins and renews them: Kalit changes them through OpenClaw",
             )),
             Era::Mixed { why } => notices.push(Notice::new(crate::ErrorCode::EraMixed, why)),
             Era::Json | Era::Empty => {}

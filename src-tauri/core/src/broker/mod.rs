@@ -2,9 +2,11 @@
 //! verbs. Every Kalit process has its own broker; they agree through the files on disk.
 
 mod accounts;
+mod acting;
 mod board;
 mod doctor;
 mod engine;
+mod global_order;
 mod merge;
 mod migration;
 mod naming;
@@ -16,10 +18,12 @@ mod rescue;
 mod restore;
 mod sealing;
 mod sentences;
+mod sessions;
 mod sign_in;
 #[cfg(test)]
 mod sqlite_tests;
 mod survey;
+mod test_logins;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -86,6 +90,8 @@ struct Inner {
     last_views: Mutex<HashMap<PathBuf, Vec<ProviderView>>>,
     /// Which logins have a sealed copy, as far as this process knows.
     sealed: Mutex<sealing::Sealed>,
+    /// Held while OpenClaw makes a change for this process: one at a time.
+    acting: tokio::sync::Mutex<()>,
     /// Since when this process renews; until it has had a chance, nothing is called "not renewed".
     renewing_since: Mutex<Option<Timestamp>>,
 }
@@ -128,6 +134,7 @@ impl Broker {
                 setbacks: Mutex::default(),
                 last_views: Mutex::default(),
                 sealed: Mutex::default(),
+                acting: tokio::sync::Mutex::default(),
                 renewing_since: Mutex::default(),
                 environment: options.environment,
             }),

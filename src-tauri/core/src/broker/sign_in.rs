@@ -2,10 +2,13 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
+use super::acting::acting;
 use super::naming::{check_config, choose_id, stored_provider};
 use super::survey::Survey;
 use super::{About, Broker, Inner, LoginRequest, PasteKind, PasteRequest, SignedIn, blocking};
+use crate::clock::Timestamp;
 use crate::error::{Error, ErrorCode, Result};
 use crate::event::EventKind;
 use crate::history;
@@ -87,6 +90,9 @@ impl Broker {
     /// `secret.*`, `agent.unknown`, `era.*`, and those of writing a store.
     pub async fn paste_secret(&self, request: PasteRequest) -> Result<SignedIn> {
         let inner = self.inner.clone();
+        if inner.openclaw_writes()? {
+            return acting(inner, async move |inner| inner.paste_by_openclaw(request).await).await;
+        }
         blocking(move || inner.paste(request)).await
     }
 }
@@ -262,6 +268,32 @@ impl Inner {
 
     fn paste(&self, request: PasteRequest) -> Result<SignedIn> {
         let (installation, agent) = self.writable(&request.agent)?;
+        let checked = self.check_paste(&self.fleet()?, &agent, request)?;
+        let credential = NewCredential {
+            provider: checked.provider.clone(),
+            secret: checked.secret,
+            display_name: None,
+        };
+        let notes = self.put(&installation, &agent, &checked.profile_id, &credential, &[], None)?;
+        let generation = checked.generation;
+        // OpenClaw's marks of a refusal before this moment concern an older secret.
+        let _ = self
+            .generations()
+            .record_rotation(generation, generation, self.now(), None);
+        let stored = Stored {
+            installation,
+            agent,
+            profile_id: checked.profile_id,
+            provider: checked.provider,
+            generation: Some(generation),
+            notes,
+        };
+        self.told(stored, None, None, checked.expires, checked.replaced, false)
+    }
+
+    /// A pasted secret that may be stored where it was asked for.
+    pub(super) fn check_paste(&self, fleet: &Fleet, agent: &Agent, request: PasteRequest) -> Result<Checked> {
+        let installation = fleet.current();
         let profile_id = match request.profile_id {
             Some(id) => id,
             None => ProfileId::parse(&format!("{}:manual", request.provider))
@@ -287,9 +319,8 @@ impl Inner {
                 (NewSecret::ApiKey { key, email: None }, generation)
             }
         };
-        let fleet = self.fleet()?;
-        let survey = Survey::of(&fleet, &agent, self.now());
-        check_config(&installation, &profile_id, &request.provider, request.kind)?;
+        let survey = Survey::of(fleet, agent, self.now());
+        check_config(installation, &profile_id, &request.provider, request.kind)?;
         let existing = survey
             .seen
             .iter()
@@ -300,26 +331,15 @@ impl Inner {
                 format!("{profile_id} is a sign-in; a pasted secret would replace it"),
             ));
         }
-        let replaced = existing.is_some();
-        let credential = NewCredential {
-            provider: request.provider.clone(),
-            secret,
-            display_name: None,
-        };
-        let notes = self.put(&installation, &agent, &profile_id, &credential, &[], None)?;
-        // OpenClaw's marks of a refusal before this moment concern an older secret.
-        let _ = self
-            .generations()
-            .record_rotation(generation, generation, self.now(), None);
-        let stored = Stored {
-            installation,
-            agent,
+        Ok(Checked {
+            replaced: existing.is_some(),
             profile_id,
             provider: request.provider,
-            generation: Some(generation),
-            notes,
-        };
-        self.told(stored, None, None, expires, replaced, false)
+            secret,
+            generation,
+            expires,
+            lifetime: request.expires_in,
+        })
     }
 
     /// Writes a credential into its agent's store, appends it to an explicit order, and writes it
@@ -413,7 +433,7 @@ impl Inner {
         stored: Stored,
         email: Option<String>,
         plan: Option<String>,
-        expires_at: Option<crate::clock::Timestamp>,
+        expires_at: Option<Timestamp>,
         replaced: bool,
         use_now: bool,
     ) -> Result<SignedIn> {
@@ -473,6 +493,17 @@ impl Inner {
             notes,
         })
     }
+}
+
+/// A pasted secret that passed every check.
+pub(super) struct Checked {
+    pub(super) profile_id: ProfileId,
+    pub(super) provider: ProviderId,
+    pub(super) secret: NewSecret,
+    pub(super) generation: Fingerprint,
+    pub(super) expires: Option<Timestamp>,
+    pub(super) lifetime: Option<Duration>,
+    pub(super) replaced: bool,
 }
 
 /// What was written where.

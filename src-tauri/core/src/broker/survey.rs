@@ -54,6 +54,14 @@ impl Survey {
         }
     }
 
+    /// As if nothing were inherited: 2026.9.6 stores an order that names what an agent only reads.
+    pub(super) fn owning_all(mut self) -> Self {
+        for candidate in &mut self.candidates {
+            candidate.inherited = false;
+        }
+        self
+    }
+
     /// The providers of the agent's profiles, in store order.
     pub(super) fn providers(&self, installation: &Installation) -> Vec<ProviderId> {
         let rules = installation.rules().order_rules;

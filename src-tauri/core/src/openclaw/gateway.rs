@@ -5,12 +5,11 @@
 //! runs one on that port answers a connection.
 
 use std::fs;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::net::TcpStream;
 
 use super::cli::Cli;
 use crate::Result;
@@ -35,15 +34,14 @@ pub(crate) enum Gateway {
 }
 
 impl Gateway {
-    /// Looks for it, at most a second.
-    pub async fn of(installation: &Installation) -> Self {
+    /// Looks for it. Blocks, for about a second where a port does not answer at all.
+    pub fn of(installation: &Installation) -> Self {
         let configured = configured_port(installation);
-        for lock in locks(installation) {
-            if answers(lock.unwrap_or(configured)).await {
-                return Self::Running;
-            }
+        let mut locks = locks(installation).into_iter();
+        if locks.any(|port| answers(port.unwrap_or(configured))) {
+            return Self::Running;
         }
-        if answers(configured).await {
+        if answers(configured) {
             Self::Uncertain
         } else {
             Self::Absent
@@ -62,11 +60,8 @@ pub(crate) async fn call(cli: Cli<'_>, method: &str, params: &Value) -> Result<V
         .await
 }
 
-async fn answers(port: u16) -> bool {
-    let connected = TcpStream::connect((Ipv4Addr::LOCALHOST, port));
-    tokio::time::timeout(CONNECT, connected)
-        .await
-        .is_ok_and(|connected| connected.is_ok())
+fn answers(port: u16) -> bool {
+    TcpStream::connect_timeout(&(Ipv4Addr::LOCALHOST, port).into(), CONNECT).is_ok()
 }
 
 fn configured_port(installation: &Installation) -> u16 {
@@ -177,34 +172,34 @@ mod tests {
         serving().1
     }
 
-    #[tokio::test]
-    async fn a_gateway_is_found_by_the_lock_of_either_place_and_whoever_answers() {
+    #[test]
+    fn a_gateway_is_found_by_the_lock_of_either_place_and_whoever_answers() {
         for dir in [".openclaw/tmp", "tmp"] {
             let home = Home::new();
             let (listener, port) = serving();
             let installation = home.installation(closed());
-            assert_eq!(Gateway::of(&installation).await, Gateway::Absent);
+            assert_eq!(Gateway::of(&installation), Gateway::Absent);
             home.lock(
                 dir,
                 &json!({"pid": 1, "configPath": home.config_path(), "port": port}),
             );
-            assert_eq!(Gateway::of(&installation).await, Gateway::Running, "{dir}");
+            assert_eq!(Gateway::of(&installation), Gateway::Running, "{dir}");
             drop(listener);
-            assert_eq!(Gateway::of(&installation).await, Gateway::Absent, "{dir}");
+            assert_eq!(Gateway::of(&installation), Gateway::Absent, "{dir}");
         }
     }
 
-    #[tokio::test]
-    async fn a_lock_without_a_port_means_the_configured_one() {
+    #[test]
+    fn a_lock_without_a_port_means_the_configured_one() {
         let home = Home::new();
         let (_listener, port) = serving();
         let installation = home.installation(port);
         home.lock("tmp", &json!({"pid": 1, "configPath": home.config_path()}));
-        assert_eq!(Gateway::of(&installation).await, Gateway::Running);
+        assert_eq!(Gateway::of(&installation), Gateway::Running);
     }
 
-    #[tokio::test]
-    async fn another_installations_gateway_is_not_taken_for_this_ones() {
+    #[test]
+    fn another_installations_gateway_is_not_taken_for_this_ones() {
         let home = Home::new();
         let (_listener, port) = serving();
         let installation = home.installation(closed());
@@ -212,9 +207,9 @@ mod tests {
             "tmp",
             &json!({"pid": 1, "configPath": "/elsewhere/openclaw.json", "port": port}),
         );
-        assert_eq!(Gateway::of(&installation).await, Gateway::Absent);
+        assert_eq!(Gateway::of(&installation), Gateway::Absent);
         // On this one's port it could be either.
         let installation = home.installation(port);
-        assert_eq!(Gateway::of(&installation).await, Gateway::Uncertain);
+        assert_eq!(Gateway::of(&installation), Gateway::Uncertain);
     }
 }

@@ -1,0 +1,566 @@
+//! Changes in the sqlite era: planned by Kalit, made by OpenClaw, read back from its databases.
+//!
+//! One change at a time, and one that was begun comes to its end. A running gateway of 2026.9.6
+//! renews every login that has ended, whichever change it is told of, and drops those whose
+//! renewal fails (observed: `models.authOrderSet` and `models.authRefresh`, and so every command
+//! that ends in one of them; a change of the configuration, too). So every login is sealed first;
+//! while one is about to be renewed, the gateway is either left alone or the provider must answer.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::accounts::{inherited, note_texts};
+use super::sign_in::Stored;
+use super::survey::Survey;
+use super::{Activation, Broker, Inner, PasteRequest, Removal, SignedIn, blocking, board};
+use crate::clock::Timestamp;
+use crate::error::{Error, ErrorCode, Result};
+use crate::ids::{AgentId, ProfileId, ProviderId};
+use crate::install::{Agent, Era, Installation, Version};
+use crate::oauth::{Providers, token_host_answers};
+use crate::openclaw::actions;
+use crate::openclaw::cli::{Cli, Reach};
+use crate::openclaw::gateway::Gateway;
+use crate::refresh::Fleet;
+use crate::routing::{self, Note};
+use crate::secret::Fingerprint;
+use crate::store::FenceKind;
+use crate::store::credential::NewSecret;
+
+/// OpenClaw renews from five minutes before the end on; a command may take another one.
+const RENEWS_WITHIN_MS: i64 = 6 * 60_000;
+/// The last release that is known to keep a login whose renewal failed.
+const LAST_KEEPING: Version = Version::new(2026, 7, 1);
+/// The first releases with `models auth logout` are later than this one.
+const LAST_WITHOUT_LOGOUT: Version = Version::new(2026, 7, 1);
+/// The first release whose gateway takes an order.
+const FIRST_ORDER_RPC: Version = Version::new(2026, 8, 0);
+
+impl Broker {
+    /// Whether OpenClaw makes the changes that are asked for here, which takes seconds. Blocks.
+    pub fn asks_openclaw(&self) -> bool {
+        self.inner.openclaw_writes().unwrap_or(false)
+    }
+}
+
+/// Runs a change in a task of its own, so that it comes to its end whoever stops waiting, and one
+/// after the other.
+pub(super) async fn acting<T, F>(inner: Arc<Inner>, work: impl FnOnce(Arc<Inner>) -> F) -> Result<T>
+where
+    T: Send + 'static,
+    F: Future<Output = Result<T>> + Send + 'static,
+{
+    let work = work(inner.clone());
+    let whole = tokio::spawn(async move {
+        let _turn = inner.acting.lock().await;
+        work.await
+    });
+    whole
+        .await
+        .map_err(|error| Error::new(ErrorCode::Internal, "a change broke off").with_source(error))?
+}
+
+/// What a command changes, as far as a running gateway takes notice by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Touches {
+    /// A database: the gateway sees it when it next looks.
+    Store,
+    /// The configuration, too: the gateway takes it up at once.
+    Config,
+}
+
+/// How OpenClaw is asked for one change.
+pub(super) struct Prepared {
+    pub(super) installation: Installation,
+    pub(super) gateway: Gateway,
+    reach: Reach,
+    pub(super) notes: Vec<String>,
+}
+
+impl Prepared {
+    pub(super) fn cli(&self) -> Result<Cli<'_>> {
+        let cli = Cli::of(&self.installation).map_err(|error| {
+            error.with_hint(
+                "These accounts are changed by OpenClaw alone: install it, or name its program as \
+                 \"openclawBinary\" in Kalit's settings.",
+            )
+        })?;
+        Ok(cli.reaching(self.reach))
+    }
+}
+
+/// A login that OpenClaw renews as soon as it looks at it.
+struct Ending {
+    id: ProfileId,
+    provider: ProviderId,
+}
+
+impl Inner {
+    /// Whether OpenClaw has to make the changes. Looks at the disk; an installation of both eras
+    /// is for the others to refuse.
+    pub(super) fn openclaw_writes(&self) -> Result<bool> {
+        Ok(matches!(self.installation()?.era, Era::Sqlite { .. }))
+    }
+
+    /// Seals what a running gateway could lose and decides whether it may hear of the change.
+    ///
+    /// # Errors
+    /// `vault.unsealed`; `openclaw.would_renew` when the gateway would renew a login that cannot
+    /// be renewed at the moment.
+    pub(super) async fn prepare(self: &Arc<Self>, touches: Touches) -> Result<Prepared> {
+        let inner = self.clone();
+        let (installation, gateway, ending) = blocking(move || {
+            let fleet = inner.fleet()?;
+            let installation = fleet.current().clone();
+            let gateway = Gateway::of(&installation);
+            let mut ending = Vec::new();
+            if gateway != Gateway::Absent {
+                inner.ensure_sealed(&fleet)?;
+                ending = endings(&fleet, inner.now());
+            }
+            Ok((installation, gateway, ending))
+        })
+        .await?;
+        let mut prepared = Prepared {
+            installation,
+            gateway,
+            reach: Reach::Gateway,
+            notes: Vec::new(),
+        };
+        let newest = prepared.installation.evidence.newest;
+        let keeps = newest.is_some_and(|version| version <= LAST_KEEPING);
+        let Some(first) = ending.first().filter(|_| !keeps) else {
+            return Ok(prepared);
+        };
+        match touches {
+            Touches::Store => {
+                prepared.reach = Reach::Store;
+                prepared.notes.push(format!(
+                    "The running gateway was not told: it would renew {} at once. It sees the change \
+                     when it next looks.",
+                    first.id
+                ));
+            }
+            Touches::Config => {
+                self.ensure_renewable(&ending).await?;
+                prepared.notes.push(format!(
+                    "The running gateway may renew {} by this; a sealed copy is kept.",
+                    first.id
+                ));
+            }
+        }
+        Ok(prepared)
+    }
+
+    /// Whether every provider of these logins could renew now.
+    async fn ensure_renewable(&self, ending: &[Ending]) -> Result<()> {
+        let providers = Providers::load(&self.environment)?;
+        let mut asked: Vec<&ProviderId> = Vec::new();
+        for login in ending {
+            if asked.contains(&&login.provider) {
+                continue;
+            }
+            asked.push(&login.provider);
+            let why = match providers.get(&login.provider) {
+                Some(provider) => match token_host_answers(provider, &self.environment).await {
+                    Ok(()) => continue,
+                    Err(error) => error.message().to_owned(),
+                },
+                None => format!("Kalit does not know where {} renews", login.provider),
+            };
+            return Err(Error::new(
+                ErrorCode::OpenClawWouldRenew,
+                format!("the running gateway would renew {} now: {why}", login.id),
+            ));
+        }
+        Ok(())
+    }
+
+    pub(super) async fn activate_by_openclaw(
+        self: Arc<Self>,
+        agent_id: AgentId,
+        id: ProfileId,
+    ) -> Result<Activation> {
+        let (inner, chosen) = (self.clone(), id.clone());
+        let (agent, provider, plan) = blocking(move || {
+            let (fleet, agent) = inner.managed(&agent_id)?;
+            let survey = Survey::of(&fleet, &agent, inner.now()).owning_all();
+            let (provider, plan) = inner.plan_switch(&fleet, &survey, &agent, &chosen)?;
+            Ok((agent, provider, plan))
+        })
+        .await?;
+        let mut notes = note_texts(&plan.notes);
+        if !plan.unchanged {
+            notes.extend(self.write_order(&agent, &provider, Some(&plan.new_order)).await?);
+        }
+        blocking(move || self.switched(&agent, &provider, &id, notes)).await
+    }
+
+    pub(super) async fn order_by_openclaw(
+        self: Arc<Self>,
+        agent_id: AgentId,
+        provider: ProviderId,
+        ids: Option<Vec<ProfileId>>,
+    ) -> Result<Activation> {
+        let (inner, wanted, of) = (self.clone(), ids.clone(), provider.clone());
+        let (installation, agent) = blocking(move || {
+            let (fleet, agent) = inner.managed(&agent_id)?;
+            let survey = Survey::of(&fleet, &agent, inner.now());
+            inner.check_order(
+                &fleet,
+                &survey,
+                &agent,
+                &of,
+                wanted.as_deref().unwrap_or_default(),
+            )?;
+            Ok((fleet.current().clone(), agent))
+        })
+        .await?;
+        let notes = self.write_order(&agent, &provider, ids.as_deref()).await?;
+        blocking(move || self.ordered(&installation, &agent, &provider, ids.is_some(), notes)).await
+    }
+
+    /// Lets OpenClaw store or clear an order and reads it back.
+    ///
+    /// # Errors
+    /// Those of [`Inner::prepare`] and of the command; `openclaw.unconfirmed`, or
+    /// `profile.inherited` where a release does not store an order for what an agent only reads.
+    pub(super) async fn write_order(
+        self: &Arc<Self>,
+        agent: &Agent,
+        provider: &ProviderId,
+        ids: Option<&[ProfileId]>,
+    ) -> Result<Vec<String>> {
+        let prepared = self.prepare(Touches::Store).await?;
+        let cli = prepared.cli()?;
+        let (inner, named, of) = (self.clone(), ids.map(<[_]>::to_vec), provider.clone());
+        let by_gateway = prepared.gateway == Gateway::Running
+            && prepared.reach == Reach::Gateway
+            && prepared
+                .installation
+                .evidence
+                .newest
+                .is_some_and(|version| version >= FIRST_ORDER_RPC);
+        let place = agent.clone();
+        let by_gateway =
+            by_gateway && blocking(move || inner.gateway_takes(&place, &of, named.as_deref())).await?;
+        let mut done = Err(Error::new(ErrorCode::Internal, "nothing was asked"));
+        if by_gateway {
+            done = actions::order_through_gateway(cli, &agent.id, provider, ids).await;
+        }
+        if done.is_err() {
+            done = actions::order(cli, &agent.id, provider, ids).await;
+        }
+        let (inner, agent, provider) = (self.clone(), agent.clone(), provider.clone());
+        let wanted = ids.map(<[_]>::to_vec);
+        blocking(move || inner.confirm_order(&agent, &provider, wanted.as_deref(), done)).await?;
+        Ok(prepared.notes)
+    }
+
+    /// Whether the gateway would accept the order: it wants every profile of the provider, and no
+    /// order of the configuration in its way (2026.9.6).
+    fn gateway_takes(&self, agent: &Agent, provider: &ProviderId, ids: Option<&[ProfileId]>) -> Result<bool> {
+        let Some(ids) = ids else { return Ok(true) };
+        let (fleet, agent) = self.managed(&agent.id)?;
+        let installation = fleet.current();
+        let survey = Survey::of(&fleet, &agent, self.now());
+        let governed = survey.with_input(installation, &agent, provider, "", self.now(), |input| {
+            input.stored_order.is_none() && input.config_order.is_some()
+        });
+        let rules = installation.rules().order_rules;
+        let all = survey.seen.iter().filter(|seen| {
+            let common = seen.credential.common();
+            let owner = common.and_then(|common| routing::normalize_provider(rules, &common.provider_text));
+            owner.as_ref() == Some(provider)
+        });
+        let mut count = 0;
+        let named = all
+            .inspect(|_| count += 1)
+            .filter(|seen| ids.contains(&seen.id))
+            .count();
+        Ok(!governed && named == count && ids.len() == count)
+    }
+
+    /// What a command claimed counts for nothing if the store says otherwise, and the other way
+    /// round.
+    fn confirm_order(
+        &self,
+        agent: &Agent,
+        provider: &ProviderId,
+        ids: Option<&[ProfileId]>,
+        claimed: Result<()>,
+    ) -> Result<()> {
+        let (fleet, agent) = self.managed(&agent.id)?;
+        let stored = own_order(&fleet, &agent, provider);
+        if stored.as_deref() == ids {
+            return Ok(());
+        }
+        claimed?;
+        let survey = Survey::of(&fleet, &agent, self.now());
+        let seen_only = |id: &&ProfileId| survey.seen.iter().any(|seen| seen.id == **id && seen.inherited);
+        if let Some(id) = ids.unwrap_or_default().iter().find(seen_only) {
+            return Err(inherited(&fleet, id, &agent.id, self.now()));
+        }
+        Err(Error::new(
+            ErrorCode::OpenClawUnconfirmed,
+            format!(
+                "the order of {provider} in {} is not what was asked for",
+                agent.id
+            ),
+        ))
+    }
+
+    pub(super) async fn paste_by_openclaw(self: Arc<Self>, request: PasteRequest) -> Result<SignedIn> {
+        let inner = self.clone();
+        let (agent, checked) = blocking(move || {
+            let (fleet, agent) = inner.managed(&request.agent)?;
+            let checked = inner.check_paste(&fleet, &agent, request)?;
+            Ok((agent, checked))
+        })
+        .await?;
+        let prepared = self.prepare(Touches::Config).await?;
+        let (cli, id, provider) = (prepared.cli()?, &checked.profile_id, &checked.provider);
+        let claimed = match &checked.secret {
+            NewSecret::Token { token, .. } => {
+                actions::paste_token(cli, &agent.id, provider, id, token, checked.lifetime).await
+            }
+            NewSecret::ApiKey { key, .. } => actions::paste_api_key(cli, &agent.id, provider, id, key).await,
+            NewSecret::Oauth { .. } => Err(Error::new(ErrorCode::Internal, "a login cannot be pasted")),
+        };
+        let (inner, place) = (self.clone(), agent.clone());
+        let (wanted, generation) = (id.clone(), checked.generation);
+        let append = blocking(move || {
+            let fleet = inner.confirm_paste(&place, &wanted, generation, claimed)?;
+            Ok(inner.plan_append(&fleet, &place, &wanted))
+        })
+        .await?;
+        let mut notes = prepared.notes;
+        if let Some((provider, order, told)) = append {
+            match self.write_order(&agent, &provider, Some(&order)).await {
+                Ok(more) => notes.extend(told.into_iter().chain(more)),
+                // It is stored: what failed after that is told, not an error.
+                Err(error) => notes.push(format!("It is not in the order yet: {}.", error.message())),
+            }
+        }
+        let stored = Stored {
+            installation: prepared.installation,
+            agent,
+            profile_id: checked.profile_id,
+            provider: checked.provider,
+            generation: Some(checked.generation),
+            notes,
+        };
+        blocking(move || self.told(stored, None, None, checked.expires, checked.replaced, false)).await
+    }
+
+    fn confirm_paste(
+        &self,
+        agent: &Agent,
+        id: &ProfileId,
+        generation: Fingerprint,
+        claimed: Result<()>,
+    ) -> Result<Fleet> {
+        let (fleet, agent) = self.managed(&agent.id)?;
+        let survey = Survey::of(&fleet, &agent, self.now());
+        let holds = |seen: &super::survey::Seen| {
+            seen.id == *id && !seen.inherited && seen.credential.generation() == Some(generation)
+        };
+        if !survey.seen.iter().any(holds) {
+            claimed?;
+            return Err(Error::new(
+                ErrorCode::OpenClawUnconfirmed,
+                format!("{id} does not hold what was pasted"),
+            ));
+        }
+        for dir in places_of(&fleet, &agent, id) {
+            let _ = self.marks.clear_gone(&dir, id);
+        }
+        // OpenClaw's marks of a refusal before this moment concern an older secret.
+        let _ = self
+            .generations()
+            .record_rotation(generation, generation, self.now(), None);
+        Ok(fleet)
+    }
+
+    /// An explicit order gets a new profile at its end.
+    fn plan_append(
+        &self,
+        fleet: &Fleet,
+        agent: &Agent,
+        id: &ProfileId,
+    ) -> Option<(ProviderId, Vec<ProfileId>, Vec<String>)> {
+        let installation = fleet.current();
+        let survey = Survey::of(fleet, agent, self.now());
+        let provider = self
+            .provider_of_profile(fleet, &survey, installation, id, &agent.id)
+            .ok()?;
+        let plan = survey.with_input(
+            installation,
+            agent,
+            &provider,
+            provider.as_str(),
+            self.now(),
+            |input| routing::plan_append(input, id),
+        )?;
+        let notes = plan.notes.iter().copied().map(Note::text).map(str::to_owned);
+        Some((provider, plan.new_order, notes.collect()))
+    }
+
+    pub(super) async fn remove_by_openclaw(
+        self: Arc<Self>,
+        agent_id: AgentId,
+        id: ProfileId,
+    ) -> Result<Removal> {
+        let (inner, gone) = (self.clone(), id.clone());
+        let (agent, generation, places) = blocking(move || inner.check_removal(&agent_id, &gone)).await?;
+        let prepared = self.prepare(Touches::Config).await?;
+        for dir in &places {
+            self.marks.expect_removal(dir, &id)?;
+        }
+        let claimed = match prepared.cli() {
+            Ok(cli) => actions::log_out(cli, &agent.id, &id).await,
+            Err(error) => Err(error),
+        };
+        blocking(move || {
+            let (fleet, agent) = self.managed(&agent.id)?;
+            let survey = Survey::of(&fleet, &agent, self.now());
+            if survey.seen.iter().any(|seen| seen.id == id && !seen.inherited) {
+                for dir in &places {
+                    let _ = self.marks.clear_gone(dir, &id);
+                }
+                claimed?;
+                return Err(Error::new(
+                    ErrorCode::OpenClawUnconfirmed,
+                    format!("{id} is still in the store"),
+                ));
+            }
+            Ok(self.removed(fleet.current(), &agent.id, &id, generation, prepared.notes))
+        })
+        .await
+    }
+
+    /// What is removed, and the stores that hold it.
+    fn check_removal(
+        &self,
+        agent: &AgentId,
+        id: &ProfileId,
+    ) -> Result<(Agent, Option<Fingerprint>, Vec<PathBuf>)> {
+        self.seal("before-removal");
+        let (fleet, agent) = self.managed(agent)?;
+        let installation = fleet.current();
+        let survey = Survey::of(&fleet, &agent, self.now());
+        let provider = self.provider_of_profile(&fleet, &survey, installation, id, &agent.id)?;
+        let seen = survey.seen.iter().find(|seen| seen.id == *id);
+        if seen.is_some_and(|seen| seen.inherited) {
+            return Err(
+                inherited(&fleet, id, &agent.id, self.now()).with_hint("Remove it in the main agent.")
+            );
+        }
+        let fence = seen.and_then(|seen| Some(seen.credential.fence()?.kind));
+        if fence == Some(FenceKind::Pending) {
+            return Err(
+                Error::new(ErrorCode::StoreBusy, format!("OpenClaw is renewing {id}"))
+                    .with_hint("Wait until it is done, then try again."),
+            );
+        }
+        if installation
+            .evidence
+            .newest
+            .is_some_and(|version| version <= LAST_WITHOUT_LOGOUT)
+        {
+            return Err(Error::new(
+                ErrorCode::OpenClawUnsupported,
+                "OpenClaw up to 2026.7.1 has no command that removes one account",
+            )
+            .with_hint(format!(
+                "Update OpenClaw. Or run `openclaw models auth --agent {} login --provider {provider} --force`: \
+                 it removes every account of {provider} and then signs in.",
+                agent.id
+            )));
+        }
+        let generation = seen.and_then(|seen| seen.credential.generation());
+        let places = places_of(&fleet, &agent, id);
+        Ok((agent, generation, places))
+    }
+
+    /// The installations and an agent of a current one of the sqlite era, as they are now.
+    ///
+    /// # Errors
+    /// `agent.unknown`; `era.mixed`; `store.changed` when the era is another by now; what keeps
+    /// the agent's accounts from being known.
+    pub(super) fn managed(&self, agent: &AgentId) -> Result<(Fleet, Agent)> {
+        let fleet = self.fleet()?;
+        let installation = fleet.current();
+        let agent = installation.agent(agent)?.clone();
+        match &installation.era {
+            Era::Sqlite { .. } => {}
+            Era::Mixed { .. } => installation.ensure_json_era()?,
+            Era::Json | Era::Empty => {
+                return Err(Error::new(
+                    ErrorCode::StoreChanged,
+                    "OpenClaw keeps its accounts in another way than a moment ago",
+                ));
+            }
+        }
+        if let Some(error) = board::unreadable(&fleet, &agent) {
+            return Err(Error::new(error.code(), error.message()).with_hint(error.hint()));
+        }
+        Ok((fleet, agent))
+    }
+}
+
+/// The logins that OpenClaw renews as soon as it looks at them.
+fn endings(fleet: &Fleet, now: Timestamp) -> Vec<Ending> {
+    let stores = fleet.own().filter_map(|store| store.content.as_ref().ok());
+    let logins = stores.flat_map(|content| content.document.profiles());
+    logins
+        .filter(|(_, credential)| ends_soon(credential, now))
+        .filter_map(|(id, credential)| {
+            Some(Ending {
+                id,
+                provider: credential.provider()?.clone(),
+            })
+        })
+        .collect()
+}
+
+/// Whether OpenClaw renews a login when it uses it now; one without a known end counts.
+pub(super) fn ends_soon(credential: &crate::store::Credential, now: Timestamp) -> bool {
+    let renews = credential
+        .as_oauth()
+        .is_some_and(|oauth| oauth.refresh.is_some() && oauth.fence.is_none());
+    let end = credential.expiry().at();
+    renews && end.is_none_or(|end| end.millis_since(now) <= RENEWS_WITHIN_MS)
+}
+
+/// The order that an agent's own store keeps.
+fn own_order(fleet: &Fleet, agent: &Agent, provider: &ProviderId) -> Option<Vec<ProfileId>> {
+    let installation = fleet.current();
+    let content = fleet.store_of(&agent.agent_dir)?.content.as_ref().ok()?;
+    let keys = content.state.order.keys().map(ProviderId::as_str);
+    let key = routing::order_key(installation.rules().order_rules, provider, keys)?;
+    content.state.order.get(&ProviderId::parse(key)?).cloned()
+}
+
+/// Whether an agent's own store keeps an order.
+pub(super) fn has_own_order(fleet: &Fleet, agent: &Agent, provider: &ProviderId) -> bool {
+    own_order(fleet, agent, provider).is_some()
+}
+
+/// The directories of the stores in which an agent's own profile lies.
+fn places_of(fleet: &Fleet, agent: &Agent, id: &ProfileId) -> Vec<PathBuf> {
+    let own = fleet.store_of(&agent.agent_dir);
+    let shared = fleet
+        .inherited(fleet.current())
+        .filter(|store| agent.id.is_main() && fleet.is_shared_database(store));
+    own.into_iter()
+        .chain(shared)
+        .filter(|store| {
+            store
+                .content
+                .as_ref()
+                .is_ok_and(|content| content.document.contains(id))
+        })
+        .map(|store| store.agent_dir.clone())
+        .collect()
+}

@@ -1,0 +1,227 @@
+//! "Test logins": OpenClaw uses every login once (`openclaw status --usage --json`) and so renews
+//! those that end within five minutes. The command names no profile, and 2026.9.6 drops a login
+//! whose renewal fails: only on a person's word, online, with every login sealed, and without a
+//! gateway that would do the same at the same time.
+
+use std::sync::Arc;
+
+use super::acting::{Touches, acting, ends_soon};
+use super::{Broker, Inner, TestLoginsOffer, TestResult, TestedLogin, TestedLogins, blocking};
+use crate::error::{Error, ErrorCode, Result};
+use crate::ids::{AgentId, ProfileId, ProviderId};
+use crate::install::Era;
+use crate::oauth::{Providers, token_host_answers};
+use crate::openclaw::actions;
+use crate::openclaw::gateway::Gateway;
+use crate::refresh::Fleet;
+use crate::secret::Fingerprint;
+use crate::store::FenceKind;
+
+const RISK: &str = "OpenClaw asks every provider with every login and renews those that end within five minutes. \
+                    A login whose renewal fails is dropped by OpenClaw 2026.9.6. Kalit keeps a sealed copy of each.";
+
+impl Broker {
+    /// Whether logins can be tested now. Asks the providers' hosts whether they answer, without
+    /// sending anything of an account.
+    pub async fn test_logins_offer(&self) -> TestLoginsOffer {
+        let why_not = self.inner.clone().may_test().await.err();
+        TestLoginsOffer {
+            offered: why_not.is_none(),
+            risk: RISK.to_owned(),
+            why_not: why_not.map(|error| error.message().to_owned()),
+        }
+    }
+
+    /// Lets OpenClaw use every login once and compares what it holds before and after.
+    ///
+    /// # Errors
+    /// Why it is not offered: `openclaw.unsupported`, `openclaw.missing`, `gateway.running`,
+    /// `network.*`, `openclaw.would_renew`; `vault.unsealed`; `openclaw.failed`.
+    pub async fn test_logins(&self) -> Result<TestedLogins> {
+        let work = async move |inner: Arc<Inner>| inner.test_logins().await;
+        acting(self.inner.clone(), work).await
+    }
+}
+
+/// A login at one moment.
+struct Held {
+    agent: AgentId,
+    store: std::path::PathBuf,
+    id: ProfileId,
+    provider: Option<ProviderId>,
+    generation: Option<Fingerprint>,
+    fence: Option<FenceKind>,
+    ends_soon: bool,
+}
+
+impl Inner {
+    async fn may_test(self: Arc<Self>) -> Result<()> {
+        let inner = self.clone();
+        let logins = blocking(move || {
+            let fleet = inner.fleet()?;
+            let installation = fleet.current();
+            match &installation.era {
+                Era::Sqlite { .. } => {}
+                Era::Mixed { .. } => installation.ensure_json_era()?,
+                Era::Json | Era::Empty => {
+                    return Err(Error::new(
+                        ErrorCode::OpenClawUnsupported,
+                        "with this OpenClaw Kalit renews the logins itself",
+                    )
+                    .with_hint("Run `kalit refresh`."));
+                }
+            }
+            if installation.program.is_none() {
+                return Err(Error::new(
+                    ErrorCode::OpenClawMissing,
+                    "no openclaw program was found",
+                ));
+            }
+            if Gateway::of(installation) != Gateway::Absent {
+                return Err(Error::new(
+                    ErrorCode::GatewayRunning,
+                    "a running gateway renews the logins itself when it uses them",
+                ));
+            }
+            Ok(inner.held(&fleet))
+        })
+        .await?;
+        let usable = |login: &&Held| login.fence.is_none() && login.generation.is_some();
+        let logins: Vec<&Held> = logins.iter().filter(usable).collect();
+        if logins.is_empty() {
+            return Err(Error::new(
+                ErrorCode::ProfileNotRefreshable,
+                "there is no login that OpenClaw could renew",
+            ));
+        }
+        let providers = Providers::load(&self.environment)?;
+        let mut asked: Vec<&ProviderId> = Vec::new();
+        for login in logins {
+            let Some(id) = &login.provider else { continue };
+            if asked.contains(&id) {
+                continue;
+            }
+            asked.push(id);
+            match providers
+                .get(id)
+                .filter(|provider| provider.token_route().is_some())
+            {
+                Some(provider) => token_host_answers(provider, &self.environment).await?,
+                None if login.ends_soon => {
+                    return Err(Error::new(
+                        ErrorCode::OpenClawWouldRenew,
+                        format!(
+                            "{} would be renewed, and Kalit does not know whether {id} can be reached",
+                            login.id
+                        ),
+                    ));
+                }
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    async fn test_logins(self: Arc<Self>) -> Result<TestedLogins> {
+        self.clone().may_test().await?;
+        let inner = self.clone();
+        let before = blocking(move || {
+            let fleet = inner.fleet()?;
+            inner.ensure_sealed(&fleet)?;
+            Ok(inner.held(&fleet))
+        })
+        .await?;
+        let prepared = self.prepare(Touches::Config).await?;
+        if prepared.gateway != Gateway::Absent {
+            return Err(Error::new(
+                ErrorCode::GatewayRunning,
+                "a gateway was started meanwhile",
+            ));
+        }
+        let claimed = actions::use_every_login(prepared.cli()?).await;
+        let inner = self.clone();
+        let after = blocking(move || {
+            inner.seal("tested");
+            Ok(inner.held(&inner.fleet()?))
+        })
+        .await?;
+        let logins: Vec<TestedLogin> = before
+            .iter()
+            .filter(|login| login.fence.is_none())
+            .map(|login| tested(login, &after))
+            .collect();
+        // What became of the logins counts, whatever the command said of itself.
+        if logins.iter().all(|login| login.result == TestResult::Unchanged) {
+            claimed?;
+        }
+        let mut notes = Vec::new();
+        if logins.iter().any(|login| login.result == TestResult::Dropped) {
+            notes.push("Kalit holds a sealed copy of what OpenClaw dropped: see the account.".to_owned());
+        }
+        Ok(TestedLogins { logins, notes })
+    }
+
+    fn held(&self, fleet: &Fleet) -> Vec<Held> {
+        let now = self.now();
+        let logins = fleet
+            .own()
+            .filter_map(|store| Some((store, store.content.as_ref().ok()?)));
+        logins
+            .flat_map(|(store, content)| {
+                let profiles = content.document.profiles();
+                profiles.map(move |(id, credential)| (store, id, credential))
+            })
+            .filter(|(_, _, credential)| credential.as_oauth().is_some())
+            .map(|(store, id, credential)| Held {
+                agent: store.agent.clone(),
+                store: store.agent_dir.clone(),
+                id,
+                provider: credential.provider().cloned(),
+                generation: credential.generation(),
+                fence: credential.fence().map(|fence| fence.kind),
+                ends_soon: ends_soon(&credential, now),
+            })
+            .collect()
+    }
+}
+
+fn tested(login: &Held, after: &[Held]) -> TestedLogin {
+    let now = after
+        .iter()
+        .find(|other| other.store == login.store && other.id == login.id);
+    let name = login.id.account_name();
+    let (result, text) = match now {
+        // 2026.9.6 takes away an agent's copy of a login that it renewed in the shared store.
+        None => (
+            TestResult::Unchanged,
+            format!("{name} is no longer in this store: the agent uses the shared one"),
+        ),
+        Some(now) => match now.fence {
+            Some(FenceKind::Failed) => (
+                TestResult::Dropped,
+                format!("OpenClaw could not renew {name} and dropped its token"),
+            ),
+            Some(FenceKind::Pending) => (
+                TestResult::Unchanged,
+                format!("OpenClaw has not finished renewing {name}"),
+            ),
+            None if now.generation != login.generation => {
+                (TestResult::Renewed, format!("{name} works: OpenClaw renewed it"))
+            }
+            None if login.ends_soon => (
+                TestResult::Unchanged,
+                format!("{name} was due, but OpenClaw did not renew it"),
+            ),
+            None => (
+                TestResult::Unchanged,
+                format!("{name} was not due: OpenClaw kept its tokens"),
+            ),
+        },
+    };
+    TestedLogin {
+        agent: login.agent.clone(),
+        profile_id: login.id.clone(),
+        result,
+        text,
+    }
+}
