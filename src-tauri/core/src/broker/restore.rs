@@ -499,3 +499,6 @@ fn pending(id: &ProfileId) -> Error {
         format!("OpenClaw may still be renewing {id}"),
     )
 }
+
+#[cfg(all(test, unix))]
+mod tests;

@@ -15,8 +15,8 @@ use crate::secret::Secret;
 use crate::store::{FenceDigest, FencedToken};
 use crate::view::{AccountState, AccountView, AgentView, AuthStatus, EraView, LostSignal, OrderSource};
 
-const NOW: i64 = 1_790_000_000_000;
-const HOUR: i64 = 3_600_000;
+pub(super) const NOW: i64 = 1_790_000_000_000;
+pub(super) const HOUR: i64 = 3_600_000;
 
 const AGENT: &str = "PRAGMA user_version = 23;
     CREATE TABLE auth_profile_store(store_key TEXT NOT NULL PRIMARY KEY, store_json TEXT NOT NULL, updated_at INTEGER NOT NULL) STRICT;
@@ -25,15 +25,15 @@ const SHARED: &str = "PRAGMA user_version = 18;
     CREATE TABLE config_machine_state(state_key TEXT NOT NULL PRIMARY KEY, value_json TEXT NOT NULL, updated_at_ms INTEGER NOT NULL) STRICT;
     INSERT INTO config_machine_state VALUES('auth.sharedStore', '{\"location\":\"state-db\"}', 1);";
 
-struct Bed {
+pub(super) struct Bed {
     dir: tempfile::TempDir,
-    clock: Arc<ManualClock>,
-    broker: Broker,
+    pub(super) clock: Arc<ManualClock>,
+    pub(super) broker: Broker,
 }
 
 impl Bed {
     /// An installation that `release` has configured, without any store.
-    fn new(release: &str) -> Self {
+    pub(super) fn new(release: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let home = dir.path();
         let clock = Arc::new(ManualClock::new(Timestamp::from_millis(NOW)));
@@ -51,44 +51,44 @@ impl Bed {
         bed
     }
 
-    fn state_dir(&self) -> PathBuf {
+    pub(super) fn state_dir(&self) -> PathBuf {
         self.dir.path().join(".openclaw")
     }
 
-    fn configure(&self, release: &str, auth: Value) {
+    pub(super) fn configure(&self, release: &str, auth: Value) {
         let config = json!({"meta": {"lastTouchedVersion": release}, "auth": auth});
         fs::write(self.state_dir().join("openclaw.json"), config.to_string()).unwrap();
     }
 
-    fn agent_dir(&self, agent: &str) -> PathBuf {
+    pub(super) fn agent_dir(&self, agent: &str) -> PathBuf {
         let dir = self.state_dir().join("agents").join(agent).join("agent");
         fs::create_dir_all(&dir).unwrap();
         dir
     }
 
-    fn agent(&self, agent: &str) -> Connection {
+    pub(super) fn agent(&self, agent: &str) -> Connection {
         database(&self.agent_dir(agent).join("openclaw-agent.sqlite"), AGENT)
     }
 
-    fn shared(&self) -> Connection {
+    pub(super) fn shared(&self) -> Connection {
         database(&self.state_dir().join("state/openclaw.sqlite"), SHARED)
     }
 
     /// One look of an engine.
-    fn look(&self, observer: &mut Observer) {
+    pub(super) fn look(&self, observer: &mut Observer) {
         let fleet = self.broker.inner.fleet().unwrap();
         observer.observe(&self.broker.inner, &fleet, true);
     }
 
     /// Looks until nothing more is waited for.
-    fn settle(&self, observer: &mut Observer) {
+    pub(super) fn settle(&self, observer: &mut Observer) {
         for _ in 0..4 {
             self.look(observer);
             self.clock.advance_millis(6_000);
         }
     }
 
-    fn events(&self, receiver: &mut broadcast::Receiver<Event>) -> Vec<(EventKind, String)> {
+    pub(super) fn events(&self, receiver: &mut broadcast::Receiver<Event>) -> Vec<(EventKind, String)> {
         let mut events = Vec::new();
         while let Ok(event) = receiver.try_recv() {
             let id = event.profile_id.map_or_else(String::new, |id| id.to_string());
@@ -105,7 +105,7 @@ fn database(path: &Path, schema: &str) -> Connection {
     connection
 }
 
-fn put(connection: &Connection, table: &str, key: &str, value: &Value) {
+pub(super) fn put(connection: &Connection, table: &str, key: &str, value: &Value) {
     connection
         .execute(
             &format!("INSERT OR REPLACE INTO {table} VALUES (?1, ?2, 1700)"),
@@ -114,7 +114,7 @@ fn put(connection: &Connection, table: &str, key: &str, value: &Value) {
         .unwrap();
 }
 
-fn put_profiles(connection: &Connection, profiles: Value) {
+pub(super) fn put_profiles(connection: &Connection, profiles: Value) {
     let store = json!({"version": 1, "profiles": profiles});
     put(connection, "auth_profile_store", "primary", &store);
 }
@@ -124,17 +124,17 @@ fn put_state(connection: &Connection, mut state: Value) {
     put(connection, "auth_profile_state", "primary", &state);
 }
 
-fn put_shared(connection: &Connection, profiles: Value) {
+pub(super) fn put_shared(connection: &Connection, profiles: Value) {
     let store = json!({"version": 1, "profiles": profiles});
     put(connection, "config_machine_state", "authProfiles.store", &store);
 }
 
-fn login(name: &str, expires: i64) -> Value {
+pub(super) fn login(name: &str, expires: i64) -> Value {
     json!({"type": "oauth", "provider": "openai", "access": format!("ACC-{name}"),
         "refresh": format!("REF-{name}"), "expires": expires, "email": format!("{name}@example.com")})
 }
 
-fn fenced(id: &str, name: &str, kind: &str) -> Value {
+pub(super) fn fenced(id: &str, name: &str, kind: &str) -> Value {
     let id = ProfileId::parse(id).unwrap();
     let digest = |token, text: String| FenceDigest::of(&id, "openai", token, &Secret::new(text));
     let (access, refresh) = (
@@ -147,12 +147,12 @@ fn fenced(id: &str, name: &str, kind: &str) -> Value {
         "refresh": format!("openclaw-oauth-refresh-fence:v1:{claim}:{kind}refresh:{refresh}")})
 }
 
-fn agent<'a>(snapshot: &'a Snapshot, id: &str) -> &'a AgentView {
+pub(super) fn agent<'a>(snapshot: &'a Snapshot, id: &str) -> &'a AgentView {
     let mut agents = snapshot.agents.iter();
     agents.find(|agent| agent.id.as_str() == id).unwrap()
 }
 
-fn account<'a>(snapshot: &'a Snapshot, agent_id: &str, id: &str) -> &'a AccountView {
+pub(super) fn account<'a>(snapshot: &'a Snapshot, agent_id: &str, id: &str) -> &'a AccountView {
     let providers = agent(snapshot, agent_id).providers.iter();
     let mut accounts = providers.flat_map(|provider| &provider.accounts);
     accounts
@@ -311,7 +311,8 @@ fn a_pending_fence_is_a_renewal_and_a_failed_one_a_loss() {
     assert_eq!(lost.at, Timestamp::from_millis(1700));
     assert_eq!(
         failed.sentence,
-        "OpenClaw could not renew this login and dropped its token. Sign in again."
+        "OpenClaw could not renew this login and dropped its token. \
+         Kalit holds a copy of the dropped login: Restore puts it back."
     );
     assert_eq!(snapshot.needs_you, 1);
     let id = ProfileId::parse("openai:me").unwrap();
