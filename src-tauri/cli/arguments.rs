@@ -40,7 +40,7 @@ pub enum Command {
         #[command(flatten)]
         agent: AgentArgument,
     },
-    /// Sign in through the system browser
+    /// Sign in through the system browser, by Kalit or by OpenClaw itself
     Login {
         /// Provider, such as openai
         provider: String,
@@ -49,6 +49,12 @@ pub enum Command {
         /// Sign in again for this profile, or choose the id of a new one
         #[arg(long, value_name = "ID")]
         profile_id: Option<String>,
+        /// Let OpenClaw sign in by a code to enter on another machine
+        #[arg(long)]
+        device_code: bool,
+        /// Let OpenClaw sign in by this method of the provider, such as setup-token
+        #[arg(long, value_name = "ID", conflicts_with = "device_code")]
+        method: Option<String>,
         /// Print the address instead of opening a browser, and read the redirect address from stdin
         #[arg(long)]
         no_browser: bool,

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use kalit_core::broker::{
-    Activation, Broker, LoginRequest, PasteKind, RefreshOutcome, RefreshResult, RefreshTarget,
+    Activation, Broker, OpenClawLoginRequest, PasteKind, RefreshOutcome, RefreshResult, RefreshTarget,
 };
 use kalit_core::ids::{AgentId, ProfileId, ProviderId};
 use kalit_core::view::{AccountState, AccountView, AgentView, AuthStatus, EraView, SCHEMA, Snapshot};
@@ -27,16 +27,20 @@ pub async fn run(broker: &Broker, command: Command, json: bool) -> Result<u8> {
             provider,
             agent,
             profile_id,
+            device_code,
+            method,
             no_browser,
             use_now,
         } => {
-            let request = LoginRequest {
+            let request = OpenClawLoginRequest {
                 provider: provider_id(&provider)?,
                 agent: chosen_agent(broker, &agent)?,
                 profile_id: profile_id.as_deref().map(parse_profile).transpose()?,
+                method,
+                device_code,
                 use_now,
             };
-            sign_in::login(broker, request, no_browser, json).await
+            sign_in::routed(broker, request, no_browser, json).await
         }
         Command::PasteToken { paste, expires_in } => {
             let expires_in = sign_in::lifetime(expires_in.as_deref())?;

@@ -5,6 +5,7 @@ mod asking;
 mod commands;
 mod global_order;
 mod interrupt;
+mod openclaw_login;
 mod output;
 mod prompt;
 mod restore;

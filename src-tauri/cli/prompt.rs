@@ -39,6 +39,39 @@ impl Lines {
     }
 }
 
+/// While this is kept, a terminal does not show what is typed.
+pub struct Hidden {
+    #[cfg(unix)]
+    before: rustix::termios::Termios,
+}
+
+impl Hidden {
+    /// `None` when stdin is no terminal, or cannot hide anything.
+    pub fn typing() -> Option<Self> {
+        #[cfg(unix)]
+        {
+            use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+            let before = tcgetattr(std::io::stdin()).ok()?;
+            let mut hiding = before.clone();
+            hiding.local_modes.remove(LocalModes::ECHO);
+            tcsetattr(std::io::stdin(), OptionalActions::Now, &hiding).ok()?;
+            Some(Self { before })
+        }
+        #[cfg(not(unix))]
+        None
+    }
+}
+
+impl Drop for Hidden {
+    fn drop(&mut self) {
+        #[cfg(unix)]
+        {
+            let now = rustix::termios::OptionalActions::Now;
+            let _ = rustix::termios::tcsetattr(std::io::stdin(), now, &self.before);
+        }
+    }
+}
+
 /// Asks before something happens. Without a terminal only `--yes` answers; `hint` says so.
 pub fn confirm(yes: bool, json: bool, question: &str, hint: &str) -> Result<(), Error> {
     if yes {

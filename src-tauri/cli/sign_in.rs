@@ -3,7 +3,9 @@
 use std::io::IsTerminal;
 use std::time::Duration;
 
-use kalit_core::broker::{Broker, LoginRequest, LoginSession, PasteKind, PasteRequest, SignedIn};
+use kalit_core::broker::{
+    Broker, LoginRequest, LoginRoute, OpenClawLoginRequest, PasteKind, PasteRequest, SignedIn,
+};
 use kalit_core::oauth::paste;
 use kalit_core::{Error, ErrorCode};
 use tokio::sync::oneshot;
@@ -12,18 +14,37 @@ use crate::arguments::PasteArguments;
 use crate::asking::asking;
 use crate::commands::{chosen_agent, parse_profile, provider_id, tell_activation};
 use crate::interrupt::Interrupt;
-use crate::output;
 use crate::prompt::{self, Lines};
+use crate::{openclaw_login, output};
 
-/// The browser's answer and a pasted address race. Ctrl-C cancels as long as no answer has come;
-/// after that the sign-in is finished.
-pub async fn login(
+/// Kalit's own sign-in where it has one for this installation, else OpenClaw's; a method or a device
+/// code is always OpenClaw's.
+pub async fn routed(
     broker: &Broker,
-    request: LoginRequest,
+    request: OpenClawLoginRequest,
     no_browser: bool,
     json: bool,
 ) -> Result<u8, Error> {
-    let agent = request.agent.clone();
+    let by_openclaw = request.method.is_some() || request.device_code;
+    match broker.login_route(&request.provider) {
+        LoginRoute::Kalit | LoginRoute::Paste | LoginRoute::None if !by_openclaw => {
+            let request = LoginRequest {
+                provider: request.provider,
+                agent: request.agent,
+                profile_id: request.profile_id,
+                use_now: request.use_now,
+            };
+            login(broker, request, no_browser, json).await
+        }
+        LoginRoute::Kalit | LoginRoute::OpenClaw | LoginRoute::Paste | LoginRoute::None => {
+            openclaw_login::login(broker, request, no_browser, json).await
+        }
+    }
+}
+
+/// The browser's answer and a pasted address race. Ctrl-C cancels as long as no answer has come;
+/// after that the sign-in is finished.
+async fn login(broker: &Broker, request: LoginRequest, no_browser: bool, json: bool) -> Result<u8, Error> {
     let mut interrupt = Interrupt::listen()?;
     let session = broker.login(request).await?;
     if let Some(notice) = session.port_notice() {
@@ -34,7 +55,7 @@ pub async fn login(
     } else {
         output::note("Opening the browser. If nothing opens, use this address:");
     }
-    show_url(&session, json);
+    show_url(session.authorize_url(), json);
     let mut opening = (!no_browser).then(|| open_browser(session.authorize_url().to_owned()));
     if !no_browser {
         output::note("Waiting. You can also paste the address of the last page here.");
@@ -61,14 +82,26 @@ pub async fn login(
             },
         }
     };
-    tell_signed_in("Signed in as", &signed_in, json);
+    tell_and_offer(broker, &signed_in, &mut lines, &mut interrupt, json).await
+}
+
+/// Tells who is signed in, and offers to use the account when another one is first.
+pub async fn tell_and_offer(
+    broker: &Broker,
+    signed_in: &SignedIn,
+    lines: &mut Lines,
+    interrupt: &mut Interrupt,
+    json: bool,
+) -> Result<u8, Error> {
+    tell_signed_in("Signed in as", signed_in, json);
     if signed_in.offers_use && !json && std::io::stdin().is_terminal() {
         let yes = tokio::select! {
             yes = lines.asked("Use it now?") => yes,
             () = interrupt.wait() => false,
         };
         if yes {
-            tell_activation(&broker.activate(&agent, &signed_in.profile_id).await?, false);
+            let done = broker.activate(&signed_in.agent, &signed_in.profile_id).await?;
+            tell_activation(&done, false);
         }
     }
     Ok(0)
@@ -105,11 +138,12 @@ pub fn lifetime(text: Option<&str>) -> Result<Option<Duration>, Error> {
     text.map(paste::expires_in).transpose()
 }
 
-fn show_url(session: &LoginSession, json: bool) {
+/// On standard output, unless that is for JSON.
+pub fn show_url(url: &str, json: bool) {
     if json {
-        output::note(session.authorize_url());
+        output::note(url);
     } else {
-        output::line(session.authorize_url());
+        output::line(url);
     }
 }
 
@@ -121,14 +155,14 @@ fn ended_by_the_provider(error: &Error) -> bool {
 
 /// Answers whether a browser was opened. A browser in the terminal keeps the thread busy for as
 /// long as it runs.
-fn open_browser(url: String) -> oneshot::Receiver<bool> {
+pub fn open_browser(url: String) -> oneshot::Receiver<bool> {
     let (tell, told) = oneshot::channel();
     std::thread::spawn(move || tell.send(open::that(url).is_ok()));
     told
 }
 
 /// Comes back only when it is known that no browser opened.
-async fn not_opened(opening: &mut Option<oneshot::Receiver<bool>>) {
+pub async fn not_opened(opening: &mut Option<oneshot::Receiver<bool>>) {
     if let Some(told) = opening {
         let opened = matches!(told.await, Ok(true));
         *opening = None;

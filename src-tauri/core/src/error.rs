@@ -138,14 +138,9 @@ error_codes! {
     ConfigWrongShape, "config.wrong_shape", 65, "Correct the named part of openclaw.json; until then Kalit goes on without it.";
     ConfigDuplicateKeys, "config.duplicate_keys", 65, "Remove the key that stands twice from openclaw.json; the last one counts.";
     StateDirMissing, "state_dir.missing", 65, "Install OpenClaw, set OPENCLAW_STATE_DIR, or name the directory with --state-dir.";
-<<<<<<< HEAD
-    EraSqlite, "era.sqlite", 77, "This installation is managed by OpenClaw 2026.6.5 or later: use OpenClaw's own commands.";
+    EraSqlite, "era.sqlite", 77, "OpenClaw 2026.6.5 or later renews its logins itself when it uses them; `kalit test-logins` lets it use each once.";
     EraMixed, "era.mixed", 77, "JSON and SQLite stores lie side by side: run `kalit doctor`, which says what to run and what to mind first.";
     EraLeftover, "era.leftover", 77, "Run `kalit doctor`: it says what to run, and what to mind first.";
-=======
-    EraSqlite, "era.sqlite", 77, "OpenClaw 2026.6.5 or later renews its logins itself when it uses them; `kalit test-logins` lets it use each once.";
-    EraMixed, "era.mixed", 77, "JSON and SQLite stores lie side by side: run `openclaw doctor --fix`, then look again.";
->>>>>>> part/act
     PidsUntrusted, "lock.pids_untrusted", 77, "OpenClaw seems to run in another container: if it does not, set \"trustPids\": true in Kalit's settings.";
     LockBusy, "lock.busy", 75, "Wait for the other program, then try again; `kalit doctor` names who holds the lock.";
     LockBroken, "lock.broken", 75, "The lock was taken over while it was held: run `kalit status` and try again.";

@@ -43,13 +43,6 @@ impl Broker {
     /// # Errors
     /// `agent.unknown`, `era.*`, `provider.unknown`, `provider.flow_unsupported`.
     pub async fn login(&self, request: LoginRequest) -> Result<LoginSession> {
-        let inner = self.inner.clone();
-        let agent = request.agent.clone();
-        let state_dir = blocking(move || {
-            let (installation, _) = inner.writable(&agent)?;
-            Ok(installation.state_dir.canonical())
-        })
-        .await?;
         let providers = Providers::load(&self.inner.environment)?;
         let provider = providers.get(&request.provider).ok_or_else(|| {
             Error::new(
@@ -69,6 +62,13 @@ impl Broker {
             )
             .with_hint(format!("Use `{how} --provider {}`.", provider.id())));
         }
+        let inner = self.inner.clone();
+        let agent = request.agent.clone();
+        let state_dir = blocking(move || {
+            let (installation, _) = inner.writable(&agent)?;
+            Ok(installation.state_dir.canonical())
+        })
+        .await?;
         let clock = Arc::clone(&self.inner.clock);
         let flow =
             LoginFlow::start(provider, &self.inner.environment, clock, LoginOptions::default()).await?;

@@ -112,7 +112,8 @@ impl Prompts {
         match block {
             Block::Prompt(drawn) => self.ask(drawn, &mut steps),
             Block::Unfinished(_) => {}
-            Block::None => self.active = None,
+            // While it is redrawn it is not there for a moment; it is over once its row was read.
+            Block::None => self.active = self.active.take().filter(|active| active.row >= self.read_to),
         }
         steps
     }
@@ -153,7 +154,7 @@ impl Prompts {
             // Ctrl-U: a refused answer still stands in its field.
             keys.push(0x15);
             keys.extend_from_slice(answer.as_bytes());
-            self.typed.push(Secret::new(answer));
+            self.typed.extend(secret_parts(answer));
         }
         keys.push(b'\r');
         Ok(keys)
@@ -373,6 +374,21 @@ fn inside(text: &str) -> String {
     chars.as_str().trim().trim_end_matches('│').trim_end().to_owned()
 }
 
+/// Of a pasted address the values of its query, of anything else all of it.
+fn secret_parts(text: &str) -> Vec<Secret> {
+    let url = Url::parse(text).ok();
+    let pairs = url.iter().flat_map(|url| url.query_pairs());
+    let values: Vec<Secret> = pairs
+        .filter(|(_, value)| !value.is_empty())
+        .map(|(_, value)| Secret::new(value))
+        .collect();
+    if values.is_empty() {
+        vec![Secret::new(text)]
+    } else {
+        values
+    }
+}
+
 fn asks_for_a_secret(question: &str) -> bool {
     let question = question.to_lowercase();
     let words = ["paste", "token", "key", "secret", "password", "code", "redirect"];
@@ -427,3 +443,6 @@ fn device_code(text: &str) -> Option<String> {
 fn not_asked(why: &str) -> Error {
     Error::new(ErrorCode::Usage, why).with_hint("Answer the question that is shown now.")
 }
+
+#[cfg(test)]
+mod tests;
