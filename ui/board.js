@@ -63,7 +63,9 @@ function lead(summary, agents, now) {
 }
 
 function strips(snapshot, summary, firstRun) {
-  const list = snapshot.notices.map(notice => strip('notice', 'g-shared', sentence(notice.message), notice.hint));
+  // Who keeps the logins stands above each agent's.
+  const told = snapshot.notices.filter(notice => notice.code !== 'era.sqlite');
+  const list = told.map(notice => strip('notice', 'g-shared', sentence(notice.message), notice.hint));
   const { era } = snapshot.installation;
   if (firstRun && era === 'json') {
     list.push(strip('', 'g-ok', text.firstTitle(snapshot.installation.openclawVersion, summary.total), text.firstHint, [
