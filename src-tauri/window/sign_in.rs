@@ -2,6 +2,7 @@
 //! or answers, cancelled, told of. It runs in core; here is only what connects it with the browser
 //! and the web view.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -26,7 +27,11 @@ const ON_SCREEN: Duration = Duration::from_secs(20);
 
 /// The running sign-in, if any.
 #[derive(Default)]
-pub struct SignIn(Mutex<Option<Running>>);
+pub struct SignIn {
+    running: Mutex<Option<Running>>,
+    /// The attempt that the person waits for; 0 when there is none. A start takes its time.
+    wanted: AtomicU32,
+}
 
 struct Running {
     attempt: u32,
@@ -43,10 +48,10 @@ enum Handle {
 impl SignIn {
     /// Starts a sign-in and opens the browser; an earlier one is cancelled.
     pub async fn start(&self, app: &AppHandle, request: SignInRequest) -> Answer<SignInStarted> {
-        self.cancel();
+        let attempt = request.attempt;
+        self.want(attempt);
         let session = app.state::<Session>();
         let begun = session.in_flight.begin().await;
-        let attempt = request.attempt;
         let login = session
             .broker()?
             .login(LoginRequest {
@@ -56,6 +61,7 @@ impl SignIn {
                 use_now: request.use_now,
             })
             .await?;
+        self.ensure_wanted(attempt)?;
         let started = SignInStarted {
             authorize_url: login.authorize_url().to_owned(),
             port_notice: login.port_notice().map(str::to_owned),
@@ -78,10 +84,10 @@ impl SignIn {
 
     /// Starts OpenClaw's own sign-in; an earlier one is cancelled. Its steps come as events.
     pub async fn start_openclaw(&self, app: &AppHandle, request: OpenClawSignInRequest) -> Answer<()> {
-        self.cancel();
+        let attempt = request.attempt;
+        self.want(attempt);
         let session = app.state::<Session>();
         let begun = session.in_flight.begin().await;
-        let attempt = request.attempt;
         let asked = OpenClawLoginRequest {
             provider: request.provider,
             agent: request.agent,
@@ -91,6 +97,7 @@ impl SignIn {
             use_now: request.use_now,
         };
         let login = session.broker()?.openclaw_login(asked).await?;
+        self.ensure_wanted(attempt)?;
         *self.running() = Some(Running {
             attempt,
             url: None,
@@ -114,17 +121,24 @@ impl SignIn {
                 LoginStep::DeviceCode { .. } | LoginStep::Ask { .. } | LoginStep::Said { .. } => None,
             };
             let _ = app.emit(LOGIN_STEP, LoginStepEvent { attempt, step });
-            if page.is_some()
-                && let Some(running) = self.running().as_mut().filter(|it| it.attempt == attempt)
-            {
-                running.url = page;
-            } else {
-                continue;
+            if let Some(page) = page {
+                self.turn_to(attempt, page);
+                // How that went is told by an event.
+                let _ = self.open_browser(app);
             }
-            // Its failure is told by an event.
-            let _ = self.open_browser(app);
         }
         login.wait().await.into()
+    }
+
+    /// Notes the page that an attempt is at.
+    fn turn_to(&self, attempt: u32, page: String) {
+        if let Some(running) = self
+            .running()
+            .as_mut()
+            .filter(|running| running.attempt == attempt)
+        {
+            running.url = Some(page);
+        }
     }
 
     /// Answers a question of OpenClaw's with a text.
@@ -167,8 +181,24 @@ impl SignIn {
         }
     }
 
+    /// Makes this attempt the one that counts.
+    fn want(&self, attempt: u32) {
+        self.cancel();
+        self.wanted.store(attempt, Ordering::SeqCst);
+    }
+
+    /// Whoever has gone elsewhere since a start was asked for wants no browser to open.
+    fn ensure_wanted(&self, attempt: u32) -> Answer<()> {
+        if self.wanted.load(Ordering::SeqCst) == attempt {
+            Ok(())
+        } else {
+            Err(not_running())
+        }
+    }
+
     /// Cancels, unless the code has already arrived: what was sent is never abandoned.
     pub fn cancel(&self) {
+        self.wanted.store(0, Ordering::SeqCst);
         if let Some(running) = self.running().as_ref() {
             match &running.handle {
                 Handle::Kalit(handle) => handle.cancel(),
@@ -192,7 +222,7 @@ impl SignIn {
     }
 
     fn running(&self) -> MutexGuard<'_, Option<Running>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

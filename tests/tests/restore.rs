@@ -91,9 +91,19 @@ async fn a_login_that_is_refused_after_it_was_put_back_is_not_offered_again() ->
     scene.endpoint.add_login(Login::named("bea", "test-refresh-b0"));
     let logins = [
         // The answer was lost after the rotation: the provider takes it for misuse.
-        (ADA, Login::named("ada", "test-refresh-0"), Mode::DropAfter, Mode::Ok),
+        (
+            ADA,
+            Login::named("ada", "test-refresh-0"),
+            Mode::DropAfter,
+            Mode::Ok,
+        ),
         // Signed out elsewhere.
-        (BEA, Login::named("bea", "test-refresh-b0"), Mode::Invalidated, Mode::Invalidated),
+        (
+            BEA,
+            Login::named("bea", "test-refresh-b0"),
+            Mode::Invalidated,
+            Mode::Invalidated,
+        ),
     ];
     for (id, login, first, second) in logins {
         let login = expired_login(&login, "openai");
@@ -104,7 +114,10 @@ async fn a_login_that_is_refused_after_it_was_put_back_is_not_offered_again() ->
         // Without consent nothing happens.
         let asked = scene.kalit.run(&["restore", id]).await?;
         assert_eq!(asked.code, 64, "{asked:?}");
-        assert!(asked.stderr.contains("If the provider had already renewed"), "{asked:?}");
+        assert!(
+            asked.stderr.contains("If the provider had already renewed"),
+            "{asked:?}"
+        );
         let restored = scene.kalit.run(&["restore", id, "--yes"]).await?;
         assert_eq!(restored.code, 0, "{restored:?}");
 
@@ -217,11 +230,20 @@ impl Scene {
     /// `kalit watch` has made its copy.
     async fn sealed(&self, login: &Value) -> Result<()> {
         let refresh = login["refresh"].as_str().context("no token")?.to_owned();
-        let id = ["ada", "bea"]
-            .into_iter()
-            .find(|name| login["email"].as_str().is_some_and(|email| email.starts_with(name)));
+        let id = ["ada", "bea"].into_iter().find(|name| {
+            login["email"]
+                .as_str()
+                .is_some_and(|email| email.starts_with(name))
+        });
         let id = format!("openai:{}@example.com", id.context("whose?")?);
-        let text = json!(["openclaw.oauth-refresh-generation", 1, id, "openai", "refresh", refresh]);
+        let text = json!([
+            "openclaw.oauth-refresh-generation",
+            1,
+            id,
+            "openai",
+            "refresh",
+            refresh
+        ]);
         let digest = sha256(&text.to_string());
         let installations = self.home.path().join("kalit/data/installations");
         until_some("the sealed copy", SOON, || {
@@ -299,7 +321,11 @@ fn place(connection: &Connection) -> Result<(&'static str, &'static str, &'stati
         )
         .optional()?;
     Ok(match shared {
-        Some(()) => ("config_machine_state", "value_json", "state_key = 'authProfiles.store'"),
+        Some(()) => (
+            "config_machine_state",
+            "value_json",
+            "state_key = 'authProfiles.store'",
+        ),
         None => ("auth_profile_store", "store_json", "store_key = 'primary'"),
     })
 }
