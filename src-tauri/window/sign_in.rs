@@ -201,7 +201,9 @@ impl SignIn {
         self.wanted.store(0, Ordering::SeqCst);
         if let Some(running) = self.running().as_ref() {
             match &running.handle {
-                Handle::Kalit(handle) => handle.cancel(),
+                Handle::Kalit(handle) => {
+                    handle.cancel();
+                }
                 Handle::OpenClaw(handle) => handle.cancel(),
             }
         }
