@@ -8,6 +8,9 @@ import { again } from './board.js';
 import * as places from './places.js';
 import { exact, sentence } from './words.js';
 
+/** Refusals that looking again does not change. */
+const FINAL = ['restore.spent', 'restore.unproven', 'restore.not_needed', 'store.schema_unsupported', 'era.mixed'];
+
 /** The sheet of a restore, in whichever phase it is. */
 export function restoreSheet({ restore, view }, now) {
   const { agent, profile, phase, preview, restored, problem } = restore;
@@ -15,7 +18,7 @@ export function restoreSheet({ restore, view }, now) {
   const name = account?.name ?? profile.slice(profile.indexOf(':') + 1);
   const acts = verbs(restore, account ?? { provider: preview?.provider ?? profile.split(':')[0], kind: 'oauth', profileId: profile });
   const node = clone('t-restore', {
-    title: text.restoreTitles[phase](name),
+    title: text.restoreTitles[phase === 'refused' && !FINAL.includes(problem.code) ? 'later' : phase](name),
     lead: lead(restore, now),
     busy: phase === 'looking' || phase === 'working' ? busy(phase) : null,
     warning: phase === 'asked' ? clone('t-strip', { message: sentence(preview.warning), hint: null, code: null, verbs: acts }) : null,
@@ -68,9 +71,8 @@ function verbs({ agent, profile, phase, problem }, account) {
     return [button(text.putBack, { action: 'put-back', ...data }, { main: true }), signIn(text.signInInstead, false)];
   }
   if (phase === 'done') return [go(text.done, places.board, { main: true })];
-  const later = problem?.code === 'restore.spent' || problem?.code === 'restore.not_needed' ? null
-    : button(text.lookAgain, { action: 'look-again', ...data });
-  return [signIn(text.signInAgain, true), later].filter(Boolean);
+  if (FINAL.includes(problem.code)) return [signIn(text.signInAgain, true)];
+  return [button(text.lookAgain, { action: 'look-again', ...data }, { main: true }), signIn(text.signInAgain, false)];
 }
 
 function find(view, { agent, profile }) {

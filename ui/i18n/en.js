@@ -174,6 +174,7 @@ export const text = {
     working: name => `Putting ${name} back`,
     done: name => `${name} is back`,
     refused: name => `${name} cannot be put back`,
+    later: name => `${name} cannot be put back now`,
     failed: name => `${name} was not put back`,
   },
   restoreLooking: 'Looking at what is known, and whether the provider answers…',
