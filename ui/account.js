@@ -3,28 +3,34 @@
 import { text } from './i18n/en.js';
 import { button, clone, code, go, slot } from './dom.js';
 import { again } from './board.js';
+import { commandFor } from './sessions.js';
 import { cuts, cutText, key } from './key.js';
 import * as places from './places.js';
 import * as states from './states.js';
 import { due, duration, exact, sentence } from './words.js';
 
 /** The sheet of an account, or null when it is gone. */
-export function account({ view, busy }, now, place) {
+export function account(state, now, place) {
+  const { view, busy } = state;
   const agent = view.snapshot.agents.find(agent => agent.id === place.agent);
   const provider = agent?.providers.find(provider => provider.accounts.some(one => one.profileId === place.profile));
   const one = provider?.accounts.find(one => one.profileId === place.profile);
   if (!one) return null;
-  const writable = view.snapshot.installation.era === 'json';
+  const { installation, agents, paused } = view.snapshot;
+  const working = busy.get(`${agent.id} ${one.profileId}`);
   const node = clone('t-one', {
     back: `‹ ${text.place(agent.id, provider.name)}`,
     title: one.name,
-    lead: busy.get(`${agent.id} ${one.profileId}`) ?? stateLine(one, view.snapshot.paused, now),
-    verbs: writable ? verbs(agent, one, busy.has(`${agent.id} ${one.profileId}`)) : [],
+    lead: working ?? stateLine(one, paused, now),
+    verbs: states.writable(installation) ? verbs(agent, one, { working: Boolean(working), managed: states.kept(installation), several: agents.length > 1 }) : [],
     tries: provider.accounts.map((other, at) => attempt(provider, other, at, now)),
     reason: reason(agent, provider),
     facts: facts(agent, one, now),
   });
   slot(node, 'back').href = places.board;
+  slot(node, 'model').replaceChildren(code(commandFor(state, agent.id, one)));
+  Object.assign(slot(node, 'copy').dataset, { command: commandFor(state, agent.id, one), focus: 'copy-model' });
+  slot(node, 'sessions').href = places.sessions(agent.id);
   return node;
 }
 
@@ -32,21 +38,25 @@ function stateLine(one, paused, now) {
   const left = one.expiresAt !== null && one.expiresAt > now && !one.lost ? duration(one.expiresAt - now, text.longParts) : null;
   const when = one.dueAt !== null && one.dueAt > now && !paused && one.state === 'healthy' ? due(one.dueAt, now) : null;
   const line = text.stateLine(states.word(one, now), left, when);
-  return one.sentence ? `${line} ${sentence(one.sentence)}` : line;
+  const restore = one.restore?.text;
+  return [line, sentence(one.sentence), restore && !one.sentence.includes(restore) ? sentence(restore) : ''].filter(Boolean).join(' ');
 }
 
-function verbs(agent, one, working) {
+function verbs(agent, one, { working, managed, several }) {
   const data = { agent: agent.id, profile: one.profileId };
   const list = [];
   const isOauth = one.kind === 'oauth';
   const lost = states.needsYou(one);
+  const back = Boolean(one.restore?.offered);
+  if (back) list.push(go(text.restore, places.restore(agent.id, one.profileId), { main: true }));
   if (states.usable(one) && !one.inUse) {
     list.push(one.inherited ? button(text.useInMain, { action: 'use-in-main', ...data }) : button(text.use, { action: 'use', ...data }));
   }
-  if (isOauth && !['signed-out', 'vanished', 'shared'].includes(one.state)) {
+  if (isOauth && !managed && !['signed-out', 'vanished', 'shared'].includes(one.state)) {
     list.push(button(one.state === 'refused' ? text.checkNow : text.renewNow, { action: 'renew', ...data }));
   }
-  list.push(go(isOauth ? text.signInAgain : text.pasteAgain, again(agent, one), { main: lost && ['signed-out', 'vanished'].includes(one.state) }));
+  list.push(go(isOauth ? text.signInAgain : text.pasteAgain, again(agent, one), { main: lost && !back && (managed || ['signed-out', 'vanished'].includes(one.state)) }));
+  if (several && states.usable(one)) list.push(button(text.useEverywhere, { action: 'use-everywhere', ...data }));
   if (!one.inherited) list.push(button(text.remove, { action: 'remove', ...data }, { grave: true }));
   for (const node of list) if (node.localName === 'button') node.disabled = working;
   return list;
@@ -85,7 +95,7 @@ function facts(agent, one, now) {
     words.textContent = text.leftUntil(duration(one.expiresAt - now), exact(one.expiresAt, now));
     fact('left', [key(one, now), words]);
   } else if (one.expiresAt !== null && !one.lost) fact('ends', exact(one.expiresAt, now));
-  fact('renewal', one.renewal);
+  if (!one.lost) fact('renewal', one.renewal);
   const digits = cuts(one.family);
   if (digits) fact('cut', code(cutText(digits)), text.cutHelp);
   fact('copies', one.copiesIn.join(', '));

@@ -4,6 +4,7 @@ import { text } from './i18n/en.js';
 import { clone, fill, go, slot } from './dom.js';
 import * as api from './api.js';
 import * as places from './places.js';
+import * as states from './states.js';
 import { sentence } from './words.js';
 
 const SETUP_TOKEN = 'sk-ant-oat01-';
@@ -13,7 +14,7 @@ const SHORTEST = 8;
 const help = { pkce: text.choicePkce, device: text.choiceDevice, token: text.choiceToken, 'api-key': text.choiceKey };
 
 /** The sheet that asks where the new account is. */
-export function add({ view, providers }, place) {
+export function add({ view, providers, logins }, place) {
   const agents = view?.snapshot.agents.map(agent => agent.id) ?? [];
   const node = clone('t-add', {
     choices: providers.map((provider, at) => clone('t-choice', {
@@ -22,11 +23,27 @@ export function add({ view, providers }, place) {
       help: help[provider.flow] ?? null,
       verbs: ways(provider, place.agent, at === 0),
     })),
+    openclaw: openclawChoices(providers, logins, place.agent),
   });
+  slot(node, 'openclawTitle').hidden = slot(node, 'openclaw').hidden;
   const select = node.querySelector('#add-agent');
   select.append(...agents.map(id => new Option(id, id, false, id === place.agent)));
   fill(slot(node, 'for'), agents.length > 1 ? [...slot(node, 'for').childNodes] : null);
   return node;
+}
+
+/** What OpenClaw and its plugins sign in themselves and Kalit has no way of its own for. */
+function openclawChoices(providers, logins, agent) {
+  const known = new Set(providers.filter(provider => provider.flow !== 'none').map(provider => provider.id));
+  return logins.filter(login => !known.has(login.provider)).map(login => clone('t-choice', {
+    mark: login.mark,
+    name: login.name,
+    help: login.methods.length > 1 ? login.methods.join(', ') : null,
+    verbs: [
+      go(text.signIn, places.signIn(login.provider, agent), { name: login.name }),
+      login.deviceCode && go(text.withCode, places.signIn(login.provider, agent, null, { code: true }), { name: login.name }),
+    ].filter(Boolean),
+  }));
 }
 
 function ways(provider, agent, main) {
@@ -45,7 +62,7 @@ export function secret({ providers, view }, place) {
   const accountName = place.profile && nameOf(view, place);
   const node = clone('t-secret', {
     title: accountName ? text.secretAgainTitle(accountName) : text.secretTitle(name, kind),
-    lead: text.secretLead(place.agent),
+    lead: view && states.kept(view.snapshot.installation) ? text.secretLeadKept(place.agent) : text.secretLead(place.agent),
     tokenHelp: place.provider === 'anthropic' ? text.setupTokenHelp : text.tokenHelp,
     error: null,
     save: text.save,
@@ -84,7 +101,7 @@ function complain(node, words) {
 }
 
 /** Saves what is in the field and clears the field before the call is made. */
-export async function save(node, place) {
+export async function save(node, place, busy) {
   const field = node.querySelector('#secret'), button = slot(node, 'save');
   const days = node.querySelector('#days').valueAsNumber;
   const target = {
@@ -92,7 +109,7 @@ export async function save(node, place) {
     expiresInDays: Number.isInteger(days) && days > 0 ? days : null,
   };
   button.disabled = true;
-  button.textContent = text.saving;
+  button.textContent = busy;
   const call = api.pasteSecret(target, field.value.trim());
   field.value = '';
   try {

@@ -10,9 +10,22 @@ export const wantedRoute = () => invoke('wanted_route');
 export const signInStart = request => invoke('sign_in_start', { request });
 export const signInPaste = text => invoke('sign_in_paste', { text });
 export const signInCancel = () => invoke('sign_in_cancel');
+export const loginRoute = provider => invoke('login_route', { provider });
+export const openclawLogins = () => invoke('openclaw_logins');
+export const openclawLoginStart = request => invoke('openclaw_login_start', { request });
+export const loginAnswer = (ask, text) => invoke('login_answer', { ask, text });
+export const loginChoose = (ask, choice) => invoke('login_choose', { ask, choice });
 export const openLink = () => invoke('open_link');
 export const pasteSecret = (target, secret) => invoke('paste_secret', { target, secret });
 export const activate = (agent, profile) => invoke('activate', { agent, profile });
+export const orderGloballyPreview = (provider, ids) => invoke('order_globally_preview', { provider, ids });
+export const orderGlobally = (provider, ids) => invoke('order_globally', { provider, ids });
+export const sessions = agent => invoke('sessions', { agent });
+export const pinSession = (agent, session, profile) => invoke('pin_session', { agent, name: session, profile });
+export const testLoginsOffer = () => invoke('test_logins_offer');
+export const testLogins = () => invoke('test_logins');
+export const restorePreview = (agent, profile) => invoke('restore_preview', { agent, profile });
+export const restore = (agent, profile) => invoke('restore', { agent, profile });
 export const refresh = (agent, profile) => invoke('refresh', { agent, profile });
 export const refreshAll = () => invoke('refresh_all');
 export const remove = (agent, profile) => invoke('remove', { agent, profile });
@@ -23,6 +36,8 @@ export const setPaused = paused => invoke('set_paused', { paused });
 export const onView = act => listen('view', event => act(event.payload));
 /** Something happened to a sign-in. */
 export const onSignIn = act => listen('sign-in', event => act(event.payload));
+/** OpenClaw's own sign-in said, asked or wants something. */
+export const onLoginStep = act => listen('login-step', event => act(event.payload));
 /** The tray, a notification or a second start asks for a place: wantedRoute answers which. */
 export const onRoute = act => listen('route', () => act());
 

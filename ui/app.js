@@ -7,16 +7,25 @@ import * as api from './api.js';
 import { account } from './account.js';
 import { add, reveal, save, secret } from './add.js';
 import { board } from './board.js';
+import { copy } from './clipboard.js';
+import { ask, isOpen } from './dialog.js';
+import { everywhereActions } from './everywhere.js';
 import { morph } from './morph.js';
+import { OpenClawSignIn, openclawActions, openclawForms, openclawSignIn, refreshOpenclaw } from './openclaw-login.js';
 import * as places from './places.js';
-import { SignIn, accountName, copyLink, paste, refresh, signIn, tick } from './sign-in.js';
+import { look, restoreActions, restoreSheet } from './restore.js';
+import { pin, readSessions, sessionActions, sessionsSheet } from './sessions.js';
+import { SignIn, accountName, paste, refresh, signIn, tick } from './sign-in.js';
 import * as states from './states.js';
+import { testActions, testedSheet } from './test-logins.js';
 import { sentence, time, untilChange } from './words.js';
 
 const sheet = document.getElementById('sheet');
-const dialog = document.getElementById('dialog');
 const toast = document.getElementById('toast');
-const state = { view: null, problem: null, providers: [], busy: new Map(), firstRun: false, signIn: null, place: places.parse(location.hash) };
+const state = {
+  view: null, problem: null, providers: [], logins: [], busy: new Map(), firstRun: false,
+  signIn: null, starting: null, restore: null, sessions: null, test: null, place: places.parse(location.hash),
+};
 let redraw, hideToast, undo;
 
 // Drawing ------------------------------------------------------------------
@@ -39,6 +48,10 @@ function content(now) {
   if (place.view === 'add') return add(state, place);
   if (place.view === 'paste') return secret(state, place);
   if (place.view === 'account') return account(state, now, place) ?? board(state, now);
+  if (place.view === 'restore' && state.restore) return restoreSheet(state, now);
+  if (place.view === 'restore' || place.view === 'sign-in') return clone('t-loading');
+  if (place.view === 'sessions') return sessionsSheet(state, now, place);
+  if (place.view === 'tested') return testedSheet(state);
   return board(state, now, place.view === 'agent' ? place.agent : undefined);
 }
 
@@ -76,7 +89,7 @@ const outdated = () => ends().some(at => at > state.view.snapshot.at && at <= Da
 
 function index() {
   const { view, place } = state;
-  const all = link(text.allAccounts, places.board, view ? String(view.summary.total) : null, ['board', 'account'].includes(place.view));
+  const all = link(text.allAccounts, places.board, view ? String(view.summary.total) : null, ['board', 'account', 'restore', 'tested'].includes(place.view));
   const agents = view?.snapshot.agents ?? [];
   const several = agents.length > 1 || agents.some(agent => states.worst(agent));
   fill(document.getElementById('index-all'), view && (view.summary.total || several) ? [all] : null);
@@ -102,7 +115,7 @@ function agentLink(agent, place) {
     end = Object.assign(document.createElement('span'), { className: worst.tone });
     end.append(glyph(worst.shape), word);
   }
-  return link(agent.id, places.agent(agent.id), end, place.view === 'agent' && place.agent === agent.id);
+  return link(agent.id, places.agent(agent.id), end, ['agent', 'sessions'].includes(place.view) && place.agent === agent.id);
 }
 
 function foot({ installation, paused, attended, at }) {
@@ -187,10 +200,13 @@ async function work(target, words, command) {
   }
 }
 
+/** What a row says while it changes: OpenClaw takes seconds for what Kalit does at once. */
+const changing = words => kept() ? text.askingOpenClaw : words;
+
 async function activate(target, takesBack = true) {
   const { provider, one } = find(target);
   const before = provider?.accounts.find(other => other.inUse);
-  const done = await work(target, text.switching, () => api.activate(target.agent, target.profile));
+  const done = await work(target, changing(text.switching), () => api.activate(target.agent, target.profile));
   if (!done) return;
   const used = done.effective ? accountName({ profileId: done.effective }) : one?.name ?? target.profile;
   const words = [text.nowUses(target.agent, used, provider?.name ?? done.provider), ...(done.notes ?? [])].join(' ');
@@ -222,7 +238,7 @@ const actions = {
   'remove': async (_, data) => {
     const { one } = find(data);
     if (!await ask(text.removeTitle(one.name, data.agent), text.removeText, text.removeGo)) return;
-    if (await work(data, text.removing, () => api.remove(data.agent, data.profile))) {
+    if (await work(data, changing(text.removing), () => api.remove(data.agent, data.profile))) {
       location.hash = places.board;
       tell(text.removed(one.name, data.agent));
     }
@@ -233,7 +249,7 @@ const actions = {
   'start-tray': startTray,
   'reveal': (_, __, pressed) => reveal(pressed),
   'open-again': () => api.openLink().catch(fail),
-  'copy-link': (_, __, pressed) => copyLink(state.signIn, pressed),
+  'copy-link': (_, __, pressed) => copy(state.signIn.url, pressed),
   'cancel-sign-in': () => { location.hash = places.board; },
   'restart-sign-in': () => startSignIn(),
 };
@@ -242,9 +258,10 @@ const forms = {
   'paste-address': form => paste(form.closest('.view'), state.signIn, followSignIn),
   'paste-other': form => { location.hash = places.paste(form.elements['add-other'].value.trim().toLowerCase(), state.place.agent, { kind: 'api-key' }); },
   'save-secret': async form => {
-    const saved = await save(form.closest('.view'), state.place);
+    const saved = await save(form.closest('.view'), state.place, changing(text.saving));
     if (!saved) return;
-    location.hash = places.board;
+    // It may have taken seconds: whoever has gone elsewhere stays there.
+    if (sheet.contains(form)) location.hash = places.board;
     tell(text.saved(accountName(saved)));
     await reload();
   },
@@ -269,47 +286,54 @@ async function pause(paused) {
   await reload();
 }
 
-/** A question with one verb; whether it was answered with it. */
-function ask(title, words, verb) {
-  dialog.querySelector('h1').textContent = title;
-  document.getElementById('dialog-text').textContent = words;
-  document.getElementById('dialog-go').textContent = verb;
-  dialog.returnValue = '';
-  dialog.showModal();
-  return new Promise(resolve => dialog.addEventListener('close', () => resolve(dialog.returnValue === 'go'), { once: true }));
-}
-
 // Signing in ----------------------------------------------------------------
 
 /** What is known of a provider: by its id, or by the name under which an older id is shown. */
 function providerOf(place) {
   const shown = state.view?.snapshot.agents.flatMap(agent => agent.providers).find(provider => provider.id === place.provider);
-  return state.providers.find(one => one.id === place.provider) ?? state.providers.find(one => one.name === shown?.name) ?? { name: shown?.name ?? place.provider, flow: 'pkce' };
+  const login = state.logins.find(one => one.provider === place.provider);
+  return state.providers.find(one => one.id === place.provider) ?? (login && { name: login.name, flow: 'openclaw' }) ?? state.providers.find(one => one.name === shown?.name) ?? { name: shown?.name ?? place.provider, flow: 'pkce' };
 }
 
-/** Starts the sign-in that the address names; false where pasting is the way in. */
-function startSignIn() {
+/** Starts the sign-in that the address names, in the way that there is for its provider here. */
+async function startSignIn() {
   const { place } = state;
+  if (state.starting === place) return;
+  state.starting = place;
+  let route;
+  try {
+    route = await api.loginRoute(place.provider);
+    if (route === 'open-claw' && !state.logins.length) state.logins = await api.openclawLogins();
+  } catch (thrown) {
+    fail(thrown);
+    location.hash = places.board;
+    return;
+  } finally {
+    state.starting = null;
+  }
+  if (state.place !== place) return;
   const provider = providerOf(place);
-  if (provider.flow === 'token' || provider.flow === 'api-key') {
-    location.replace(places.paste(place.provider, place.agent, { profile: place.profile, kind: provider.flow }));
-    return false;
+  if (route === 'paste' || route === 'none') {
+    const kind = provider.flow === 'token' ? 'token' : 'api-key';
+    location.replace(places.paste(place.provider, place.agent, { profile: place.profile, kind }));
+    return;
   }
   const name = place.profile && (find(place).one?.name ?? place.profile);
-  state.signIn = new SignIn(place, provider.name, name);
+  const Way = route === 'open-claw' ? OpenClawSignIn : SignIn;
+  state.signIn = new Way(place, provider.name, name);
   delete sheet.dataset.place;
   state.signIn.start(followSignIn);
   followSignIn();
-  return true;
 }
 
 function followSignIn() {
   const running = state.signIn;
   if (!running || state.place.view !== 'sign-in') return;
   const node = sheet.querySelector('.view');
-  if (sheet.dataset.place === location.hash && sheet.dataset.attempt === String(running.attempt)) refresh(node, running);
+  const [draw, update] = running instanceof OpenClawSignIn ? [openclawSignIn, refreshOpenclaw] : [signIn, refresh];
+  if (sheet.dataset.place === location.hash && sheet.dataset.attempt === String(running.attempt)) update(node, running);
   else {
-    show(signIn(running));
+    show(draw(running));
     sheet.dataset.attempt = running.attempt;
   }
   if (running.phase === 'cancelled') location.hash = places.board;
@@ -336,7 +360,25 @@ function arrive() {
     if (state.signIn.running) api.signInCancel().catch(() => {});
     state.signIn = null;
   }
-  if (state.place.view === 'sign-in' && state.view && !startSignIn()) return;
+  if (state.place.view !== 'restore' || state.restore?.profile !== state.place.profile || state.restore.agent !== state.place.agent) state.restore = null;
+  if (state.view) begun(state.place);
+  render();
+}
+
+/** What arriving at a place starts. */
+function begun(place) {
+  if (place.view === 'sign-in') startSignIn();
+  else if (place.view === 'restore' && !state.restore) look(shell, place);
+  else if (place.view === 'sessions' || place.view === 'account') readSessions(shell, place.agent);
+  else if (place.view === 'add') readLogins();
+}
+
+/** Learns what OpenClaw signs in itself; the choices are drawn again when that was news. */
+async function readLogins() {
+  const logins = await api.openclawLogins().catch(() => []);
+  if (logins.length === state.logins.length) return;
+  state.logins = logins;
+  if (state.place.view === 'add' && !sheet.querySelector('#add-other')?.value) delete sheet.dataset.place;
   render();
 }
 
@@ -348,6 +390,10 @@ async function goWhereWanted() {
   if (hash !== location.hash) location.hash = hash;
   else if (state.place.view === 'sign-in' && !state.signIn?.running) arrive();
 }
+
+const shell = { state, render, reload, tell, fail, find, work, changing, followSignIn };
+Object.assign(actions, everywhereActions(shell), restoreActions(shell), sessionActions(shell), testActions(shell), openclawActions(shell));
+Object.assign(forms, openclawForms(shell));
 
 addEventListener('hashchange', arrive);
 document.addEventListener('click', event => {
@@ -362,15 +408,18 @@ document.addEventListener('submit', event => {
 });
 document.addEventListener('change', event => {
   if (event.target.id === 'add-agent') location.hash = places.add(event.target.value);
+  else if (event.target.dataset.change === 'pin') pin(shell, event.target.dataset, event.target.value);
 });
 document.addEventListener('keydown', event => {
   const typing = event.target.matches('input, textarea, select');
-  if (event.key === 'Escape' && !dialog.open && state.place.view !== 'board') location.hash = places.board;
+  if (event.key === 'Escape' && !isOpen() && state.place.view !== 'board') location.hash = places.board;
   else if ((event.ctrlKey || event.metaKey) && event.key === 'n') location.hash = places.add();
-  else if ((event.ctrlKey || event.metaKey) && event.key === 'r' && !typing) renewAll();
+  else if ((event.ctrlKey || event.metaKey) && event.key === 'r' && !typing && !kept()) renewAll();
   else if (!step(event)) return;
   event.preventDefault();
 });
+
+const kept = () => Boolean(state.view) && states.kept(state.view.snapshot.installation);
 
 /** Up and down go from name to name; whether they did. */
 function step({ key }) {
@@ -399,6 +448,7 @@ async function begin() {
   await Promise.all([
     api.onView(receive),
     api.onSignIn(event => { if (state.signIn?.follow(event)) followSignIn(); }),
+    api.onLoginStep(event => { if (state.signIn?.step?.(event)) followSignIn(); }),
     api.onRoute(goWhereWanted),
   ]);
   // What was asked for before this page listened.
@@ -409,7 +459,7 @@ async function begin() {
     // The snapshot tells the same problem.
   }
   await reload();
-  if (state.place.view === 'sign-in' && !state.signIn) arrive();
+  if (state.view && !state.signIn) begun(state.place);
   if (state.view?.summary.total) {
     state.firstRun = await api.firstRun().catch(() => false);
     if (state.firstRun) render();

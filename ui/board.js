@@ -20,7 +20,8 @@ export function board({ view, firstRun, busy }, now, only) {
     agents: agents.map(agent => agentSection(agent, snapshot, now, busy)),
   });
   slot(node, 'add').href = places.add(only);
-  slot(node, 'add').hidden = snapshot.installation.era === 'sqlite';
+  slot(node, 'add').hidden = !states.writable(snapshot.installation);
+  slot(node, 'foot').hidden = !states.kept(snapshot.installation) || !summary.total;
   return node;
 }
 
@@ -28,8 +29,8 @@ export function board({ view, firstRun, busy }, now, only) {
 function wholeSheet(snapshot, summary, agents) {
   const { era, openclawVersion, openclawFound, stateDir } = snapshot.installation;
   if (summary.total > 0 || agents.some(agent => agent.storeError)) return null;
-  if (era === 'sqlite') {
-    return clone('t-calm', { title: text.keptTitle, lead: text.keptLead(openclawVersion), code: stateDir, verbs: [] });
+  if (era === 'mixed') {
+    return clone('t-calm', { title: text.emptyTitle, lead: snapshot.notices.map(notice => `${sentence(notice.message)} ${notice.hint}`).join(' '), code: stateDir, verbs: [] });
   }
   const verbs = [
     go(text.signInTo('ChatGPT'), places.signIn('openai', agents[0]?.id ?? 'main'), { main: true }),
@@ -40,7 +41,7 @@ function wholeSheet(snapshot, summary, agents) {
     return clone('t-calm', { title: text.notFoundTitle, lead: text.notFoundLead, code: text.lookedIn(stateDir), verbs });
   }
   const agent = agents.find(agent => agent.isDefault)?.id ?? agents[0]?.id ?? 'main';
-  return clone('t-calm', { title: text.emptyTitle, lead: text.emptyLead(openclawVersion, agent), code: null, verbs });
+  return clone('t-calm', { title: text.emptyTitle, lead: era === 'sqlite' ? text.keptLead(openclawVersion) : text.emptyLead(openclawVersion, agent), code: null, verbs });
 }
 
 /** The first sentence: of everything, where core counted it, or of one agent. */
@@ -62,16 +63,19 @@ function lead(summary, agents, now) {
 }
 
 function strips(snapshot, summary, firstRun) {
-  const list = snapshot.notices.map(notice => strip('notice', 'g-shared', sentence(notice.message), notice.hint));
-  if (firstRun && snapshot.installation.era === 'json') {
+  // Who keeps the logins stands above each agent's.
+  const told = snapshot.notices.filter(notice => notice.code !== 'era.sqlite');
+  const list = told.map(notice => strip('notice', 'g-shared', sentence(notice.message), notice.hint));
+  const { era } = snapshot.installation;
+  if (firstRun && era === 'json') {
     list.push(strip('', 'g-ok', text.firstTitle(snapshot.installation.openclawVersion, summary.total), text.firstHint, [
       button(text.firstKeep, { action: 'first-keep' }, { main: true }),
       button(text.firstWatch, { action: 'first-watch' }),
     ]));
-  } else if (snapshot.paused) {
+  } else if (snapshot.paused && era !== 'sqlite') {
     list.push(strip('notice', 'g-off', text.pausedTitle, text.pausedHint, [button(text.resume, { action: 'resume' })]));
   }
-  if (!snapshot.attended && !snapshot.paused && snapshot.installation.era === 'json') {
+  if (!snapshot.attended && !snapshot.paused && era === 'json') {
     list.push(strip('notice', 'g-off', text.unattendedTitle, text.unattendedHint, [button(text.startTray, { action: 'start-tray' })]));
   }
   return list;
@@ -85,10 +89,9 @@ function strip(tone, shape, message, hint, verbs = [], code = null) {
 }
 
 function agentSection(agent, snapshot, now, busy) {
-  const { era } = snapshot.installation;
   const node = clone('t-agent', {
     name: agent.name ?? agent.id,
-    glyph: era === 'sqlite' ? glyph('g-shelf') : null,
+    glyph: states.kept(snapshot.installation) ? glyph('g-shelf') : null,
     line: agentLine(agent, snapshot),
     trouble: agent.storeError && strip('danger', 'g-torn', sentence(agent.storeError.message), agent.storeError.hint,
       [button(text.checkAgain, { action: 'reload' })], agent.storePath),
@@ -96,24 +99,29 @@ function agentSection(agent, snapshot, now, busy) {
   });
   node.dataset.agent = agent.id;
   node.setAttribute('aria-label', agent.id);
+  const sessions = slot(node, 'sessions');
+  sessions.href = places.sessions(agent.id);
+  sessions.dataset.focus = sessions.getAttribute('href');
+  sessions.setAttribute('aria-label', `${text.sessions}: ${agent.id}`);
+  sessions.hidden = snapshot.installation.era === 'none';
   if (!agent.providers.length && !agent.storeError) fill(slot(node, 'providers'), calmNote(text.noAccountInAgent));
   return node;
 }
 
 function agentLine(agent, { installation, paused, attended }) {
   if (agent.lock) return text.writing(agent.lock.program, agent.lock.pid);
-  if (installation.era === 'sqlite') return text.keptByOpenClaw;
-  return paused || !attended ? text.onlyWatched(installation.openclawVersion) : text.keptByKalit(installation.openclawVersion);
+  if (states.kept(installation)) return text.keptByOpenClaw(installation.openclawVersion);
+  return paused || !attended || !states.writable(installation) ? text.onlyWatched(installation.openclawVersion) : text.keptByKalit(installation.openclawVersion);
 }
 
 function providerSection(agent, provider, snapshot, now, busy) {
-  const writable = snapshot.installation.era === 'json';
+  const writable = states.writable(snapshot.installation);
   const rotating = provider.orderSource === 'rotation' && provider.candidates.length > 1;
   const node = clone('t-provider', {
     mark: provider.mark,
     name: provider.name,
     count: rotating ? text.rotating(provider.accounts.length) : text.accounts(provider.accounts.length),
-    rail: provider.accounts.map((account, at) => row(agent, provider, account, at, { now, busy, writable })),
+    rail: provider.accounts.map((account, at) => row(agent, provider, account, at, { now, busy, writable, managed: states.kept(snapshot.installation) })),
     notes: providerNotes(agent, provider),
   });
   const add = slot(node, 'add');
@@ -145,7 +153,7 @@ function calmNote(words) {
   return node;
 }
 
-function row(agent, provider, account, at, { now, busy, writable }) {
+function row(agent, provider, account, at, { now, busy, writable, managed }) {
   const working = busy.get(`${agent.id} ${account.profileId}`);
   const node = clone('t-account', {
     number: String(at + 1),
@@ -154,15 +162,17 @@ function row(agent, provider, account, at, { now, busy, writable }) {
     plan: account.plan ?? (account.kind === 'oauth' ? null : text.kinds[account.kind]),
     left: left(account, now),
     key: key(account, now),
-    note: note(provider, account),
-    verb: writable ? verb(agent, account, Boolean(working)) : null,
+    note: note(provider, account, now),
+    verb: writable ? verb(agent, account, { working: Boolean(working), managed }) : null,
   });
   Object.assign(node.dataset, { agent: agent.id, profile: account.profileId, state: account.state });
   if (account.inUse) node.setAttribute('aria-current', 'true');
   else slot(node, 'using').classList.add('next');
   // Who merely rests keeps its turn; who is passed over has lost it.
   node.classList.toggle('away', Boolean(account.lost || (account.passedOver && account.state !== 'cooling-down')));
-  node.querySelector('.time').classList.toggle('gone', Boolean(account.lost));
+  const time = node.querySelector('.time');
+  time.classList.toggle('gone', Boolean(account.lost));
+  if (account.renewal && !account.lost) time.title = account.renewal;
   const name = slot(node, 'name');
   name.href = places.account(agent.id, account.profileId);
   name.dataset.focus = name.getAttribute('href');
@@ -177,24 +187,34 @@ export function left(account, now) {
   return account.expiresAt > now ? duration(account.expiresAt - now) : text.since(moment(account.expiresAt, now));
 }
 
+/** Who renews a login is said of one that ends within this time; its own sheet always says it. */
+const SOON = 60 * 60_000;
+
 /** One sentence where there is something to say. */
-function note(provider, account) {
+function note(provider, account, now) {
   const said = [];
+  const restore = account.restore?.text;
+  const soon = account.expiresAt !== null && account.expiresAt > now && account.expiresAt - now < SOON;
   if (account.sentence) said.push(sentence(account.sentence));
   else if (account.lost) said.push(sentence(account.lost.text));
   else if (account.state === 'shared') said.push(text.sharedNote(account.sharedWith.join(', ')));
   else if (account.lastError) said.push(sentence(account.lastError.message), account.lastError.hint);
   else if (account.inUse && provider.accounts.length > 1) said.push(sentence(provider.reason.text));
+  if (restore && !account.sentence?.includes(restore)) said.push(sentence(restore));
+  if (account.renewal && soon && account.state === 'healthy') said.push(account.renewal);
   if (account.inherited) said.push(text.inheritedFrom);
   return said.filter(Boolean).join(' ');
 }
 
 /** The one thing worth doing with an account from here; all others are in its own sheet. */
-export function verb(agent, account, working) {
+export function verb(agent, account, { working, managed }) {
   const data = { agent: agent.id, profile: account.profileId };
   const main = { main: true, name: account.name };
   let node = null;
-  if (states.gone(account)) {
+  if (account.restore?.offered) return go(text.restore, places.restore(agent.id, account.profileId), main);
+  // What OpenClaw renews itself cannot be tried from here.
+  const unsure = ['refused', 'suspected', 'not-renewed'].includes(account.state);
+  if (states.gone(account) || (unsure && managed)) {
     return go(account.kind === 'oauth' ? text.signInAgain : text.pasteAgain, again(agent, account), main);
   }
   if (account.state === 'refused' || account.state === 'suspected') node = button(text.checkNow, { action: 'renew', ...data }, main);

@@ -20,7 +20,7 @@ export const slot = (node, name) => node.querySelector(`[data-slot="${name}"]`);
 
 /** Puts a text, a node or several nodes into `place`. */
 export function fill(place, value) {
-  const empty = value === null || value === undefined || value === '' || (Array.isArray(value) && !value.length);
+  const empty = value === null || value === undefined || value === false || value === '' || (Array.isArray(value) && !value.length);
   place.hidden = empty;
   if (empty) place.replaceChildren();
   else if (Array.isArray(value)) place.replaceChildren(...value);

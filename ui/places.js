@@ -1,5 +1,6 @@
-// The window's addresses: #/board, #/agent/<id>, #/account/<agent>/<profile>, #/add?agent=,
-// #/sign-in/<provider>?agent=&profile=, #/paste/<provider>?agent=&profile=&kind=.
+// The window's addresses: #/board, #/agent/<id>, #/account/<agent>/<profile>, #/sessions/<agent>,
+// #/restore/<agent>/<profile>, #/tested, #/add?agent=, #/sign-in/<provider>?agent=&profile=&code=,
+// #/paste/<provider>?agent=&profile=&kind=.
 
 const encode = encodeURIComponent;
 
@@ -11,8 +12,12 @@ function withQuery(path, query) {
 export const board = '#/board';
 export const agent = id => `#/agent/${encode(id)}`;
 export const account = (agentId, profile) => `#/account/${encode(agentId)}/${encode(profile)}`;
+export const sessions = agentId => `#/sessions/${encode(agentId)}`;
+export const restore = (agentId, profile) => `#/restore/${encode(agentId)}/${encode(profile)}`;
+export const tested = '#/tested';
 export const add = agentId => withQuery('#/add', { agent: agentId });
-export const signIn = (provider, agentId, profile) => withQuery(`#/sign-in/${encode(provider)}`, { agent: agentId, profile });
+export const signIn = (provider, agentId, profile, { code = false } = {}) =>
+  withQuery(`#/sign-in/${encode(provider)}`, { agent: agentId, profile, code: code && '1' });
 export const paste = (provider, agentId, { profile, kind } = {}) => withQuery(`#/paste/${encode(provider)}`, { agent: agentId, profile, kind });
 
 /** The place that an address names; what names none is the board. */
@@ -27,9 +32,11 @@ export function parse(hash) {
   const params = new URLSearchParams(query.replaceAll('+', '%2B'));
   const [view, first, second] = steps;
   const named = { agent: params.get('agent') || 'main', profile: params.get('profile') || null, kind: params.get('kind') };
-  if (view === 'agent' && first) return { view, agent: first };
-  if (view === 'account' && first && second) return { view, agent: first, profile: second };
+  if ((view === 'agent' || view === 'sessions') && first) return { view, agent: first };
+  if ((view === 'account' || view === 'restore') && first && second) return { view, agent: first, profile: second };
+  if (view === 'tested') return { view };
   if (view === 'add') return { view, agent: named.agent };
-  if ((view === 'sign-in' || view === 'paste') && first) return { view, provider: first, ...named };
+  if (view === 'sign-in' && first) return { view, provider: first, ...named, code: params.has('code') };
+  if (view === 'paste' && first) return { view, provider: first, ...named };
   return { view: 'board' };
 }

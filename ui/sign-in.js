@@ -1,5 +1,5 @@
-// Signing in: a rail of four steps, with the paste box open from the first second. The sign-in
-// itself runs in the program; this sheet follows it by its attempt number.
+// Signing in with Kalit's own flow: a rail of four steps, with the paste box open from the first
+// second. The sign-in itself runs in the program; this sheet follows it by its attempt number.
 
 import { text } from './i18n/en.js';
 import { button, clone, fill, glyph, go, slot, use } from './dom.js';
@@ -131,7 +131,8 @@ function lastStep({ phase, problem, signedIn }) {
   return step('todo', 4, text.stepSave);
 }
 
-function step(look, number, title, sub = null, end = []) {
+/** One step on the rail. */
+export function step(look, number, title, sub = null, end = []) {
   const mark = { done: 'm-check', warn: 'm-warn' }[look];
   const inside = mark ? clone('t-mini') : String(number);
   if (mark) use(inside, mark);
@@ -152,7 +153,7 @@ function clock(state) {
 }
 
 /** What can be done when it has ended. */
-function outcome(state) {
+export function outcome(state) {
   const { place, signedIn, problem } = state;
   if (state.phase === 'saving') return null;
   const back = go(state.phase === 'done' ? text.done : text.cancel, places.board, { main: state.phase === 'done' && !signedIn.offersUse });
@@ -192,20 +193,4 @@ function complain(node, words) {
   const place = slot(node, 'error');
   fill(place, words ? [glyph('g-off'), Object.assign(document.createElement('span'), { textContent: words })] : null);
   node.querySelector('textarea').setAttribute('aria-invalid', String(Boolean(words)));
-}
-
-/** Puts the link on the clipboard, from a field made for the moment. */
-export function copyLink(state, pressed) {
-  const field = document.createElement('textarea');
-  field.value = state.url;
-  field.readOnly = true;
-  field.className = 'link';
-  pressed.after(field);
-  field.select();
-  const copied = document.execCommand('copy');
-  if (copied) {
-    field.remove();
-    pressed.textContent = text.copied;
-    pressed.focus();
-  }
 }

@@ -50,6 +50,12 @@ export function worst(agent) {
   return tone && tone !== 'is-busy' ? { shape, tone, word: text.states[state] } : null;
 }
 
+/** Whether accounts can be changed from here: not while both kinds of store lie there. */
+export const writable = ({ era }) => era === 'json' || era === 'sqlite';
+
+/** Whether OpenClaw keeps and renews the logins itself: every change is asked of it and takes seconds. */
+export const kept = ({ era }) => era === 'sqlite';
+
 /** States in which the account can be chosen for use. */
 export const usable = account => ['healthy', 'static', 'renewing', 'expired', 'shared', 'cooling-down', 'unknown'].includes(account.state);
 

@@ -21,6 +21,8 @@ pub struct Alert {
     pub profile: ProfileId,
     /// Where "Sign in again" leads.
     pub sign_in: Route,
+    /// Where "Restore" leads, when Kalit holds what OpenClaw dropped.
+    pub restore: Option<Route>,
     /// Whether renewing may still show that nothing is lost.
     pub renewable: bool,
 }
@@ -57,6 +59,10 @@ fn key(agent: &AgentView, account: &AccountView, lost: &LostView) -> String {
         LostSignal::SignedOut => "signed-out",
         LostSignal::Suspected => "suspected",
         LostSignal::OpenclawRefused => "openclaw-refused",
+        // What was put back once and refused again is told anew: there is another remedy now.
+        LostSignal::Dropped if account.restore.as_ref().is_some_and(|restore| !restore.offered) => {
+            "dropped-for-good"
+        }
         LostSignal::Dropped => "dropped",
         LostSignal::NotRenewed => "not-renewed",
         LostSignal::Vanished => "vanished",
@@ -74,7 +80,13 @@ fn key(agent: &AgentView, account: &AccountView, lost: &LostView) -> String {
 
 fn alert(agent: &AgentView, provider: &ProviderView, account: &AccountView, lost: &LostView) -> Alert {
     let name = name(provider, account);
-    let mut body = without_addresses(&lost.text, &name);
+    let mut said = lost.text.clone();
+    if let Some(restore) = &account.restore
+        && !said.contains(&restore.text)
+    {
+        said.push_str(&format!(" {}", restore.text));
+    }
+    let mut body = without_addresses(&said, &name);
     if let Some(next) = successor(provider, account) {
         body.push_str(&format!(" {} goes on with {next}.", agent.id));
     }
@@ -89,6 +101,10 @@ fn alert(agent: &AgentView, provider: &ProviderView, account: &AccountView, lost
             agent: agent.id.clone(),
             profile: Some(account.profile_id.clone()),
         },
+        restore: words::restorable(account).then(|| Route::Restore {
+            agent: agent.id.clone(),
+            profile: account.profile_id.clone(),
+        }),
         renewable: account.renewal.is_none()
             && matches!(
                 lost.signal,
@@ -146,7 +162,7 @@ pub fn body_markup(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use kalit_core::view::{AccountState, OrderSource};
+    use kalit_core::view::{AccountState, OrderSource, RestoreView};
 
     use super::*;
     use crate::summary::samples::{account, agent, lost, provider, snapshot};
@@ -170,6 +186,7 @@ mod tests {
             agent: AgentId::main(),
             profile: ProfileId::parse("openai:studio").unwrap(),
             sign_in: route,
+            restore: None,
             renewable: false,
         };
         assert_eq!(due(&one_lost(LostSignal::SignedOut), |_| true), vec![expected]);
@@ -206,6 +223,29 @@ mod tests {
             told(LostSignal::Vanished),
             text("studio disappeared from main", "lost:vanished:feed", false)
         );
+    }
+
+    #[test]
+    fn a_dropped_login_can_be_put_back_until_it_was_refused_again() {
+        let told = |offered: bool, text: &str| {
+            let mut dropped = one_lost(LostSignal::Dropped);
+            dropped.agents[0].providers[0].accounts[1].restore = Some(RestoreView {
+                offered,
+                text: text.to_owned(),
+                sealed_at: None,
+            });
+            due(&dropped, |_| true).remove(0)
+        };
+        let offered = told(true, "Kalit holds exactly this token.");
+        assert_eq!(offered.restore, Route::parse("restore/main/openai:studio"));
+        assert_eq!(
+            offered.body,
+            "Another program used this login. Kalit holds exactly this token. main goes on with work."
+        );
+        let refused = told(false, "It was put back once and refused again: sign in again.");
+        assert_eq!(refused.restore, None);
+        assert!(refused.body.contains("sign in again"), "{}", refused.body);
+        assert_ne!(offered.key, refused.key);
     }
 
     #[test]

@@ -24,11 +24,14 @@ pub enum Route {
         agent: AgentId,
         profile: Option<ProfileId>,
     },
+    /// What is known of a login that OpenClaw dropped, and the question whether to put it back.
+    Restore { agent: AgentId, profile: ProfileId },
 }
 
 impl Route {
-    /// Parses `board`, `add` or `sign-in/<provider>?agent=<id>&profile=<id>`; the agent is main
-    /// unless named. `None` for anything else.
+    /// Parses `board`, `add`, `restore/<agent>/<profile>` or
+    /// `sign-in/<provider>?agent=<id>&profile=<id>`; the agent is main unless named. `None` for
+    /// anything else.
     pub fn parse(text: &str) -> Option<Self> {
         let url = Url::parse("kalit:///").ok()?.join(text.trim()).ok()?;
         if url.scheme() != "kalit" || url.has_host() {
@@ -38,6 +41,10 @@ impl Route {
         match steps.as_slice() {
             ["board"] => Some(Self::Board),
             ["add"] => Some(Self::Add),
+            ["restore", agent, profile] if !agent.is_empty() => Some(Self::Restore {
+                agent: AgentId::normalize(&decoded(agent)?),
+                profile: ProfileId::parse(&decoded(profile)?)?,
+            }),
             ["sign-in", provider] => {
                 let named = |name: &str| {
                     url.query_pairs()
@@ -62,6 +69,13 @@ fn decoded(step: &str) -> Option<String> {
     url.query_pairs().next().map(|(_, value)| value.into_owned())
 }
 
+/// Percent-encodes one path step or value.
+fn encode(text: &str) -> String {
+    url::form_urlencoded::byte_serialize(text.as_bytes())
+        .collect::<String>()
+        .replace('+', "%20")
+}
+
 impl fmt::Display for Route {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -72,17 +86,20 @@ impl fmt::Display for Route {
                 agent,
                 profile,
             } => {
-                let encode = |text: &str| {
-                    url::form_urlencoded::byte_serialize(text.as_bytes())
-                        .collect::<String>()
-                        .replace('+', "%20")
-                };
                 let (provider, agent) = (encode(provider.as_str()), encode(agent.as_str()));
                 write!(formatter, "sign-in/{provider}?agent={agent}")?;
                 match profile {
                     Some(profile) => write!(formatter, "&profile={}", encode(profile.as_str())),
                     None => Ok(()),
                 }
+            }
+            Self::Restore { agent, profile } => {
+                write!(
+                    formatter,
+                    "restore/{}/{}",
+                    encode(agent.as_str()),
+                    encode(profile.as_str())
+                )
             }
         }
     }
@@ -100,6 +117,13 @@ mod tests {
         }
     }
 
+    fn restore(agent: &str, profile: &str) -> Route {
+        Route::Restore {
+            agent: AgentId::normalize(agent),
+            profile: ProfileId::parse(profile).unwrap(),
+        }
+    }
+
     #[test]
     fn every_route_survives_the_way_through_text() {
         for route in [
@@ -108,6 +132,8 @@ mod tests {
             sign_in("openai", "main", None),
             sign_in("openai-codex", "work", Some("openai-codex:me+x@example.com")),
             sign_in("a/b c+d", "main", Some("a b&c=d#e?f/..")),
+            restore("main", "openai:me+x@example.com"),
+            restore("work", "a b&c=d#e?f/%2F"),
         ] {
             assert_eq!(Route::parse(&route.to_string()), Some(route));
         }
@@ -128,6 +154,9 @@ mod tests {
             "boards",
             "sign-in",
             "sign-in/",
+            "restore/main",
+            "restore/main/",
+            "restore//openai:a",
             "https://example.com/board",
             "//host/board",
         ] {

@@ -56,14 +56,22 @@ pub fn state(account: &AccountView, now: Timestamp) -> String {
             Some(other) => format!("also used by {other}"),
             None => "shared login".to_owned(),
         },
+        AccountState::NotRenewed if account.renewal.is_some() => "not renewed".to_owned(),
         AccountState::NotRenewed => "not renewed, renew now".to_owned(),
         AccountState::Vanished => "disappeared, sign in again".to_owned(),
+        AccountState::Suspected if account.renewal.is_some() => "may be signed out".to_owned(),
         AccountState::Suspected => "may be signed out, check now".to_owned(),
         AccountState::Refused if account.renewal.is_some() => "OpenClaw was refused".to_owned(),
         AccountState::Refused => "OpenClaw was refused, check now".to_owned(),
+        AccountState::Dropped if restorable(account) => "dropped by OpenClaw, restore…".to_owned(),
         AccountState::Dropped => "dropped by OpenClaw, sign in again".to_owned(),
         AccountState::SignedOut => "signed out, sign in again".to_owned(),
     }
+}
+
+/// Whether Kalit holds what OpenClaw dropped and can put it back.
+pub fn restorable(account: &AccountView) -> bool {
+    account.restore.as_ref().is_some_and(|restore| restore.offered)
 }
 
 fn resting(account: &AccountView, now: Timestamp) -> String {

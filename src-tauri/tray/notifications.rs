@@ -12,6 +12,10 @@ use kalit_shell::route::Route;
 
 use crate::desktop::{Button, Desktop, Note};
 
+const RESTORE: Button = Button {
+    id: "restore",
+    label: "Restore…",
+};
 const SIGN_IN: Button = Button {
     id: "sign-in",
     label: "Sign in again",
@@ -52,7 +56,9 @@ impl Notifications {
         let untold =
             |key: &str| !self.told().iter().any(|told| told.alert.key == key) && broker.notified(key);
         for alert in alerts::due(snapshot, untold) {
-            let buttons: &[Button] = if alert.renewable {
+            let buttons: &[Button] = if alert.restore.is_some() {
+                &[RESTORE, SIGN_IN]
+            } else if alert.renewable {
                 &[CHECK, SIGN_IN]
             } else {
                 &[SIGN_IN]
@@ -87,6 +93,10 @@ impl Notifications {
         let Told { alert, .. } = told.iter().find(|told| told.id == Some(id))?;
         Some(if button == SIGN_IN.id {
             Action::Open(alert.sign_in.clone())
+        } else if button == RESTORE.id {
+            // The window shows what is known first: a fence does not tell a spent login from an
+            // unspent one, and a notification has no room to say so.
+            Action::Open(alert.restore.clone().unwrap_or(Route::Board))
         } else if button == CHECK.id {
             Action::Renew {
                 agent: alert.agent.clone(),

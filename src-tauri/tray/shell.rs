@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use kalit_core::broker::{Broker, Engine, RefreshTarget};
 use kalit_core::clock::{Clock, SystemClock};
-use kalit_core::view::Snapshot;
+use kalit_core::ids::{AgentId, ProfileId};
+use kalit_core::view::{EraView, Snapshot};
 use kalit_core::{Error, ErrorCode};
 use kalit_shell::in_flight::InFlight;
 use kalit_shell::menu::{self, Action, MenuModel};
@@ -39,6 +40,8 @@ pub struct Shell {
     /// What the menu says now.
     shown: Mutex<MenuModel>,
     said: Mutex<Option<(String, Instant)>>,
+    /// The switches that OpenClaw is being asked for.
+    asked: Mutex<Vec<(AgentId, ProfileId)>>,
     redraw: Notify,
     quit: Notify,
     /// The window was opened in place of a tray icon.
@@ -57,6 +60,7 @@ pub async fn run(arguments: Arguments, desktop: Desktop, events: UnboundedReceiv
         in_flight: InFlight::default(),
         shown: Mutex::new(reading.clone()),
         said: Mutex::new(None),
+        asked: Mutex::default(),
         redraw: Notify::new(),
         quit: Notify::new(),
         stood_in: AtomicBool::new(false),
@@ -121,6 +125,11 @@ impl Shell {
                 snapshot = newer;
             }
             let mut model = menu::menu(&snapshot, now);
+            if snapshot.installation.era == EraView::Sqlite {
+                for (agent, profile) in self.asked().iter() {
+                    model.asking(agent, profile);
+                }
+            }
             let mut wait = menu::until_change(&snapshot, now)
                 .and_then(|millis| u64::try_from(millis).ok())
                 .map_or(LOOK_AGAIN, |millis| LOOK_AGAIN.min(Duration::from_millis(millis)));
@@ -200,22 +209,49 @@ impl Shell {
         match action {
             Action::Open(route) => self.open(&route),
             Action::Quit => self.quit.notify_one(),
-            Action::Use { .. } | Action::Renew { .. } | Action::RenewAll | Action::Pause(_) => {
-                let shell = Arc::clone(self);
-                tokio::spawn(async move {
-                    let _begun = shell.in_flight.begin().await;
-                    let Some(broker) = shell.broker.get() else { return };
-                    match change(broker, action).await {
-                        Ok(Some(text)) => shell.say(text),
-                        Ok(None) => {}
-                        Err((title, error)) => {
-                            shell.notifications.fail(&shell.desktop, title, &error).await;
-                            shell.say(format!("{title}: {}", error.message()));
-                        }
-                    }
-                });
+            Action::Use { agent, profile } => {
+                if self.ask((agent.clone(), profile.clone())) {
+                    self.begin(Action::Use { agent, profile });
+                }
             }
+            Action::Renew { .. } | Action::RenewAll | Action::Pause(_) => self.begin(action),
         }
+    }
+
+    /// Starts a change and says what comes of it.
+    fn begin(self: &Arc<Self>, action: Action) {
+        let shell = Arc::clone(self);
+        tokio::spawn(async move {
+            let _begun = shell.in_flight.begin().await;
+            let Some(broker) = shell.broker.get() else { return };
+            let outcome = change(broker, action.clone()).await;
+            if let Action::Use { agent, profile } = action {
+                shell
+                    .asked()
+                    .retain(|asked| *asked != (agent.clone(), profile.clone()));
+            }
+            match outcome {
+                Ok(Some(text)) => shell.say(text),
+                Ok(None) => {}
+                Err((title, error)) => {
+                    shell.notifications.fail(&shell.desktop, title, &error).await;
+                    shell.say(format!("{title}: {}", error.message()));
+                }
+            }
+        });
+    }
+
+    /// Notes that a switch is asked for; the menu says so while OpenClaw takes its seconds. Whether
+    /// it was not under way already.
+    fn ask(&self, switch: (AgentId, ProfileId)) -> bool {
+        let mut asked = self.asked();
+        let new = !asked.contains(&switch);
+        if new {
+            asked.push(switch);
+        }
+        drop(asked);
+        self.redraw.notify_one();
+        new
     }
 
     /// Opens the window at `route`, or says why it cannot.
@@ -242,6 +278,10 @@ impl Shell {
                 None
             }
         }
+    }
+
+    fn asked(&self) -> MutexGuard<'_, Vec<(AgentId, ProfileId)>> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn shown(&self) -> MutexGuard<'_, MenuModel> {

@@ -5,10 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kalit_core::broker::{
-    Activation, PasteKind, PasteRequest, ProviderInfo, RefreshOutcome, RefreshTarget, Removal, SignedIn,
+    Activation, GlobalOrderPreview, LoginRoute, OpenClawLoginChoice, PasteKind, PasteRequest, ProviderInfo,
+    RefreshOutcome, RefreshTarget, Removal, RestorePreview, Restored, SignedIn, TestLoginsOffer,
+    TestedLogins,
 };
-use kalit_core::ids::{AgentId, ProfileId};
+use kalit_core::ids::{AgentId, ProfileId, ProviderId};
 use kalit_core::secret::Secret;
+use kalit_core::view::{SessionView, SessionsView};
 use kalit_core::{Error, ErrorCode};
 use kalit_shell::process;
 use tauri::ipc::Invoke;
@@ -16,7 +19,7 @@ use tauri::{AppHandle, State, Wry, async_runtime};
 use tauri_plugin_shell::ShellExt;
 
 use crate::session::Session;
-use crate::view::{Answer, PasteTarget, Pasted, SignInRequest, SignInStarted, View};
+use crate::view::{Answer, OpenClawSignInRequest, PasteTarget, Pasted, SignInRequest, SignInStarted, View};
 
 /// All commands; src-tauri/permissions/window.toml allows the same ones.
 pub fn handler() -> impl Fn(Invoke<Wry>) -> bool + Send + Sync + 'static {
@@ -29,8 +32,21 @@ pub fn handler() -> impl Fn(Invoke<Wry>) -> bool + Send + Sync + 'static {
         sign_in_paste,
         sign_in_cancel,
         open_link,
+        login_route,
+        openclaw_logins,
+        openclaw_login_start,
+        login_answer,
+        login_choose,
         paste_secret,
         activate,
+        order_globally_preview,
+        order_globally,
+        sessions,
+        pin_session,
+        test_logins_offer,
+        test_logins,
+        restore_preview,
+        restore,
         refresh,
         refresh_all,
         remove,
@@ -88,6 +104,39 @@ async fn open_link(app: AppHandle, session: Window<'_>) -> Answer<()> {
     session.sign_in.open_browser(&app)
 }
 
+/// Who signs in to a provider here: Kalit, OpenClaw, or a person with a token or key.
+#[tauri::command]
+async fn login_route(session: Window<'_>, provider: ProviderId) -> Answer<LoginRoute> {
+    let broker = session.broker()?;
+    Ok(async_runtime::spawn_blocking(move || broker.login_route(&provider)).await?)
+}
+
+/// What OpenClaw and its plugins sign in themselves.
+#[tauri::command]
+async fn openclaw_logins(session: Window<'_>) -> Answer<Vec<OpenClawLoginChoice>> {
+    let broker = session.broker()?;
+    Ok(async_runtime::spawn_blocking(move || broker.openclaw_logins()).await?)
+}
+
+#[tauri::command]
+async fn openclaw_login_start(
+    app: AppHandle,
+    session: Window<'_>,
+    request: OpenClawSignInRequest,
+) -> Answer<()> {
+    session.sign_in.start_openclaw(&app, request).await
+}
+
+#[tauri::command]
+async fn login_answer(session: Window<'_>, ask: u32, text: String) -> Answer<()> {
+    session.sign_in.answer(ask, &Secret::new(text))
+}
+
+#[tauri::command]
+async fn login_choose(session: Window<'_>, ask: u32, choice: usize) -> Answer<()> {
+    session.sign_in.choose(ask, choice)
+}
+
 #[tauri::command]
 async fn paste_secret(session: Window<'_>, target: PasteTarget, secret: String) -> Answer<SignedIn> {
     let secret = Secret::new(secret);
@@ -100,6 +149,69 @@ async fn paste_secret(session: Window<'_>, target: PasteTarget, secret: String) 
 async fn activate(session: Window<'_>, agent: AgentId, profile: ProfileId) -> Answer<Activation> {
     let _begun = session.in_flight.begin().await;
     Ok(session.broker()?.activate(&agent, &profile).await?)
+}
+
+/// What an order for all agents would change; nothing is changed.
+#[tauri::command]
+async fn order_globally_preview(
+    session: Window<'_>,
+    provider: ProviderId,
+    ids: Option<Vec<ProfileId>>,
+) -> Answer<GlobalOrderPreview> {
+    let broker = session.broker()?;
+    Ok(async_runtime::spawn_blocking(move || broker.order_globally_preview(&provider, ids)).await??)
+}
+
+#[tauri::command]
+async fn order_globally(
+    session: Window<'_>,
+    provider: ProviderId,
+    ids: Option<Vec<ProfileId>>,
+) -> Answer<Vec<Activation>> {
+    let _begun = session.in_flight.begin().await;
+    Ok(session.broker()?.order_globally(&provider, ids).await?)
+}
+
+#[tauri::command]
+async fn sessions(session: Window<'_>, agent: AgentId) -> Answer<SessionsView> {
+    let broker = session.broker()?;
+    Ok(async_runtime::spawn_blocking(move || broker.sessions(&agent)).await??)
+}
+
+/// Pins the session called `name` to a profile, or takes its pin away.
+#[tauri::command]
+async fn pin_session(
+    session: Window<'_>,
+    agent: AgentId,
+    name: String,
+    profile: Option<ProfileId>,
+) -> Answer<SessionView> {
+    let _begun = session.in_flight.begin().await;
+    Ok(session.broker()?.pin_session(&agent, &name, profile).await?)
+}
+
+/// Whether the logins can be tested now, and what that risks.
+#[tauri::command]
+async fn test_logins_offer(session: Window<'_>) -> Answer<TestLoginsOffer> {
+    Ok(session.broker()?.test_logins_offer().await)
+}
+
+#[tauri::command]
+async fn test_logins(session: Window<'_>) -> Answer<TestedLogins> {
+    let _begun = session.in_flight.begin().await;
+    Ok(session.broker()?.test_logins().await?)
+}
+
+/// What is known of a login that OpenClaw dropped; nothing is changed.
+#[tauri::command]
+async fn restore_preview(session: Window<'_>, agent: AgentId, profile: ProfileId) -> Answer<RestorePreview> {
+    Ok(session.broker()?.restore_preview(&agent, &profile).await?)
+}
+
+#[tauri::command]
+async fn restore(session: Window<'_>, agent: AgentId, profile: ProfileId) -> Answer<Restored> {
+    let _begun = session.in_flight.begin().await;
+    Ok(session.broker()?.restore(&agent, &profile).await?)
 }
 
 #[tauri::command]
@@ -199,7 +311,7 @@ mod tests {
             .step_by(2)
             .collect();
         let called = between(include_str!("../../ui/api.js"), "invoke('", "'");
-        assert_eq!(commands.len(), 15);
+        assert_eq!(commands.len(), 28);
         assert_eq!(commands, handled);
         assert_eq!(commands, allowed);
         assert_eq!(commands, called);

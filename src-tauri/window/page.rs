@@ -6,18 +6,25 @@ use std::collections::BTreeSet;
 const PAGE: &str = include_str!("../../ui/index.html");
 const STYLE: &str = include_str!("../../ui/app.css");
 const ENGLISH: &str = include_str!("../../ui/i18n/en.js");
-const SCRIPTS: [(&str, &str); 11] = [
+const SCRIPTS: [(&str, &str); 18] = [
     ("account.js", include_str!("../../ui/account.js")),
     ("add.js", include_str!("../../ui/add.js")),
     ("api.js", include_str!("../../ui/api.js")),
     ("app.js", include_str!("../../ui/app.js")),
     ("board.js", include_str!("../../ui/board.js")),
+    ("clipboard.js", include_str!("../../ui/clipboard.js")),
+    ("dialog.js", include_str!("../../ui/dialog.js")),
     ("dom.js", include_str!("../../ui/dom.js")),
+    ("everywhere.js", include_str!("../../ui/everywhere.js")),
     ("key.js", include_str!("../../ui/key.js")),
     ("morph.js", include_str!("../../ui/morph.js")),
+    ("openclaw-login.js", include_str!("../../ui/openclaw-login.js")),
     ("places.js", include_str!("../../ui/places.js")),
+    ("restore.js", include_str!("../../ui/restore.js")),
+    ("sessions.js", include_str!("../../ui/sessions.js")),
     ("sign-in.js", include_str!("../../ui/sign-in.js")),
     ("states.js", include_str!("../../ui/states.js")),
+    ("test-logins.js", include_str!("../../ui/test-logins.js")),
 ];
 
 /// The words that follow `mark` in `text`, up to the first character that cannot be in a name.

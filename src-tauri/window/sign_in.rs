@@ -1,10 +1,14 @@
-//! The one sign-in of this window: started, fed with a pasted address, cancelled, told of. It runs
-//! in core; here is only what connects it with the browser and the web view.
+//! The one sign-in of this window, Kalit's own or OpenClaw's: started, fed with what a person pastes
+//! or answers, cancelled, told of. It runs in core; here is only what connects it with the browser
+//! and the web view.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use kalit_core::broker::{LoginHandle, LoginRequest};
+use kalit_core::broker::{
+    LoginHandle, LoginRequest, LoginStep, OpenClawLogin, OpenClawLoginHandle, OpenClawLoginRequest,
+};
 use kalit_core::secret::Secret;
 use kalit_core::{Error, ErrorCode};
 use kalit_shell::alerts;
@@ -13,28 +17,41 @@ use tauri_plugin_notification::NotificationExt;
 
 use crate::LABEL;
 use crate::session::Session;
-use crate::view::{Answer, Problem, SIGN_IN, SignInEvent, SignInOutcome, SignInRequest, SignInStarted};
+use crate::view::{
+    Answer, LOGIN_STEP, LoginStepEvent, OpenClawSignInRequest, Problem, SIGN_IN, SignInEvent, SignInOutcome,
+    SignInRequest, SignInStarted,
+};
 
 /// How long a closed window waits for its last notification to be read.
 const ON_SCREEN: Duration = Duration::from_secs(20);
 
 /// The running sign-in, if any.
 #[derive(Default)]
-pub struct SignIn(Mutex<Option<Running>>);
+pub struct SignIn {
+    running: Mutex<Option<Running>>,
+    /// The attempt that the person waits for; 0 when there is none. A start takes its time.
+    wanted: AtomicU32,
+}
 
 struct Running {
     attempt: u32,
-    authorize_url: String,
-    handle: LoginHandle,
+    /// The page that the person signs in on, once it is known.
+    url: Option<String>,
+    handle: Handle,
+}
+
+enum Handle {
+    Kalit(LoginHandle),
+    OpenClaw(OpenClawLoginHandle),
 }
 
 impl SignIn {
     /// Starts a sign-in and opens the browser; an earlier one is cancelled.
     pub async fn start(&self, app: &AppHandle, request: SignInRequest) -> Answer<SignInStarted> {
-        self.cancel();
+        let attempt = request.attempt;
+        self.want(attempt);
         let session = app.state::<Session>();
         let begun = session.in_flight.begin().await;
-        let attempt = request.attempt;
         let login = session
             .broker()?
             .login(LoginRequest {
@@ -44,46 +61,108 @@ impl SignIn {
                 use_now: request.use_now,
             })
             .await?;
+        self.ensure_wanted(attempt)?;
         let started = SignInStarted {
             authorize_url: login.authorize_url().to_owned(),
             port_notice: login.port_notice().map(str::to_owned),
         };
         *self.running() = Some(Running {
             attempt,
-            authorize_url: started.authorize_url.clone(),
-            handle: login.handle(),
+            url: Some(started.authorize_url.clone()),
+            handle: Handle::Kalit(login.handle()),
         });
         let handle = app.clone();
         async_runtime::spawn(async move {
             let _begun = begun;
-            let what = match login.wait().await {
-                Ok(signed_in) => SignInOutcome::Done {
-                    signed_in: Box::new(signed_in),
-                },
-                Err(error) => SignInOutcome::Failed {
-                    problem: error.into(),
-                },
-            };
-            handle
-                .state::<Session>()
-                .sign_in
-                .finish(&handle, attempt, what)
-                .await;
+            let what = login.wait().await.into();
+            let session = handle.state::<Session>();
+            session.sign_in.finish(&handle, attempt, what).await;
         });
         self.open_browser(app)?;
         Ok(started)
+    }
+
+    /// Starts OpenClaw's own sign-in; an earlier one is cancelled. Its steps come as events.
+    pub async fn start_openclaw(&self, app: &AppHandle, request: OpenClawSignInRequest) -> Answer<()> {
+        let attempt = request.attempt;
+        self.want(attempt);
+        let session = app.state::<Session>();
+        let begun = session.in_flight.begin().await;
+        let asked = OpenClawLoginRequest {
+            provider: request.provider,
+            agent: request.agent,
+            profile_id: request.profile,
+            method: None,
+            device_code: request.device_code,
+            use_now: request.use_now,
+        };
+        let login = session.broker()?.openclaw_login(asked).await?;
+        self.ensure_wanted(attempt)?;
+        *self.running() = Some(Running {
+            attempt,
+            url: None,
+            handle: Handle::OpenClaw(login.handle()),
+        });
+        let handle = app.clone();
+        async_runtime::spawn(async move {
+            let _begun = begun;
+            let session = handle.state::<Session>();
+            let what = session.sign_in.follow(&handle, attempt, login).await;
+            session.sign_in.finish(&handle, attempt, what).await;
+        });
+        Ok(())
+    }
+
+    /// Passes on what OpenClaw wants until it has ended. Its page is opened in the browser.
+    async fn follow(&self, app: &AppHandle, attempt: u32, mut login: OpenClawLogin) -> SignInOutcome {
+        while let Some(step) = login.next().await {
+            let page = match &step {
+                LoginStep::Url { url } => Some(url.clone()),
+                LoginStep::DeviceCode { .. } | LoginStep::Ask { .. } | LoginStep::Said { .. } => None,
+            };
+            let _ = app.emit(LOGIN_STEP, LoginStepEvent { attempt, step });
+            if let Some(page) = page {
+                self.turn_to(attempt, page);
+                // How that went is told by an event.
+                let _ = self.open_browser(app);
+            }
+        }
+        login.wait().await.into()
+    }
+
+    /// Notes the page that an attempt is at.
+    fn turn_to(&self, attempt: u32, page: String) {
+        if let Some(running) = self
+            .running()
+            .as_mut()
+            .filter(|running| running.attempt == attempt)
+        {
+            running.url = Some(page);
+        }
+    }
+
+    /// Answers a question of OpenClaw's with a text.
+    pub fn answer(&self, ask: u32, text: &Secret) -> Answer<()> {
+        match &self.running().as_ref().ok_or_else(not_running)?.handle {
+            Handle::OpenClaw(handle) => Ok(handle.answer(ask, text)?),
+            Handle::Kalit(_) => Err(not_running()),
+        }
+    }
+
+    /// Answers a question of OpenClaw's with one of its choices.
+    pub fn choose(&self, ask: u32, choice: usize) -> Answer<()> {
+        match &self.running().as_ref().ok_or_else(not_running)?.handle {
+            Handle::OpenClaw(handle) => Ok(handle.choose(ask, choice)?),
+            Handle::Kalit(_) => Err(not_running()),
+        }
     }
 
     /// Opens the page of the running sign-in in the system's browser, told by an event: some
     /// systems take their time. No other address can be opened from the window.
     pub fn open_browser(&self, app: &AppHandle) -> Answer<()> {
         let running = self.running();
-        let Running {
-            attempt,
-            authorize_url,
-            ..
-        } = running.as_ref().ok_or_else(not_running)?;
-        let (app, attempt, url) = (app.clone(), *attempt, authorize_url.clone());
+        let Running { attempt, url, .. } = running.as_ref().ok_or_else(not_running)?;
+        let (app, attempt, url) = (app.clone(), *attempt, url.clone().ok_or_else(not_running)?);
         async_runtime::spawn_blocking(move || {
             let what = match tauri_plugin_opener::open_url(url, None::<&str>) {
                 Ok(()) => SignInOutcome::BrowserOpened,
@@ -96,14 +175,37 @@ impl SignIn {
 
     /// Feeds what a person pasted from the browser.
     pub fn paste(&self, text: Secret) -> Answer<()> {
-        let running = self.running();
-        Ok(running.as_ref().ok_or_else(not_running)?.handle.paste(&text)?)
+        match &self.running().as_ref().ok_or_else(not_running)?.handle {
+            Handle::Kalit(handle) => Ok(handle.paste(&text)?),
+            Handle::OpenClaw(_) => Err(not_running()),
+        }
+    }
+
+    /// Makes this attempt the one that counts.
+    fn want(&self, attempt: u32) {
+        self.cancel();
+        self.wanted.store(attempt, Ordering::SeqCst);
+    }
+
+    /// Whoever has gone elsewhere since a start was asked for wants no browser to open.
+    fn ensure_wanted(&self, attempt: u32) -> Answer<()> {
+        if self.wanted.load(Ordering::SeqCst) == attempt {
+            Ok(())
+        } else {
+            Err(not_running())
+        }
     }
 
     /// Cancels, unless the code has already arrived: what was sent is never abandoned.
     pub fn cancel(&self) {
+        self.wanted.store(0, Ordering::SeqCst);
         if let Some(running) = self.running().as_ref() {
-            running.handle.cancel();
+            match &running.handle {
+                Handle::Kalit(handle) => {
+                    handle.cancel();
+                }
+                Handle::OpenClaw(handle) => handle.cancel(),
+            }
         }
     }
 
@@ -122,7 +224,7 @@ impl SignIn {
     }
 
     fn running(&self) -> MutexGuard<'_, Option<Running>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kalit_core::broker::SignedIn;
+use kalit_core::broker::{LoginStep, SignedIn};
 use kalit_core::ids::{AgentId, ProfileId, ProviderId};
 use kalit_core::view::Snapshot;
 use kalit_core::{Error, ErrorCode};
@@ -20,6 +20,9 @@ pub const VIEW: &str = "view";
 pub const ROUTE: &str = "route";
 /// The event that carries a [`SignInEvent`].
 pub const SIGN_IN: &str = "sign-in";
+
+/// The event that carries a [`LoginStepEvent`].
+pub const LOGIN_STEP: &str = "login-step";
 
 /// What a command answers.
 pub type Answer<T> = Result<T, Problem>;
@@ -100,6 +103,39 @@ pub enum SignInOutcome {
     BrowserFailed,
     Done { signed_in: Box<SignedIn> },
     Failed { problem: Problem },
+}
+
+impl From<kalit_core::Result<SignedIn>> for SignInOutcome {
+    fn from(ended: kalit_core::Result<SignedIn>) -> Self {
+        match ended {
+            Ok(signed_in) => Self::Done {
+                signed_in: Box::new(signed_in),
+            },
+            Err(error) => Self::Failed {
+                problem: error.into(),
+            },
+        }
+    }
+}
+
+/// Which account OpenClaw is to sign in to, and as which attempt its steps are told.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OpenClawSignInRequest {
+    pub attempt: u32,
+    pub provider: ProviderId,
+    pub agent: AgentId,
+    pub profile: Option<ProfileId>,
+    /// With a code on another device instead of this one's browser.
+    pub device_code: bool,
+    pub use_now: bool,
+}
+
+/// What OpenClaw's own sign-in with this attempt's number wants, asks or says.
+#[derive(Clone, Serialize)]
+pub struct LoginStepEvent {
+    pub attempt: u32,
+    pub step: LoginStep,
 }
 
 /// A pasted token or key, without the secret itself.

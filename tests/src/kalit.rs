@@ -115,6 +115,11 @@ impl Kalit {
         self
     }
 
+    /// The variables of every Kalit of this home.
+    pub fn variables(&self) -> &BTreeMap<String, String> {
+        &self.vars
+    }
+
     /// `kalit <args>`, to be started; killed when its handle is dropped.
     pub fn command(&self, args: &[&str]) -> Result<Command> {
         let mut command = Command::new(binary("KALIT_BIN", "kalit")?);

@@ -13,6 +13,10 @@ export const text = {
   loading: 'Reading the accounts…',
   undo: 'Undo',
   cancel: 'Cancel',
+  close: 'Close',
+  yes: 'Yes',
+  no: 'No',
+  details: 'Details',
   tryAgain: 'Try again',
   checkAgain: 'Check again',
   show: 'Show',
@@ -35,9 +39,8 @@ export const text = {
   // agent lines
   keptByKalit: version => `${version ? `OpenClaw ${version}. ` : ''}Kalit renews these logins.`,
   onlyWatched: version => `${version ? `OpenClaw ${version}. ` : ''}Kalit only watches these logins.`,
-  keptByOpenClaw: 'Kept by OpenClaw 2026.6.5 or later',
-  keptTitle: 'No accounts yet',
-  keptLead: version => `${version ? `OpenClaw ${version}` : 'OpenClaw 2026.6.5 or later'} keeps accounts in its own database. Add the first one with OpenClaw’s own commands: it shows up here.`,
+  keptByOpenClaw: version => `${version ? `OpenClaw ${version}` : 'OpenClaw 2026.6.5 or later'} keeps these logins and renews them on use.`,
+  keptLead: version => `${version ? `OpenClaw ${version}` : 'OpenClaw 2026.6.5 or later'} keeps accounts in its own database. Kalit asks it to add the first one.`,
   writing: (program, pid) => `${program ?? 'Another program'}${pid ? ` (process ${pid})` : ''} is writing. Waiting.`,
   noAccountInAgent: 'No account here yet.',
   pinned: (name, n) => `Pinned to ${name} in ${count(n, 'session', 'sessions')}: a pin wins over the order.`,
@@ -58,6 +61,7 @@ export const text = {
   sharedNote: others => `${others} uses the same login: whichever renews second is signed out. Kalit leaves it alone.`,
   switching: 'Switching…',
   removing: 'Removing…',
+  askingOpenClaw: 'Asking OpenClaw…',
 
   // verbs
   use: 'Use',
@@ -67,6 +71,11 @@ export const text = {
   checkNow: 'Check now',
   renewNow: 'Renew now',
   remove: 'Remove…',
+  restore: 'Restore…',
+  useEverywhere: 'Use in all agents…',
+  testLogins: 'Test logins…',
+  testHelp: 'OpenClaw renews a login on use, from 5 minutes before it ends. A test makes it use all of them now.',
+  sessions: 'Sessions',
 
   // time
   noEnd: 'no end date',
@@ -118,6 +127,77 @@ export const text = {
   leftUntil: (left, at) => `${left}, until ${at}`,
   cutHelp: 'The same cut elsewhere means the same login.',
 
+  sessionTitle: 'In one session only',
+  modelHelp: 'Type this in a session of OpenClaw to use the account there, whatever the order says.',
+  copyModel: 'Copy /model …',
+  allSessions: 'All sessions',
+  aModel: '<model>',
+  copyByHand: 'Copy this by hand',
+  copiedCommand: command => `Copied: ${command}`,
+  copiedWithoutModel: command => `Copied: ${command}. Put the name of a model in the place of <model>.`,
+
+  // sessions
+  backToAgent: '‹ Agent',
+  sessionsTitle: agent => `Sessions of ${agent}`,
+  sessionsReading: 'Reading the sessions…',
+  sessionsLead: 'A session can be pinned to one account. A pin wins over the order.',
+  noSessions: 'This agent has no session yet.',
+  cannotPin: 'Sessions can be pinned while a gateway of OpenClaw runs.',
+  pinnedTo: (name, byItself) => `pinned to ${name}${byItself ? ' by OpenClaw' : ''}`,
+  notPinned: 'follows the order',
+  noPin: 'No pin',
+  pinLabel: session => `Pin ${session} to`,
+  lastActive: at => `last active ${at}`,
+  nowPinned: (session, profile) => `${session} is pinned to ${profile}.`,
+  nowUnpinned: session => `${session} follows the order again.`,
+
+  // testing logins
+  testTitle: 'Test all logins?',
+  testText: 'OpenClaw uses every login once and renews those that end within 5 minutes. Kalit has sealed a copy of each first.',
+  testGo: 'Test them',
+  testNotNow: 'The logins cannot be tested now',
+  testRunning: 'Testing the logins',
+  testBusy: 'Asking OpenClaw… this takes some seconds.',
+  testFailed: 'The test did not work',
+  testPassed: n => n === 1 ? 'The login works' : n ? 'All logins were tested' : 'Nothing was tested',
+  testDropped: n => n === 1 ? 'OpenClaw dropped a login' : `OpenClaw dropped ${n} logins`,
+  nothingTested: 'OpenClaw has no login that renews.',
+  notTested: 'No test has run',
+  testResults: { renewed: 'Renewed', unchanged: 'Unchanged', dropped: 'Dropped' },
+  tested: n => `${count(n, 'login was', 'logins were')} tested.`,
+
+  // a login that OpenClaw dropped
+  backToAccount: '‹ Account',
+  restoreTitles: {
+    looking: name => `Restore ${name}`,
+    asked: name => `Put ${name} back?`,
+    working: name => `Putting ${name} back`,
+    done: name => `${name} is back`,
+    refused: name => `${name} cannot be put back`,
+    later: name => `${name} cannot be put back now`,
+    failed: name => `${name} was not put back`,
+  },
+  restoreLooking: 'Looking at what is known, and whether the provider answers…',
+  restoreWorking: 'Saving OpenClaw’s databases, writing, and asking OpenClaw…',
+  restoreLead: (dropped, sealed) => `OpenClaw could not renew it${dropped ? ` (${dropped})` : ''} and dropped its token. Kalit holds exactly that token, sealed ${sealed}.`,
+  restoredLead: 'OpenClaw has its token again and renews it when it is next used.',
+  restoreResumed: 'A restore that had been interrupted was finished.',
+  knownTitle: 'What is known',
+  storesTitle: 'Written to',
+  putBack: 'Put back',
+  signInInstead: 'Sign in again instead',
+  lookAgain: 'Look again',
+
+  // everywhere
+  everywhereTitle: name => `Use ${name} in all agents?`,
+  everywhereText: (names, provider) => `The order for ${provider} becomes, in OpenClaw’s configuration: ${names.join(', ')}.`,
+  everywhereClears: agents => `An order of its own is given up in ${agents.join(', ')}.`,
+  everywhereRestarts: 'OpenClaw’s gateway runs and restarts for this: answers under way are cut off.',
+  everywhereKeepsRunning: 'OpenClaw’s gateway runs and takes it up without a restart.',
+  everywhereGo: 'Use everywhere',
+  nowEverywhere: (name, provider) => `All agents now use ${name} for ${provider}.`,
+  notEverywhere: (name, agents) => `${name} is not first in ${agents.join(', ')}.`,
+
   // add
   backToAccounts: '‹ Accounts',
   addTitle: 'Add an account',
@@ -133,6 +213,9 @@ export const text = {
   choiceDevice: 'In a browser on any device, with a short code.',
   choiceToken: 'With a token that you make and paste.',
   choiceKey: 'With an API key that you paste.',
+
+  openclawChoices: 'OpenClaw signs in itself',
+  withCode: 'With a code…',
 
   // sign-in
   signInTitle: provider => `Sign in to ${provider}`,
@@ -172,10 +255,27 @@ export const text = {
   replacedText: 'The account has a new login. Everything that used the old one goes on with it.',
   addedText: 'OpenClaw can use it now.',
 
+  // sign-in by OpenClaw
+  openclawLead: agent => `For ${agent}. OpenClaw signs in and stores the account itself; Kalit shows what it asks.`,
+  openclawStarting: 'OpenClaw starts its sign-in',
+  openclawStartingSub: 'This takes some seconds.',
+  openclawStarted: 'OpenClaw has started its sign-in',
+  openclawAsks: 'OpenClaw asks',
+  openclawWaits: 'Waiting for OpenClaw, and for you in the browser',
+  openclawWorks: 'OpenClaw goes on…',
+  openclawSaves: 'Read back what OpenClaw stored',
+  openclawSays: 'OpenClaw says',
+  stepPage: 'Open the page of the provider',
+  codeTitle: 'Enter this code on the provider’s page',
+  codeSub: 'Only if you started this sign-in yourself.',
+  copyCode: 'Copy',
+  secretAnswerHelp: 'It goes to OpenClaw alone and is shown nowhere.',
+
   // paste a secret
   secretTitle: (provider, kind) => `Paste ${kind === 'token' ? 'a token' : 'an API key'} for ${provider}`,
   secretAgainTitle: name => `Paste again: ${name}`,
   secretLead: agent => `For ${agent}. It goes into OpenClaw’s own store, readable by you alone.`,
+  secretLeadKept: agent => `For ${agent}. Kalit hands it to OpenClaw, which stores it in its own database.`,
   whatIsIt: 'What is it?',
   kindToken: 'Token',
   kindKey: 'API key',

@@ -105,6 +105,15 @@ impl MenuModel {
         }
     }
 
+    /// Says on the line of an account that OpenClaw is being asked to switch to it. The line stays
+    /// the same one, so that an open menu stays open.
+    pub fn asking(&mut self, agent: &AgentId, profile: &ProfileId) {
+        let id = account_key(agent, profile);
+        if let Some(item) = find_mut(&mut self.items, &id) {
+            item.label = format!("{} · asking OpenClaw…", profile.account_name());
+        }
+    }
+
     /// The line with this id, at any depth.
     pub fn find(&self, id: &str) -> Option<&Item> {
         find(&self.items, id)
@@ -134,6 +143,20 @@ fn find<'a>(items: &'a [Item], id: &str) -> Option<&'a Item> {
     })
 }
 
+fn find_mut<'a>(items: &'a mut [Item], id: &str) -> Option<&'a mut Item> {
+    for item in items {
+        if item.id == id {
+            return Some(item);
+        }
+        if let Kind::Submenu(children) = &mut item.kind
+            && let Some(found) = find_mut(children, id)
+        {
+            return Some(found);
+        }
+    }
+    None
+}
+
 fn same_structure(left: &[Item], right: &[Item]) -> bool {
     left.len() == right.len()
         && left.iter().zip(right).all(|(left, right)| {
@@ -161,21 +184,29 @@ pub fn menu(snapshot: &Snapshot, now: Timestamp) -> MenuModel {
             accounts.push(group(snapshot, agent, provider, now));
         }
     }
-    if matches!(snapshot.installation.era, EraView::Sqlite) {
-        accounts.push(line("era", "Kept by OpenClaw 2026.6.5 or later"));
-    }
-    let renewal = vec![
-        verb("renew", "Renew now", Action::RenewAll),
-        Item {
-            id: "pause".to_owned(),
-            label: "Pause renewal".to_owned(),
-            kind: Kind::Check {
-                checked: snapshot.paused,
-                action: Action::Pause(!snapshot.paused),
+    let renewal = match snapshot.installation.era {
+        EraView::Sqlite => vec![line("renewal", "OpenClaw renews these logins on use")],
+        EraView::Json | EraView::Mixed | EraView::None => vec![
+            verb("renew", "Renew now", Action::RenewAll),
+            Item {
+                id: "pause".to_owned(),
+                label: "Pause renewal".to_owned(),
+                kind: Kind::Check {
+                    checked: snapshot.paused,
+                    action: Action::Pause(!snapshot.paused),
+                },
             },
-        },
-    ];
+        ],
+    };
     MenuModel::new(picture(snapshot), status(snapshot), accounts, renewal)
+}
+
+/// Whether Kalit changes accounts in this installation, by itself or through OpenClaw.
+fn changeable(snapshot: &Snapshot) -> bool {
+    match snapshot.installation.era {
+        EraView::Json | EraView::Sqlite => true,
+        EraView::Mixed | EraView::None => false,
+    }
 }
 
 /// When the menu of `snapshot` reads differently though nothing happened: milliseconds from now.
@@ -245,7 +276,7 @@ fn group(snapshot: &Snapshot, agent: &AgentView, provider: &ProviderView, now: T
             Action::Open(Route::Board),
         ));
     }
-    if snapshot.installation.era == EraView::Json {
+    if changeable(snapshot) {
         let route = Route::SignIn {
             provider: provider.id.clone(),
             agent: agent.id.clone(),
@@ -290,7 +321,7 @@ fn row(
         Some(action) => Kind::Verb(action),
     };
     Item {
-        id: key(&["use", agent.id.as_str(), account.profile_id.as_str()]),
+        id: account_key(&agent.id, &account.profile_id),
         label,
         kind,
     }
@@ -306,19 +337,22 @@ fn is_gone(account: &AccountView) -> bool {
 
 /// What a click on an account does: use it if it can be used, else what would make it usable.
 fn click(snapshot: &Snapshot, agent: &AgentView, account: &AccountView) -> Option<Action> {
-    if snapshot.installation.era != EraView::Json {
+    if !changeable(snapshot) {
         return None;
     }
+    let kept = snapshot.installation.era == EraView::Sqlite;
     let (agent, profile) = (agent.id.clone(), account.profile_id.clone());
     match account.state {
         AccountState::NeedsDoctor => None,
+        AccountState::Dropped if words::restorable(account) => {
+            Some(Action::Open(Route::Restore { agent, profile }))
+        }
         AccountState::SignedOut | AccountState::Dropped | AccountState::Vanished | AccountState::Missing => {
-            let provider = account.provider.clone();
-            Some(Action::Open(Route::SignIn {
-                provider,
-                agent,
-                profile: Some(profile),
-            }))
+            Some(sign_in_again(account, agent))
+        }
+        // What OpenClaw renews itself cannot be tried by Kalit.
+        AccountState::Suspected | AccountState::Refused | AccountState::NotRenewed if kept => {
+            Some(sign_in_again(account, agent))
         }
         AccountState::Suspected | AccountState::Refused | AccountState::NotRenewed => {
             Some(Action::Renew { agent, profile })
@@ -334,6 +368,19 @@ fn click(snapshot: &Snapshot, agent: &AgentView, account: &AccountView) -> Optio
         | AccountState::Unknown
         | AccountState::Shared => Some(Action::Use { agent, profile }),
     }
+}
+
+fn sign_in_again(account: &AccountView, agent: AgentId) -> Action {
+    Action::Open(Route::SignIn {
+        provider: account.provider.clone(),
+        agent,
+        profile: Some(account.profile_id.clone()),
+    })
+}
+
+/// The id of an account's line.
+fn account_key(agent: &AgentId, profile: &ProfileId) -> String {
+    key(&["use", agent.as_str(), profile.as_str()])
 }
 
 /// An id out of parts; a profile id may hold any character but hardly the unit separator.

@@ -1,6 +1,6 @@
 //! The menu as a person reads it.
 
-use kalit_core::view::{CooldownView, LostSignal, Notice};
+use kalit_core::view::{CooldownView, LostSignal, Notice, RestoreView};
 
 use super::*;
 use crate::summary::samples::*;
@@ -193,19 +193,97 @@ fn an_inherited_account_is_switched_in_the_window() {
     );
 }
 
-#[test]
-fn what_openclaw_keeps_itself_is_shown_and_not_clickable() {
-    let mut kept = snapshot(vec![agent(
-        "main",
-        vec![provider(
-            OrderSource::Stored,
-            vec![account("openai:work", AccountState::Healthy)],
-        )],
-    )]);
+/// main of OpenClaw's own keeping: `work` in use, `spare` usable, `lab` in this state.
+fn kept(state: AccountState, restore: Option<RestoreView>) -> Snapshot {
+    let mut lab = account("openai:lab", state);
+    lab.restore = restore;
+    let mut accounts = vec![
+        account("openai:work", AccountState::Healthy),
+        account("openai:spare", AccountState::Healthy),
+        lab,
+    ];
+    for account in &mut accounts {
+        account.renewal = Some("OpenClaw renews it on use.".to_owned());
+    }
+    let mut kept = snapshot(vec![agent("main", vec![provider(OrderSource::Stored, accounts)])]);
     kept.installation.era = EraView::Sqlite;
-    let text = read(&menu(&kept, NOW).items, 0);
-    assert!(text.contains("  work · 7 h left\n"), "{text}");
-    assert!(text.contains("Kept by OpenClaw 2026.6.5 or later\n"), "{text}");
+    kept
+}
+
+fn restorable(offered: bool) -> Option<RestoreView> {
+    Some(RestoreView {
+        offered,
+        text: String::new(),
+        sealed_at: Some(NOW),
+    })
+}
+
+#[test]
+fn what_openclaw_keeps_itself_is_switched_and_not_renewed() {
+    let snapshot = kept(AccountState::Dropped, restorable(true));
+    let expected = "\
+OpenClaw: 2 ready
+---
+v ChatGPT (main)
+  [x] work · 7 h left
+  [ ] spare · 7 h left
+  > lab · dropped by OpenClaw, restore…
+  ---
+  > Add ChatGPT account…
+---
+> Sign in…
+OpenClaw renews these logins on use
+---
+> Open Kalit
+> Quit
+";
+    let mut model = menu(&snapshot, NOW);
+    assert_eq!(read(&model.items, 0), expected);
+
+    let (main, spare) = (AgentId::main(), ProfileId::parse("openai:spare").unwrap());
+    let before = model.clone();
+    model.asking(&main, &spare);
+    assert!(model.same_structure(&before));
+    let line = model.find("use\u{1f}main\u{1f}openai:spare").unwrap();
+    assert_eq!(line.label, "spare · asking OpenClaw…");
+}
+
+#[test]
+fn a_lost_login_of_openclaws_keeping_is_put_back_or_signed_in_again() {
+    let lab = ProfileId::parse("openai:lab").unwrap();
+    let restore = Action::Open(Route::Restore {
+        agent: AgentId::main(),
+        profile: lab.clone(),
+    });
+    let sign_in = Action::Open(Route::SignIn {
+        provider: kalit_core::ids::ProviderId::parse("openai").unwrap(),
+        agent: AgentId::main(),
+        profile: Some(lab),
+    });
+    let cases = [
+        (AccountState::Dropped, restorable(true), &restore),
+        (AccountState::Dropped, restorable(false), &sign_in),
+        (AccountState::Dropped, None, &sign_in),
+        (AccountState::Refused, None, &sign_in),
+        (AccountState::SignedOut, None, &sign_in),
+    ];
+    for (state, restore, expected) in cases {
+        let snapshot = kept(state, restore);
+        let lab = &snapshot.agents[0].providers[0].accounts[2];
+        assert_eq!(
+            click(&snapshot, &snapshot.agents[0], lab).as_ref(),
+            Some(expected),
+            "{state:?}"
+        );
+    }
+}
+
+#[test]
+fn where_both_kinds_of_store_lie_nothing_is_clickable() {
+    let mut mixed = kept(AccountState::Healthy, None);
+    mixed.installation.era = EraView::Mixed;
+    let text = read(&menu(&mixed, NOW).items, 0);
+    assert!(text.contains("\n  work · 7 h left\n"), "{text}");
     assert!(!text.contains("Add ChatGPT"), "{text}");
 }
 
