@@ -12,6 +12,7 @@ mod global_order;
 mod merge;
 mod naming;
 mod observer;
+mod pasting;
 mod renewal;
 mod requests;
 mod rescue;
