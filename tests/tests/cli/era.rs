@@ -1,4 +1,5 @@
-//! Installations of OpenClaw 2026.6.5 and later are recognised, and nothing is written in them.
+//! Installations of OpenClaw 2026.6.5 and later are recognised, and Kalit itself writes nothing in
+//! them.
 
 use super::bed::{Bed, WORK};
 use rusqlite::Connection;
@@ -17,14 +18,30 @@ fn database(bed: &Bed) {
         .unwrap();
 }
 
-const WRITERS: &[(&[&str], &str)] = &[
-    (&["use", WORK], ""),
-    (&["order", "set", "--provider", "openai-codex", WORK], ""),
-    (&["remove", WORK, "--yes"], ""),
-    (&["refresh", WORK], ""),
-    (&["import", "--yes"], ""),
-    (&["login", "openai", "--no-browser"], ""),
-    (&["paste-api-key", "--provider", "google"], "fake-secret-key\n"),
+/// What writes, its standard input, and why it does not where OpenClaw keeps the accounts but is
+/// not installed.
+const WRITERS: &[(&[&str], &str, &str)] = &[
+    (&["use", WORK], "", "profile.unknown"),
+    (
+        &["order", "set", "--provider", "openai-codex", WORK],
+        "",
+        "profile.unknown",
+    ),
+    (
+        &["order", "clear", "--provider", "openai-codex"],
+        "",
+        "openclaw.missing",
+    ),
+    (&["remove", WORK, "--yes"], "", "profile.unknown"),
+    (&["refresh", WORK], "", "era.sqlite"),
+    (&["import", "--yes"], "", "era.sqlite"),
+    (&["login", "openai", "--no-browser"], "", "era.sqlite"),
+    (
+        &["paste-api-key", "--provider", "google"],
+        "fake-secret-key\n",
+        "openclaw.missing",
+    ),
+    (&["test-logins", "--yes"], "", "openclaw.missing"),
 ];
 
 fn refuses_all(bed: &Bed, code: &str, sentence: &str) {
@@ -41,9 +58,11 @@ fn refuses_all(bed: &Bed, code: &str, sentence: &str) {
         let ran = bed.run(args);
         assert_eq!((ran.status, ran.code().as_str()), (77, code), "{args:?}: {ran:?}");
     }
-    for (args, stdin) in WRITERS {
+    for (args, stdin, of_sqlite) in WRITERS {
         let ran = bed.run_with(&[args, &["--json"][..]].concat(), stdin);
-        assert_eq!((ran.status, ran.code().as_str()), (77, code), "{args:?}: {ran:?}");
+        let expected = if code == "era.mixed" { code } else { *of_sqlite };
+        assert_eq!(ran.code(), expected, "{args:?}: {ran:?}");
+        assert_ne!(ran.status, 0, "{args:?}: {ran:?}");
     }
     assert_eq!(bed.state(), before);
 }

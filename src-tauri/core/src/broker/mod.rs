@@ -14,6 +14,7 @@ mod migration;
 mod naming;
 mod observer;
 mod openclaw_login;
+mod pasting;
 mod renewal;
 mod requests;
 mod rescue;

@@ -9,7 +9,7 @@ use super::acting::{Touches, acting, ends_soon};
 use super::{Broker, Inner, TestLoginsOffer, TestResult, TestedLogin, TestedLogins, blocking};
 use crate::error::{Error, ErrorCode, Result};
 use crate::ids::{AgentId, ProfileId, ProviderId};
-use crate::install::Era;
+use crate::install::{Era, Version};
 use crate::oauth::{Providers, token_host_answers};
 use crate::openclaw::actions;
 use crate::openclaw::gateway::Gateway;
@@ -19,6 +19,9 @@ use crate::store::FenceKind;
 
 const RISK: &str = "OpenClaw asks every provider with every login and renews those that end within five minutes. \
                     A login whose renewal fails is dropped by OpenClaw 2026.9.6. Kalit keeps a sealed copy of each.";
+
+/// Its `status --usage` knows no `--agent`: it uses the default agent's logins.
+const LAST_WITHOUT_AGENT: Version = Version::new(2026, 7, 1);
 
 impl Broker {
     /// Whether logins can be tested now. Asks the providers' hosts whether they answer, without
@@ -138,7 +141,20 @@ impl Inner {
                 "a gateway was started meanwhile",
             ));
         }
-        let claimed = actions::use_every_login(prepared.cli()?).await;
+        let newest = prepared.installation.evidence.newest;
+        let by_agent = newest.is_none_or(|version| version > LAST_WITHOUT_AGENT);
+        let mut agents: Vec<Option<&AgentId>> = before
+            .iter()
+            .filter(|login| login.fence.is_none())
+            .map(|login| by_agent.then_some(&login.agent))
+            .collect();
+        agents.sort();
+        agents.dedup();
+        let mut claimed = Ok(());
+        for agent in agents {
+            let done = actions::use_every_login(prepared.cli()?, agent).await;
+            claimed = claimed.and(done);
+        }
         let inner = self.clone();
         let after = blocking(move || {
             inner.seal("tested");

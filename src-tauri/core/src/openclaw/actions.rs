@@ -108,10 +108,14 @@ pub(crate) async fn patch_session(cli: Cli<'_>, session: &str, model: Option<&st
     gateway::call(cli, "sessions.patch", &params).await
 }
 
-/// Lets OpenClaw ask every provider for its usage, with every login. Ends well whatever became of
-/// them.
-pub(crate) async fn use_every_login(cli: Cli<'_>) -> Result<()> {
-    let arguments = ["status", "--usage", "--json"];
+/// Lets OpenClaw ask every provider for its usage with an agent's logins, without an agent with
+/// those of the default one. Ends well whatever became of them. 2026.9.6 wants an agent as soon as
+/// there are several; 2026.7.1 does not know the flag.
+pub(crate) async fn use_every_login(cli: Cli<'_>, agent: Option<&AgentId>) -> Result<()> {
+    let mut arguments = vec!["status", "--usage", "--json"];
+    if let Some(agent) = agent {
+        arguments.extend(["--agent", agent.as_str()]);
+    }
     cli.run(&arguments, None, USAGE_LIMIT)
         .await?
         .succeeded()
