@@ -250,13 +250,14 @@ impl Scene {
             refresh
         ]);
         let digest = sha256(&text.to_string());
+        let content = format!("-{}.age", &sha256(&login.to_string())[..16]);
         let installations = self.home.path().join("kalit/data/installations");
         until_some("the sealed copy", SOON, || {
             let dir = std::fs::read_dir(&installations).ok()?.flatten().next()?.path();
             let mut logins = std::fs::read_dir(dir.join("logins")).ok()?.flatten();
             let of = |entry: &std::fs::DirEntry| {
                 let name = entry.file_name().to_string_lossy().into_owned();
-                name.contains(&digest) && name.ends_with(".age")
+                name.contains(&digest) && name.ends_with(&content)
             };
             logins.any(|entry| of(&entry)).then_some(())
         })

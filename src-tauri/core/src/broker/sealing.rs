@@ -114,7 +114,13 @@ impl Inner {
                 else {
                     continue;
                 };
-                if sealed.logins.find(&digest).is_some() {
+                let login = Login {
+                    id: &id,
+                    provider: &provider,
+                    digest,
+                    credential: &raw,
+                };
+                if sealed.logins.holds(&login) {
                     continue;
                 }
                 if pace == Pace::Some && written == MOST_AT_ONCE {
@@ -123,12 +129,6 @@ impl Inner {
                 let sealer = match &mut sealer {
                     Some(sealer) => sealer,
                     none => none.insert(Sealer::open(&self.environment.data_dir())?),
-                };
-                let login = Login {
-                    id: &id,
-                    provider: &provider,
-                    digest,
-                    credential: &raw,
                 };
                 sealed.logins.seal(sealer, self.now(), &login)?;
                 sealed.logins.drop_old(&id, &provider, || in_use(fleet, &id))?;

@@ -201,7 +201,7 @@ mod tests {
                 "OpenAI Codex token refresh failed (HTTP 503)",
             ),
             line(
-                "2026-11-23T11:00:00.000Z",
+                "2026-11-23T11:00:00.000+00:00",
                 "openai:me@example.com",
                 "Invalid refresh token REF0 (HTTP 400; code=invalid_grant)",
             ),

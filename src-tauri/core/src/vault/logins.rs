@@ -13,7 +13,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::private_file;
@@ -56,6 +55,9 @@ pub struct Entry {
     /// Names profile id and provider: the first 16 hexadecimal digits of SHA-256 over id, NUL,
     /// provider.
     group: String,
+    /// Tells one text of the credential from another: the first 16 hexadecimal digits of its
+    /// SHA-256. Other fields than the tokens may change.
+    content: String,
 }
 
 /// A login to be sealed.
@@ -145,18 +147,25 @@ impl SealedLogins {
         Ok(true)
     }
 
-    /// Seals a login unless a copy of this generation is known; durable, and read back, when this
-    /// returns.
+    /// Whether this very text is sealed.
+    pub fn holds(&self, login: &Login<'_>) -> bool {
+        let entry = self.find(&login.digest);
+        entry.is_some_and(|entry| entry.content == content(login))
+    }
+
+    /// Seals a login unless a copy of this very text is known; in place of an older text of the same
+    /// generation. Durable, and read back, when this returns.
     ///
     /// # Errors
     /// `vault.failed`; `vault.unreadable` when the copy does not read back as it was written.
     pub fn seal(&mut self, sealer: &Sealer, at: Timestamp, login: &Login<'_>) -> Result<()> {
-        if self.known.contains_key(&login.digest) {
+        if self.holds(login) {
             return Ok(());
         }
         let entry = Entry {
             at,
             group: group(login.id, login.provider),
+            content: content(login),
         };
         let sealed = sealer.seal(payload(at, login).as_bytes())?;
         let path = self.path_of(&login.digest, &entry);
@@ -165,7 +174,9 @@ impl SealedLogins {
         if stored.is_none_or(|stored| *stored != sealed) {
             return Err(damaged(&path));
         }
-        self.known.insert(login.digest, entry);
+        if let Some(older) = self.known.insert(login.digest, entry) {
+            private_file::remove(&self.path_of(&login.digest, &older))?;
+        }
         Ok(())
     }
 
@@ -261,11 +272,12 @@ impl SealedLogins {
 
     fn path_of(&self, digest: &GenerationDigest, entry: &Entry) -> PathBuf {
         self.dir.join(format!(
-            "{}-{:014}-{}-{}{EXTENSION}",
+            "{}-{:014}-{}-{}-{}{EXTENSION}",
             entry.group,
             entry.at.as_millis().max(0),
             digest.refresh,
-            digest.access
+            digest.access,
+            entry.content
         ))
     }
 
@@ -282,15 +294,14 @@ impl fmt::Debug for OpenLogin {
 }
 
 fn group(id: &ProfileId, provider: &str) -> String {
-    let mut hasher = Sha256::new();
-    hasher.update(id.as_str());
-    hasher.update([0]);
-    hasher.update(provider);
-    let digest = hasher.finalize();
-    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    super::short_digest(format!("{id}\0{provider}").as_bytes())
 }
 
-/// `<16 hex>-<epoch milliseconds, 14 digits>-<64 hex>-<64 hex>.age`.
+fn content(login: &Login<'_>) -> String {
+    super::short_digest(login.credential.as_bytes())
+}
+
+/// `<16 hex>-<epoch milliseconds, 14 digits>-<64 hex>-<64 hex>-<16 hex>.age`.
 fn parse_name(name: &str) -> Option<(GenerationDigest, Entry)> {
     let mut parts = name.strip_suffix(EXTENSION)?.split('-');
     let (group, at) = (parts.next()?, parts.next()?);
@@ -298,10 +309,13 @@ fn parse_name(name: &str) -> Option<(GenerationDigest, Entry)> {
         refresh: FenceDigest::parse(parts.next()?)?,
         access: FenceDigest::parse(parts.next()?)?,
     };
-    let fits = group.len() == 16 && at.len() == 14 && at.bytes().all(|byte| byte.is_ascii_digit());
+    let content = parts.next()?;
+    let fits = group.len() == 16 && content.len() == 16;
+    let fits = fits && at.len() == 14 && at.bytes().all(|byte| byte.is_ascii_digit());
     let entry = Entry {
         at: Timestamp::from_millis(at.parse().ok()?),
         group: group.to_owned(),
+        content: content.to_owned(),
     };
     (fits && parts.next().is_none()).then_some((digest, entry))
 }
@@ -417,6 +431,26 @@ mod tests {
         let login = other.open_login(&digest, &vault.key()).unwrap();
         assert_eq!((login.id, login.provider.as_str()), (id(), "openai"));
         assert_eq!(*login.credential, credential("me").replace("\\u00e9", "é"));
+    }
+
+    #[test]
+    fn a_later_text_of_the_same_generation_takes_the_place_of_the_earlier() {
+        let mut vault = Vault::new();
+        let digest = vault.seal("me", 7);
+        let later = credential("me").replace("17.0", "18");
+        let login = Login {
+            id: &id(),
+            provider: "openai",
+            digest,
+            credential: &later,
+        };
+        assert!(!vault.logins.holds(&login));
+        let at = Timestamp::from_millis(8);
+        vault.logins.seal(&vault.sealer, at, &login).unwrap();
+        assert!(vault.logins.holds(&login));
+        assert_eq!(vault.names().len(), 1);
+        let login = vault.logins.open_login(&digest, &vault.key()).unwrap();
+        assert!(login.credential.contains("\"expires\":18,"));
     }
 
     #[test]
