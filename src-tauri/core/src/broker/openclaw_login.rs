@@ -13,7 +13,7 @@ use super::{Broker, Inner, SignedIn, blocking, board};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorCode, Result};
 use crate::ids::{AgentId, ProfileId, ProviderId};
-use crate::install::{Agent, Era, Installation};
+use crate::install::{Agent, Era, Installation, Version};
 use crate::oauth::{Claims, Flow, Providers};
 use crate::openclaw::cli::Cli;
 pub use crate::openclaw::terminal::{AskKind, LoginStep, OpenClawLoginHandle};
@@ -258,6 +258,16 @@ impl Inner {
             ));
         }
         let cli = Cli::of(installation)?;
+        // 2026.2.17 has no agent to choose (observed), 2026.4.29 has.
+        let release = installation.program.as_ref().and_then(|program| program.version);
+        let default = installation.default_agent();
+        if release.is_some_and(|release| release < Version::new(2026, 4, 29)) && agent.id != default {
+            return Err(Error::new(
+                ErrorCode::OpenClawFailed,
+                format!("this OpenClaw signs in for its default agent {default} only"),
+            )
+            .with_hint(format!("Sign in for agent {default}, or update OpenClaw.")));
+        }
         if !matches!(installation.era, Era::Empty) {
             self.ensure_sealed(&fleet)?;
         }
@@ -430,3 +440,6 @@ fn nothing_new(ended: &Ended) -> Error {
     });
     Error::new(code, format!("{what}{said}"))
 }
+
+#[cfg(all(test, unix))]
+mod tests;
