@@ -17,7 +17,7 @@ use crate::install::{Agent, Era, Installation, Version};
 use crate::oauth::{Claims, Flow, Providers};
 use crate::openclaw::cli::Cli;
 pub use crate::openclaw::terminal::{AskKind, LoginStep, OpenClawLoginHandle};
-use crate::openclaw::terminal::{End, Ended, Terminal};
+use crate::openclaw::terminal::{End, Ended, STORED, Terminal};
 use crate::refresh::{Fleet, FleetStore};
 use crate::secret::{Fingerprint, Secret};
 use crate::store::credential::Credential;
@@ -395,9 +395,10 @@ fn new_login(
                 continue;
             }
             // 2026.6.1 to 2026.9.6: "Auth profile: anthropic:default (anthropic/token)".
-            let named = ended.lines.iter().any(|line| {
-                line.starts_with("Auth profile: ") && line.split(' ').any(|word| word == id.as_str())
-            });
+            let named = ended
+                .lines
+                .iter()
+                .any(|line| line.starts_with(STORED) && line.split(' ').any(|word| word == id.as_str()));
             let of_provider = credential.provider().is_some_and(|provider| {
                 *provider == request.provider || (provider.is_openai() && request.provider.is_openai())
             });
