@@ -104,6 +104,9 @@ impl Prompts {
     /// Takes what the program wrote, in pieces of any size.
     pub fn feed(&mut self, output: &[u8]) -> Vec<LoginStep> {
         self.parser.advance(&mut self.page, output);
+        if let Some(row) = self.page.take_erased() {
+            self.read_to = self.read_to.min(row);
+        }
         let mut steps = Vec::new();
         let block = self.last_block();
         let end = match &block {
