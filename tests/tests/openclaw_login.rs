@@ -5,11 +5,14 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use kalit_core::broker::LoginRoute;
+use kalit_core::clock::SystemClock;
 use kalit_journeys::http::fetch;
 use kalit_journeys::kalit::Kalit;
 use kalit_journeys::openclaw::{Release, TestHome, Version, release};
@@ -151,6 +154,27 @@ async fn a_person_pastes_the_last_address_to_2026_9_6() -> Result<()> {
     assert_eq!(field("code"), "test-code-acct-ada");
     let challenge = URL_SAFE_NO_PAD.encode(Sha256::digest(field("code_verifier")));
     assert_eq!(challenge, asked["code_challenge"]);
+
+    // What this release can sign in to, by its plugins' manifests; Kalit's own way ends here.
+    let broker = scene.kalit.broker(Arc::new(SystemClock))?;
+    let logins = broker.openclaw_logins();
+    let openai = logins.iter().find(|login| login.provider.as_str() == "openai");
+    let openai = openai.context("no openai")?;
+    assert_eq!(
+        (&openai.methods[..], openai.device_code),
+        (&["oauth".to_owned(), "device-code".to_owned()][..], true)
+    );
+    ensure!(
+        logins
+            .iter()
+            .any(|login| login.provider.as_str() == "github-copilot"),
+        "{logins:?}"
+    );
+    ensure!(
+        logins.iter().all(|login| login.provider.as_str() != "nvidia"),
+        "{logins:?}"
+    );
+    assert_eq!(broker.login_route(&openai.provider), LoginRoute::OpenClaw);
 
     // The release sees the account, and so does Kalit.
     let listed = scene.listed().await?;

@@ -163,7 +163,7 @@ error_codes! {
     ClockSkew, "clock.skew", 69, "Check this machine's clock: it differs from the provider's.";
     LoginPortBusy, "login.port_busy", 75, "Close the program that holds the port, or paste the address of the last page.";
     LoginCancelled, "login.cancelled", 69, "Start the sign-in again when you are ready.";
-    LoginTimeout, "login.timeout", 69, "Start the sign-in again and finish it within five minutes.";
+    LoginTimeout, "login.timeout", 69, "Start the sign-in again and finish it in time: you have five minutes, ten where OpenClaw signs in.";
     LoginDenied, "login.denied", 69, "The provider refused the sign-in: try again, or ask your workspace's administrator.";
     LoginEntitlement, "login.entitlement", 69, "Codex is not enabled for this workspace: ask the workspace's administrator.";
     LoginStateMismatch, "login.state_mismatch", 65, "That address belongs to another sign-in: use the page that this sign-in opened.";

@@ -13,11 +13,11 @@ use super::{Broker, Inner, SignedIn, blocking, board};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorCode, Result};
 use crate::ids::{AgentId, ProfileId, ProviderId};
-use crate::install::{Agent, Era, Installation};
+use crate::install::{Agent, Era, Installation, Version};
 use crate::oauth::{Claims, Flow, Providers};
 use crate::openclaw::cli::Cli;
 pub use crate::openclaw::terminal::{AskKind, LoginStep, OpenClawLoginHandle};
-use crate::openclaw::terminal::{End, Ended, Terminal};
+use crate::openclaw::terminal::{End, Ended, STORED, Terminal};
 use crate::refresh::{Fleet, FleetStore};
 use crate::secret::{Fingerprint, Secret};
 use crate::store::credential::Credential;
@@ -258,6 +258,16 @@ impl Inner {
             ));
         }
         let cli = Cli::of(installation)?;
+        // 2026.2.17 has no agent to choose (observed), 2026.4.29 has.
+        let release = installation.program.as_ref().and_then(|program| program.version);
+        let default = installation.default_agent();
+        if release.is_some_and(|release| release < Version::new(2026, 4, 29)) && agent.id != default {
+            return Err(Error::new(
+                ErrorCode::OpenClawFailed,
+                format!("this OpenClaw signs in for its default agent {default} only"),
+            )
+            .with_hint(format!("Sign in for agent {default}, or update OpenClaw.")));
+        }
         if !matches!(installation.era, Era::Empty) {
             self.ensure_sealed(&fleet)?;
         }
@@ -385,9 +395,10 @@ fn new_login(
                 continue;
             }
             // 2026.6.1 to 2026.9.6: "Auth profile: anthropic:default (anthropic/token)".
-            let named = ended.lines.iter().any(|line| {
-                line.starts_with("Auth profile: ") && line.split(' ').any(|word| word == id.as_str())
-            });
+            let named = ended
+                .lines
+                .iter()
+                .any(|line| line.starts_with(STORED) && line.split(' ').any(|word| word == id.as_str()));
             let of_provider = credential.provider().is_some_and(|provider| {
                 *provider == request.provider || (provider.is_openai() && request.provider.is_openai())
             });
@@ -430,3 +441,6 @@ fn nothing_new(ended: &Ended) -> Error {
     });
     Error::new(code, format!("{what}{said}"))
 }
+
+#[cfg(all(test, unix))]
+mod tests;

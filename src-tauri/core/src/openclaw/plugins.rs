@@ -29,9 +29,16 @@ pub(crate) struct SignInMethod {
     pub group: Option<String>,
 }
 
-/// What was read where, and how the directory looked then.
+/// What was read where.
 #[derive(Debug, Default)]
-pub(crate) struct Plugins(Mutex<HashMap<PathBuf, (Option<SystemTime>, Vec<SignInMethod>)>>);
+pub(crate) struct Plugins(Mutex<HashMap<PathBuf, Known>>);
+
+/// The sign-ins of a directory, and when it was last changed at the time.
+#[derive(Debug)]
+struct Known {
+    changed: Option<SystemTime>,
+    methods: Vec<SignInMethod>,
+}
 
 impl Plugins {
     /// The ways to sign in that the installation's OpenClaw and its own plugins have. Read again
@@ -55,15 +62,14 @@ impl Plugins {
         for dir in dirs {
             let changed = fs::metadata(&dir).and_then(|meta| meta.modified()).ok();
             match known.get(&dir) {
-                Some((at, methods)) if *at == changed => found.extend(methods.iter().cloned()),
+                Some(before) if before.changed == changed => found.extend(before.methods.iter().cloned()),
                 Some(_) | None => {
                     let methods = read_dir(&dir);
                     found.extend(methods.iter().cloned());
-                    known.insert(dir, (changed, methods));
+                    known.insert(dir, Known { changed, methods });
                 }
             }
         }
-        found.dedup();
         found
     }
 }
@@ -134,4 +140,61 @@ fn is_sign_in(choice: &Choice) -> bool {
         || method.starts_with("oauth")
         || method.starts_with("device")
         || method == "setup-token"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn manifest(dir: &Path, plugin: &str, text: &str) {
+        fs::create_dir_all(dir.join(plugin)).unwrap();
+        fs::write(dir.join(plugin).join("openclaw.plugin.json"), text).unwrap();
+    }
+
+    #[test]
+    fn sign_ins_are_told_from_keys_and_local_servers() {
+        let dir = tempfile::tempdir().unwrap();
+        // As 2026.9.6 and 2026.6.1 (xai), shortened.
+        manifest(
+            dir.path(),
+            "openai",
+            r#"{"id": "openai", "providerAuthChoices": [
+                {"provider": "openai", "method": "oauth", "choiceLabel": "ChatGPT Login", "groupLabel": "OpenAI", "appGuidedAuth": "oauth"},
+                {"provider": "openai", "method": "api-key", "choiceLabel": "OpenAI API Key", "appGuidedSecret": true}]}"#,
+        );
+        manifest(
+            dir.path(),
+            "xai",
+            r#"{"providerAuthChoices": [{"provider": "XAI", "method": "device-code"}, {"provider": "xai", "method": "custom"}]}"#,
+        );
+        // As 2026.2.17, another form, and none.
+        manifest(
+            dir.path(),
+            "qwen",
+            r#"{"id": "qwen-portal-auth", "providers": ["qwen-portal"]}"#,
+        );
+        manifest(
+            dir.path(),
+            "odd",
+            r#"{"providerAuthChoices": {"provider": "odd"}}"#,
+        );
+        manifest(dir.path(), "torn", r#"{"providerAuthChoices": ["#);
+        let found = read_dir(dir.path());
+        let told: Vec<_> = found
+            .iter()
+            .map(|it| {
+                (
+                    it.provider.as_str(),
+                    it.method.as_str(),
+                    it.label.as_str(),
+                    it.group.as_deref(),
+                )
+            })
+            .collect();
+        let expected = [
+            ("openai", "oauth", "ChatGPT Login", Some("OpenAI")),
+            ("xai", "device-code", "device-code", None),
+        ];
+        assert_eq!(told, expected);
+    }
 }

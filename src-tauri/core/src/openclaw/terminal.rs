@@ -27,6 +27,11 @@ pub use prompts::{AskKind, LoginStep};
 
 /// A person has to find the browser, the password and the second factor.
 const LIMIT: Duration = Duration::from_secs(600);
+/// How long OpenClaw may be silent after it told what it stored. 2026.7.1 does not end by itself
+/// when the browser came back before the address was pasted (observed).
+const SILENCE: Duration = Duration::from_secs(5);
+/// How it tells what it stored (2026.6.1 to 2026.9.6).
+pub(crate) const STORED: &str = "Auth profile: ";
 /// From Ctrl-C to the kill.
 const GRACE: Duration = Duration::from_secs(3);
 /// What is still in the terminal when the program has ended is read this long.
@@ -172,6 +177,15 @@ impl fmt::Debug for OpenClawLoginHandle {
     }
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Running,
+    /// It told what it stored: it should end now.
+    Stored,
+    /// Ctrl-C was typed: what does not listen is killed.
+    Interrupted,
+}
+
 /// Stays with the program until it has ended.
 struct Attendant {
     output: mpsc::UnboundedReceiver<Zeroizing<Vec<u8>>>,
@@ -186,28 +200,45 @@ struct Attendant {
 
 impl Attendant {
     async fn attend(mut self, limit: Duration) -> Ended {
-        let mut end = End::ByItself;
+        let (mut end, mut stage) = (End::ByItself, Stage::Running);
         let mut deadline = Instant::now() + limit;
         let mut readable = true;
         loop {
             tokio::select! {
                 output = self.output.recv(), if readable => match output {
-                    Some(output) => self.read(&output),
+                    Some(output) => {
+                        self.read(&output);
+                        let stored = self.lines.iter().any(|line| line.starts_with(STORED));
+                        if stored && stage == Stage::Running {
+                            stage = Stage::Stored;
+                        }
+                        if stage == Stage::Stored {
+                            deadline = Instant::now() + SILENCE;
+                        }
+                    }
                     None => readable = false,
                 },
                 _ = &mut self.exited => break,
                 () = asked_to_end(&mut self.cancel), if end == End::ByItself => {
                     end = End::Cancelled;
+                    stage = Stage::Interrupted;
                     deadline = Instant::now() + GRACE;
-                    let _ = self.keys.send(Zeroizing::new(vec![INTERRUPT]));
+                    self.interrupt();
                 }
                 () = tokio::time::sleep_until(deadline) => {
-                    if end == End::ByItself {
-                        end = End::TimedOut;
-                    }
-                    self.running.kill();
-                    // Killed for good: its end is a matter of milliseconds.
                     deadline = Instant::now() + GRACE;
+                    match stage {
+                        Stage::Running => {
+                            end = End::TimedOut;
+                            stage = Stage::Interrupted;
+                            self.interrupt();
+                        }
+                        Stage::Stored => {
+                            stage = Stage::Interrupted;
+                            self.interrupt();
+                        }
+                        Stage::Interrupted => self.running.kill(),
+                    }
                 }
             }
         }
@@ -226,6 +257,11 @@ impl Attendant {
             last_line: locked(&self.prompts).last_line().map(str::to_owned),
             lines: self.lines,
         }
+    }
+
+    fn interrupt(&self) {
+        // A program that has ended needs none.
+        let _ = self.keys.send(Zeroizing::new(vec![INTERRUPT]));
     }
 
     fn read(&mut self, output: &[u8]) {

@@ -23,6 +23,7 @@ pub(super) struct Page {
     row: usize,
     column: usize,
     refusals: usize,
+    erased: Option<usize>,
 }
 
 impl Page {
@@ -39,6 +40,12 @@ impl Page {
     /// One behind the last row.
     pub fn end(&self) -> usize {
         self.forgotten + self.rows.len()
+    }
+
+    /// The first row that was erased with all below it since this was asked last: what stands
+    /// there now is new.
+    pub fn take_erased(&mut self) -> Option<usize> {
+        self.erased.take()
     }
 
     /// How often a prompt was drawn as refused.
@@ -103,6 +110,8 @@ impl Page {
             0 => {
                 self.erase_in_row(0);
                 self.rows.truncate(self.row + 1);
+                let row = self.row();
+                self.erased = Some(self.erased.map_or(row, |erased| erased.min(row)));
             }
             1 => {
                 self.erase_in_row(1);

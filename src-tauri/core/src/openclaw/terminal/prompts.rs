@@ -3,6 +3,7 @@
 //! 2026.9.6 draws them; what is typed into one never comes back as a step.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use serde::Serialize;
 use url::{Host, Url};
@@ -81,6 +82,8 @@ struct Active {
 /// A prompt as it is drawn.
 struct Drawn {
     row: usize,
+    /// One behind its last row.
+    end: usize,
     question: String,
     what: AskKind,
     choices: Vec<String>,
@@ -101,6 +104,9 @@ impl Prompts {
     /// Takes what the program wrote, in pieces of any size.
     pub fn feed(&mut self, output: &[u8]) -> Vec<LoginStep> {
         self.parser.advance(&mut self.page, output);
+        if let Some(row) = self.page.take_erased() {
+            self.read_to = self.read_to.min(row);
+        }
         let mut steps = Vec::new();
         let block = self.last_block();
         let end = match &block {
@@ -110,10 +116,23 @@ impl Prompts {
         };
         self.read_rows(end, &mut steps);
         match block {
-            Block::Prompt(drawn) => self.ask(drawn, &mut steps),
+            Block::Prompt(drawn) => {
+                let below = drawn.end;
+                self.ask(drawn, &mut steps);
+                // 2026.7.1 leaves a prompt behind when the browser came back by itself.
+                if self.page.row() > below {
+                    self.read_to = self.read_to.max(below);
+                    self.read_rows(self.page.row(), &mut steps);
+                }
+            }
             Block::Unfinished(_) => {}
-            // While it is redrawn it is not there for a moment; it is over once its row was read.
-            Block::None => self.active = self.active.take().filter(|active| active.row >= self.read_to),
+            // While it is redrawn it is not there for a moment.
+            Block::None => {
+                let (page, read_to) = (&self.page, self.read_to);
+                self.active = self.active.take().filter(|active| {
+                    active.row >= read_to || matches!(page.mark(active.row), Some('◆' | '▲'))
+                });
+            }
         }
         steps
     }
@@ -245,7 +264,7 @@ impl Prompts {
                     let refused = self.page.mark(row) == Some('▲');
                     let refusal = refused.then(|| inside(&self.page.text(below)));
                     let question = inside(&self.page.text(row));
-                    return Block::Prompt(drawn(row, question, &body, refusal));
+                    return Block::Prompt(drawn(row..below + 1, question, &body, refusal));
                 }
                 Some('└') | None => return Block::Unfinished(row),
                 // A line of a log has the same mark and no end.
@@ -339,7 +358,7 @@ enum Place {
     Note,
 }
 
-fn drawn(row: usize, question: String, body: &[String], refusal: Option<String>) -> Drawn {
+fn drawn(rows: Range<usize>, question: String, body: &[String], refusal: Option<String>) -> Drawn {
     let option = |line: &&String| line.starts_with(['●', '○']);
     let lines: Vec<&String> = body.iter().filter(option).collect();
     let (what, options): (AskKind, Vec<&str>) = match lines[..] {
@@ -352,7 +371,8 @@ fn drawn(row: usize, question: String, body: &[String], refusal: Option<String>)
         _ => (AskKind::Choice, lines.iter().map(|line| line.as_str()).collect()),
     };
     Drawn {
-        row,
+        row: rows.start,
+        end: rows.end,
         question,
         what,
         current: options

@@ -146,3 +146,22 @@ async fn a_program_that_is_not_there_is_told() {
     let error = Terminal::start(&command).err().unwrap();
     assert_eq!(error.code(), ErrorCode::OpenClawFailed);
 }
+
+#[tokio::test]
+async fn one_that_has_stored_a_login_and_waits_at_its_question_is_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    let command = script(
+        dir.path(),
+        "echo $$ >pid; printf '◆  Paste the token\\r\\n│  _\\r\\n└\\r\\nAuth profile: a:b (a/oauth)\\r\\n'; exec sleep 600",
+    );
+    let mut terminal = Terminal::start(&command).unwrap();
+    assert!(matches!(next(&mut terminal).await, LoginStep::Ask { ask: 1, .. }));
+    let stored = "Auth profile: a:b (a/oauth)".to_owned();
+    assert_eq!(
+        next(&mut terminal).await,
+        LoginStep::Said { line: stored.clone() }
+    );
+    let ended = end(terminal).await;
+    assert_eq!((ended.end, ended.lines), (End::ByItself, vec![stored]));
+    gone(dir.path()).await;
+}
