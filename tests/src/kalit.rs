@@ -2,6 +2,7 @@
 //! OpenClaw release as the installed one and refresh where a manifest says.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::{Output, Stdio};
 use std::sync::Arc;
@@ -18,6 +19,8 @@ use tokio::process::Command;
 use crate::openclaw::{Release, TestHome, harness, write_json};
 use crate::process::{Process, binary, command};
 use crate::token_endpoint::{Login, access_token};
+#[cfg(target_os = "linux")]
+use crate::trace::{Trace, Written};
 
 /// The longest a command may take: it waits a minute for locks, two for an answer.
 const COMMAND_LIMIT: Duration = Duration::from_secs(200);
@@ -27,6 +30,18 @@ const COMMAND_LIMIT: Duration = Duration::from_secs(200);
 pub struct Kalit {
     vars: BTreeMap<String, String>,
     home: PathBuf,
+    #[cfg(target_os = "linux")]
+    trace: Option<Arc<Trace>>,
+}
+
+/// Changes of OpenClaw's databases and their logs.
+#[cfg(target_os = "linux")]
+#[derive(Clone, Debug, Default)]
+pub struct DatabasesWritten {
+    /// By Kalit itself.
+    pub own: Vec<Written>,
+    /// By the programs that it started.
+    pub others: Vec<Written>,
 }
 
 /// How a command ended and what it printed.
@@ -95,6 +110,8 @@ impl Kalit {
         let kalit = Self {
             vars: vars.map(|(name, value)| (name.to_owned(), value)).into(),
             home: home.path().to_owned(),
+            #[cfg(target_os = "linux")]
+            trace: None,
         };
         kalit.finds(release)?;
         Ok(kalit)
@@ -120,10 +137,47 @@ impl Kalit {
         &self.vars
     }
 
+    /// The same, and from now on everything that it writes is traced.
+    #[cfg(target_os = "linux")]
+    pub fn traced(mut self) -> Result<Self> {
+        self.trace = Some(Arc::new(Trace::new()?));
+        Ok(self)
+    }
+
+    /// The databases of OpenClaw's that were written under the trace: by Kalit, and by the OpenClaw
+    /// that it started.
+    #[cfg(target_os = "linux")]
+    pub async fn databases_written(&self) -> Result<DatabasesWritten> {
+        let trace = self.trace.as_ref().context("nothing is traced")?;
+        // `-shm` is an index that readers share, made anew from the log whenever that is needed.
+        let concerns = |path: &str| {
+            let name = path.rsplit('/').next().unwrap_or_default();
+            name.starts_with("openclaw") && name.contains(".sqlite") && !name.ends_with("-shm")
+        };
+        let (own, others) = trace
+            .written(concerns)
+            .await?
+            .into_iter()
+            .partition(|written| written.own);
+        Ok(DatabasesWritten { own, others })
+    }
+
+    /// The program and what stands before its arguments.
+    fn program(&self) -> Result<(PathBuf, Vec<OsString>)> {
+        let kalit = binary("KALIT_BIN", "kalit")?;
+        #[cfg(target_os = "linux")]
+        if let Some(trace) = &self.trace {
+            return Ok(trace.command(&kalit));
+        }
+        Ok((kalit, Vec::new()))
+    }
+
     /// `kalit <args>`, to be started; killed when its handle is dropped.
     pub fn command(&self, args: &[&str]) -> Result<Command> {
-        let mut command = Command::new(binary("KALIT_BIN", "kalit")?);
+        let (program, before) = self.program()?;
+        let mut command = Command::new(program);
         command
+            .args(before)
             .args(args)
             .env_clear()
             .envs(&self.vars)
@@ -161,8 +215,13 @@ impl Kalit {
 
     /// `kalit <args>` to be spoken with: its stdin is a pipe, its output is read while it runs.
     pub fn start(&self, args: &[&str]) -> Result<Process> {
-        let mut command = command(binary("KALIT_BIN", "kalit")?, &self.vars);
-        command.args(args).current_dir(&self.home).stdin(Stdio::piped());
+        let (program, before) = self.program()?;
+        let mut command = command(program, &self.vars);
+        command
+            .args(before)
+            .args(args)
+            .current_dir(&self.home)
+            .stdin(Stdio::piped());
         // It goes with the home.
         let (_, log) = tempfile::NamedTempFile::new_in(&self.home)?.keep()?;
         Process::start(&mut command, &log)
@@ -170,8 +229,12 @@ impl Kalit {
 
     /// `kalit watch --json`, which has begun to watch when this returns.
     pub async fn watch(&self) -> Result<Watching> {
-        let mut command = command(binary("KALIT_BIN", "kalit")?, &self.vars);
-        command.args(["watch", "--json"]).current_dir(&self.home);
+        let (program, before) = self.program()?;
+        let mut command = command(program, &self.vars);
+        command
+            .args(before)
+            .args(["watch", "--json"])
+            .current_dir(&self.home);
         let log = tempfile::NamedTempFile::new_in(&self.home)?.into_temp_path();
         let process = Process::start(&mut command, &log)?;
         let mut watching = Watching { process, _log: log };

@@ -45,7 +45,7 @@ impl Trace {
     pub fn command(&self, program: &Path) -> (PathBuf, Vec<OsString>) {
         let number = self.started.fetch_add(1, Ordering::Relaxed);
         let file = self.dir.path().join(format!("{number}.trace"));
-        let mut arguments: Vec<OsString> = ["-D", "-f", "-y", "-q", "-s", "0", "-e"]
+        let mut arguments: Vec<OsString> = ["-DD", "-f", "-y", "-q", "-s", "0", "-e"]
             .map(OsString::from)
             .into();
         arguments.push(format!("trace={CALLS}").into());

@@ -112,7 +112,7 @@ async fn acts(version: Version) -> Result<()> {
         assert_eq!(ran.error_code()?, "profile.inherited", "{ran:?}");
         assert_eq!(removed.error_code()?, "openclaw.unsupported", "{removed:?}");
     }
-    Ok(())
+    scene.only_openclaw_wrote().await
 }
 
 /// With a gateway of 2026.9.6: an order by its RPC, a pin and its end; nothing that makes it renew
@@ -181,7 +181,8 @@ async fn a_running_gateway_takes_orders_and_pins_and_is_kept_from_losing_a_login
     let told = call(&scene.release, &scene.home, "models.authRefresh", &told).await?;
     ensure!(told.status.success(), "{told:?}");
     scene.endpoint.arrived(1, Duration::from_secs(60)).await?;
-    gateway.logs("models.authRefresh").await
+    gateway.logs("models.authRefresh").await?;
+    scene.only_openclaw_wrote().await
 }
 
 /// The logins are renewed at the endpoint that the release finds under OpenAI's names.
@@ -219,7 +220,7 @@ async fn testing_logins_lets_2026_9_6_renew_what_is_due() -> Result<()> {
             .is_some_and(|hint| hint.contains("kalit test-logins")),
         "{answer}"
     );
-    Ok(())
+    scene.only_openclaw_wrote().await
 }
 
 /// A release without accounts, Kalit beside it, and an endpoint for both.
@@ -251,12 +252,25 @@ impl Scene {
             .collect();
         home.led_to(&variables)?;
         let kalit = Kalit::new(&home, &release, &endpoint.manifest(&[1455]))?;
+        #[cfg(target_os = "linux")]
+        let kalit = kalit.traced()?;
         Ok(Self {
             home,
             release,
             kalit,
             endpoint,
         })
+    }
+
+    /// The trace of everything above: OpenClaw changed its databases, and Kalit did not.
+    async fn only_openclaw_wrote(&self) -> Result<()> {
+        #[cfg(target_os = "linux")]
+        {
+            let written = self.kalit.databases_written().await?;
+            assert_eq!(written.own, []);
+            ensure!(!written.others.is_empty(), "the trace sees nothing");
+        }
+        Ok(())
     }
 
     /// `kalit <args>`, which ends well.

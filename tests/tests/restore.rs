@@ -1,6 +1,7 @@
 //! Logins that 2026.9.6 drops because a renewal failed, put back by Kalit: then used and renewed by
 //! OpenClaw, or refused again and told as such.
 
+use std::collections::BTreeSet;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -81,6 +82,20 @@ async fn a_dropped_login_is_put_back_and_renewed_by_openclaw() -> Result<()> {
     // The first time in both stores.
     assert_eq!(told("dropped"), modes.len() + 1, "{kinds:?}");
     assert_eq!(told("vanished"), 0, "{kinds:?}");
+    drop(watching);
+    // Only here does Kalit write into OpenClaw's databases, and only into those that it names.
+    #[cfg(target_os = "linux")]
+    {
+        let written = scene.kalit.databases_written().await?;
+        let paths: BTreeSet<&str> = written
+            .own
+            .iter()
+            .map(|written| written.path.trim_end_matches("-wal"))
+            .collect();
+        let (work, shared) = (scene.work(), scene.shared());
+        let named = [&work, &shared].map(|path| path.to_str().unwrap_or_default());
+        assert_eq!(paths, BTreeSet::from(named), "{:?}", written.own);
+    }
     Ok(())
 }
 
@@ -179,6 +194,8 @@ impl Scene {
         let login = Login::named("ada", "test-refresh-0");
         let endpoint = TokenEndpoint::start(login, Duration::from_secs(3600)).await?;
         let kalit = Kalit::new(&home, &release, &endpoint.manifest(&[1455]))?;
+        #[cfg(target_os = "linux")]
+        let kalit = kalit.traced()?;
         Ok(Self {
             home,
             release,

@@ -59,6 +59,8 @@ async fn shows_the_same(version: Version) -> Result<()> {
 
     let before = databases(&home.state_dir())?;
     let kalit = Kalit::new(&home, &release, &json!({}))?;
+    #[cfg(target_os = "linux")]
+    let kalit = kalit.traced()?;
     let get = ["order", "get", "--provider", PROVIDER, "--json"];
     let mut ours = Vec::new();
     for agent in ["main", "work"] {
@@ -93,6 +95,8 @@ async fn shows_the_same(version: Version) -> Result<()> {
         status["kalit"]["installation"]["openclawVersion"],
         version.as_str()
     );
+    #[cfg(target_os = "linux")]
+    assert_eq!(kalit.databases_written().await?.own, []);
     Ok(())
 }
 

@@ -36,7 +36,7 @@ const BUILD: [(&str, Sign); 4] = [
     ("libwebkit2gtk-4.1-dev", Sign::Library("webkit2gtk-4.1")),
 ];
 
-const DESKTOP: [(&str, Sign); 17] = [
+const DESKTOP: [(&str, Sign); 18] = [
     ("xvfb", Sign::Program("Xvfb")),
     ("dbus", Sign::Program("dbus-run-session")),
     ("openbox", Sign::Program("openbox")),
@@ -63,6 +63,7 @@ const DESKTOP: [(&str, Sign); 17] = [
     ),
     ("libglib2.0-bin", Sign::Program("gdbus")),
     ("procps", Sign::Program("ps")),
+    ("strace", Sign::Program("strace")),
     ("xdg-utils", Sign::Program("xdg-open")),
 ];
 
