@@ -24,7 +24,7 @@ use crate::openclaw::renewal_log;
 use crate::refresh::{Fleet, FleetStore};
 use crate::store::lock::inspect_refresh_lock;
 use crate::store::sqlite::restore::{AccountsCell, Change, Place};
-use crate::store::{Credential, Fence, FenceKind};
+use crate::store::{Credential, FenceKind};
 use crate::vault::logins::OpenLogin;
 use crate::vault::{
     Backups, GenerationDigest, SealKey, Sealer, UnfinishedRestore, installation_dir, keychain,
@@ -82,7 +82,9 @@ impl Broker {
         let key = keychain::read_key(&self.inner.environment.data_dir()).await?;
         let (inner, agent, profile) = (self.inner.clone(), agent.clone(), profile.clone());
         let (installation, mut done) = blocking(move || inner.put_back(&agent, &profile, &key)).await?;
-        done.notes.extend(read_back(&installation, &done).await?);
+        if done.notes.is_empty() {
+            done.notes.extend(read_back(&installation, &done).await?);
+        }
         Ok(done)
     }
 
@@ -349,11 +351,18 @@ impl Inner {
                 return Err(error);
             }
         }
+        let mut notes = Vec::new();
         for place in &plan.fenced {
-            if !AccountsCell::read(place)?.holds(id, &login.credential) {
+            let cell = AccountsCell::read(place)?;
+            if cell.holds(id, &login.credential) {
+                continue;
+            }
+            if has_fence_of(&cell, &plan) {
                 let what = format!("{} does not hold what was written", place.database().display());
                 return Err(Error::new(ErrorCode::StoreUnconfirmed, what));
             }
+            // A gateway may have seen it at once.
+            notes = vec!["OpenClaw renews it already.".to_owned()];
         }
         UnfinishedRestore::remove(&own)?;
         let installation = fleet.current().clone();
@@ -376,7 +385,7 @@ impl Inner {
             profile_id: id.clone(),
             stores: paths(plan.fenced.iter().chain(&plan.done)),
             resumed: plan.resumes,
-            notes: Vec::new(),
+            notes,
         };
         Ok((installation, done))
     }
@@ -402,18 +411,20 @@ enum Found {
 /// The accounts of one database with the login put back, if it still has the very fence.
 fn prepared(place: &Place, plan: &Plan, login: &OpenLogin) -> Result<Change> {
     let cell = AccountsCell::read(place)?;
-    let credential = cell.credential(&plan.profile_id);
-    let still = credential
-        .as_ref()
-        .and_then(Credential::fence)
-        .is_some_and(|fence: &Fence| {
-            fence.kind == FenceKind::Failed && GenerationDigest::of_fence(fence) == plan.digest
-        });
-    if !still {
+    if !has_fence_of(&cell, plan) {
         let what = format!("{} changed in the meantime", place.database().display());
         return Err(Error::new(ErrorCode::StoreChanged, what));
     }
     cell.with_login(&plan.profile_id, &login.credential)
+}
+
+/// Whether the failed fence of the generation stands there.
+fn has_fence_of(cell: &AccountsCell, plan: &Plan) -> bool {
+    let credential = cell.credential(&plan.profile_id);
+    let fence = credential.as_ref().and_then(Credential::fence);
+    fence.is_some_and(|fence| {
+        fence.kind == FenceKind::Failed && GenerationDigest::of_fence(fence) == plan.digest
+    })
 }
 
 /// What OpenClaw itself says of the login: it must see it, with the date that was put back. Asking
