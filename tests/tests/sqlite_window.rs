@@ -24,7 +24,7 @@ use url::Url;
 
 const SOON: Duration = Duration::from_secs(30);
 /// OpenClaw takes up to 14 s for a command, more on a busy machine.
-const OPENCLAW: Duration = Duration::from_secs(90);
+const OPENCLAW: Duration = Duration::from_secs(120);
 const DAY: i64 = 86_400_000;
 const LAB: &str = "openai:lab";
 
