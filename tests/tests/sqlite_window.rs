@@ -97,7 +97,7 @@ async fn put_back(place: &Place, window: &WebView) -> Result<()> {
 async fn asked(session: &DesktopSession, place: &Place, window: &WebView) -> Result<()> {
     let before = place.store()?;
     let opened = session.opened_urls().len();
-    window.press("a[href='#/board']").await?;
+    window.press(".acts a[href='#/board']").await?;
     window.press("a[href^='#/add']").await?;
     window.press("a[href^='#/sign-in/openai']").await?;
     let page = session.opened_url(opened, OPENCLAW).await?;
