@@ -378,8 +378,8 @@ async function readLogins() {
   const logins = await api.openclawLogins().catch(() => []);
   if (logins.length === state.logins.length) return;
   state.logins = logins;
-  if (state.place.view === 'add' && !sheet.querySelector('#add-other')?.value) delete sheet.dataset.place;
-  render();
+  // In place: somebody may be about to press one of the choices, or types another one.
+  if (state.place.view === 'add' && sheet.dataset.place === location.hash) show(content(Date.now()));
 }
 
 /** Goes where the program wants; asking for the running sign-in again changes nothing. */

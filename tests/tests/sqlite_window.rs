@@ -24,7 +24,7 @@ use url::Url;
 
 const SOON: Duration = Duration::from_secs(30);
 /// OpenClaw takes up to 14 s for a command, more on a busy machine.
-const OPENCLAW: Duration = Duration::from_secs(90);
+const OPENCLAW: Duration = Duration::from_secs(120);
 const DAY: i64 = 86_400_000;
 const LAB: &str = "openai:lab";
 
@@ -97,7 +97,7 @@ async fn put_back(place: &Place, window: &WebView) -> Result<()> {
 async fn asked(session: &DesktopSession, place: &Place, window: &WebView) -> Result<()> {
     let before = place.store()?;
     let opened = session.opened_urls().len();
-    window.press("a[href='#/board']").await?;
+    window.press(".acts a[href='#/board']").await?;
     window.press("a[href^='#/add']").await?;
     window.press("a[href^='#/sign-in/openai']").await?;
     let page = session.opened_url(opened, OPENCLAW).await?;
