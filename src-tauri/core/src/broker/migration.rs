@@ -57,7 +57,7 @@ impl Inner {
             warnings.push(format!(
                 "OpenClaw's doctor renews logins that end within 24 hours, and drops what it cannot renew: {}. \
                  Run it only while this machine is online.",
-                names(ending.iter().map(|(id, _)| id))
+                names(ending.keys())
             ));
         }
         if leftovers
@@ -84,10 +84,7 @@ impl Inner {
             warnings,
             command: command(installation),
         };
-        Some((
-            view,
-            ending.into_iter().filter_map(|(_, provider)| provider).collect(),
-        ))
+        Some((view, ending.into_values().flatten().collect()))
     }
 
     /// Whether the token hosts of these providers answer.
