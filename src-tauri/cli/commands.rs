@@ -100,19 +100,24 @@ pub async fn run(broker: &Broker, command: Command, json: bool) -> Result<u8> {
 }
 
 fn status(broker: &Broker, agent: Option<&str>, check: bool, json: bool) -> Result<u8> {
-    let snapshot = broker.snapshot();
-    let agents = shown_agents(&snapshot, agent)?;
-    let ids: Vec<&AgentId> = agents.iter().map(|agent| &agent.id).collect();
-    let missing = broker.missing_providers(&ids);
+    let mut snapshot = broker.snapshot();
+    if let Some(text) = agent {
+        let id = AgentId::normalize(text);
+        snapshot.agents.retain(|agent| agent.id == id);
+        if snapshot.agents.is_empty() {
+            return Err(unknown_agent(&id));
+        }
+    }
+    let agents: Vec<&AgentView> = snapshot.agents.iter().collect();
     let problem = match problem(&snapshot, &agents) {
         Some(problem) => Some(problem),
         None if check => era_notice(&snapshot, &[ErrorCode::EraMixed]),
         None => None,
     };
     if json {
-        output::json(&output::status(&snapshot, &agents, &missing, problem.as_ref()));
+        output::json(&output::Status::of(&snapshot, problem.as_ref()));
     } else {
-        output::board(&snapshot, &agents, &missing);
+        output::board(&snapshot);
         problem.iter().for_each(output::complaint);
     }
     Ok(match problem {

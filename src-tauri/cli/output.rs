@@ -1,11 +1,11 @@
 //! Tables and sentences for people, JSON for programs.
 
-use std::io::Write;
+use std::io::{BufWriter, Write};
 
 use kalit_core::broker::{Diagnosis, MigrationView};
 use kalit_core::clock::Timestamp;
 use kalit_core::event::Event;
-use kalit_core::ids::{AgentId, ProfileId, ProviderId};
+use kalit_core::ids::{AgentId, ProfileId};
 use kalit_core::view::{
     AccountState, AccountView, AgentView, AuthStatus, CredentialKind, EraView, LockView, Notice,
     ProviderView, Reason, Snapshot, Worst,
@@ -24,9 +24,13 @@ pub fn note(text: impl AsRef<str>) {
     let _ = writeln!(std::io::stderr(), "{}", text.as_ref());
 }
 
-/// Pretty JSON to stdout.
+/// Pretty JSON to stdout; a closed pipe ends quietly.
 pub fn json(value: &impl Serialize) {
-    line(serde_json::to_string_pretty(value).unwrap_or_default());
+    let mut stdout = BufWriter::new(std::io::stdout().lock());
+    let written = serde_json::to_writer_pretty(&mut stdout, value);
+    if written.is_ok() {
+        let _ = writeln!(stdout).and_then(|()| stdout.flush());
+    }
 }
 
 /// One event; `false` when nobody reads any more.
@@ -65,12 +69,13 @@ fn told(error: &Error) -> String {
 /// The object with what went wrong under `error`, if anything.
 pub fn with_error(mut value: Value, error: Option<&Error>) -> Value {
     if let (Some(error), Some(object)) = (error, value.as_object_mut()) {
-        object.insert(
-            "error".into(),
-            json!({"code": error.code().as_str(), "message": error.message(), "hint": error.hint()}),
-        );
+        object.insert("error".into(), error_value(error));
     }
     value
+}
+
+fn error_value(error: &Error) -> Value {
+    json!({"code": error.code().as_str(), "message": error.message(), "hint": error.hint()})
 }
 
 /// A notice of the snapshot as the error it tells of.
@@ -93,35 +98,41 @@ pub fn in_use(agent: &AgentId, effective: Option<&ProfileId>, reason: &Reason) -
 
 /// `models status --json` of OpenClaw as far as it concerns the credentials of one agent (the one
 /// named, else the default agent), and ours of all agents shown under `kalit`.
-pub fn status(
-    snapshot: &Snapshot,
-    agents: &[&AgentView],
-    missing: &[(AgentId, Vec<ProviderId>)],
-    error: Option<&Error>,
-) -> Value {
-    let one = agents.iter().find(|agent| agent.is_default).or(agents.first());
-    let accounts = one
-        .iter()
-        .flat_map(|agent| &agent.providers)
-        .flat_map(|provider| &provider.accounts);
-    let profiles: Vec<Value> = accounts
-        .filter(|account| account.state != AccountState::Vanished)
-        .map(openclaw_profile)
-        .collect();
-    let missing = missing
-        .iter()
-        .find(|(id, _)| one.is_some_and(|agent| agent.id == *id));
-    let value = json!({
-        "agentId": one.map(|agent| &agent.id),
-        "agentDir": one.map(|agent| &agent.agent_dir),
-        "auth": {
-            "storePath": one.map(|agent| &agent.store_path),
-            "missingProvidersInUse": missing.map_or(&[][..], |(_, missing)| missing),
-            "oauth": {"warnAfterMs": 86_400_000, "profiles": profiles},
-        },
-        "kalit": Snapshot { agents: agents.iter().map(|agent| (*agent).clone()).collect(), ..snapshot.clone() },
-    });
-    with_error(value, error)
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Status<'a> {
+    agent_id: Option<&'a AgentId>,
+    agent_dir: Option<&'a str>,
+    auth: Value,
+    kalit: &'a Snapshot,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<Value>,
+}
+
+impl<'a> Status<'a> {
+    pub fn of(snapshot: &'a Snapshot, error: Option<&Error>) -> Self {
+        let agents = &snapshot.agents;
+        let one = agents.iter().find(|agent| agent.is_default).or(agents.first());
+        let accounts = one
+            .iter()
+            .flat_map(|agent| &agent.providers)
+            .flat_map(|provider| &provider.accounts);
+        let profiles: Vec<Value> = accounts
+            .filter(|account| account.state != AccountState::Vanished)
+            .map(openclaw_profile)
+            .collect();
+        Self {
+            agent_id: one.map(|agent| &agent.id),
+            agent_dir: one.map(|agent| agent.agent_dir.as_str()),
+            auth: json!({
+                "storePath": one.map(|agent| &agent.store_path),
+                "missingProvidersInUse": one.map_or(&[][..], |agent| &agent.missing_providers),
+                "oauth": {"warnAfterMs": 86_400_000, "profiles": profiles},
+            }),
+            kalit: snapshot,
+            error: error.map(error_value),
+        }
+    }
 }
 
 fn openclaw_profile(account: &AccountView) -> Value {
@@ -204,7 +215,7 @@ pub fn list(agents: &[&AgentView], error: Option<&Error>) -> Value {
 }
 
 /// The board in text.
-pub fn board(snapshot: &Snapshot, agents: &[&AgentView], missing: &[(AgentId, Vec<ProviderId>)]) {
+pub fn board(snapshot: &Snapshot) {
     line(verdict(snapshot));
     for notice in &snapshot.notices {
         line(format!("  {} [{}]", notice.message, notice.code));
@@ -213,15 +224,14 @@ pub fn board(snapshot: &Snapshot, agents: &[&AgentView], missing: &[(AgentId, Ve
     if snapshot.installation.era == EraView::Mixed {
         return;
     }
-    for agent in agents {
+    for agent in &snapshot.agents {
         line(String::new());
         let default = if agent.is_default { " (default agent)" } else { "" };
         line(format!("{}{default}", agent.id));
         if let Some(lock) = &agent.lock {
             line(format!("  The store is locked by {}.", holder(lock, snapshot.at)));
         }
-        let missing = missing.iter().filter(|(id, _)| *id == agent.id);
-        for provider in missing.flat_map(|(_, missing)| missing) {
+        for provider in &agent.missing_providers {
             line(format!(
                 "  {provider}: a model in use asks for it, and there is no account"
             ));

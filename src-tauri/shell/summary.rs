@@ -171,6 +171,7 @@ pub mod samples {
             auth_state_path: String::new(),
             store_error: None,
             providers,
+            missing_providers: Vec::new(),
             pins: Vec::new(),
             lock: None,
         }

@@ -87,6 +87,8 @@ pub struct AgentView {
     pub auth_state_path: String,
     /// Set when the store exists but cannot be used; the accounts are then unknown, not absent.
     pub store_error: Option<Notice>,
+    /// Providers of the models that the agent is set to use, without any account.
+    pub missing_providers: Vec<ProviderId>,
     pub providers: Vec<ProviderView>,
     /// Sessions with a pinned profile.
     pub pins: Vec<PinView>,

@@ -18,6 +18,8 @@ use crate::store::{NAMES, profile_id, variables, write};
 
 const LIFETIME: Duration = Duration::from_secs(10 * 86_400);
 const AGENT: &str = "PRAGMA journal_mode = WAL; PRAGMA user_version = 23;
+    CREATE TABLE schema_meta(meta_key TEXT NOT NULL PRIMARY KEY, app_version TEXT) STRICT;
+    INSERT INTO schema_meta VALUES('primary', '2026.9.6');
     CREATE TABLE auth_profile_store(store_key TEXT NOT NULL PRIMARY KEY, store_json TEXT NOT NULL, updated_at INTEGER NOT NULL) STRICT;
     CREATE TABLE auth_profile_state(state_key TEXT NOT NULL PRIMARY KEY, state_json TEXT NOT NULL, updated_at INTEGER NOT NULL) STRICT;";
 

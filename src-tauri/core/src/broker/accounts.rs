@@ -166,44 +166,6 @@ impl Broker {
         installation.agents.iter().map(info).collect()
     }
 
-    /// For each of these agents: the providers of the models that it is set to use, without any
-    /// profile for them. Blocks.
-    pub fn missing_providers(&self, agents: &[&AgentId]) -> Vec<(AgentId, Vec<ProviderId>)> {
-        let fleet = self.inner.fleet().ok();
-        let missing_for = |id: &AgentId| {
-            let fleet = fleet.as_ref()?;
-            let agent = fleet.current().agent(id).ok()?;
-            Some(self.missing_providers_of(fleet, agent))
-        };
-        agents
-            .iter()
-            .map(|id| ((*id).clone(), missing_for(id).unwrap_or_default()))
-            .collect()
-    }
-
-    fn missing_providers_of(&self, fleet: &Fleet, agent: &Agent) -> Vec<ProviderId> {
-        let installation = fleet.current();
-        let rules = installation.rules().order_rules;
-        let present = Survey::of(fleet, agent, self.inner.now()).providers(installation);
-        let mut missing = Vec::new();
-        let fallbacks = installation.fallback_models(&agent.id).iter().map(String::as_str);
-        for model in installation
-            .config
-            .primary_model(&agent.id)
-            .into_iter()
-            .chain(fallbacks)
-        {
-            let provider = model.split_once('/').map(|(provider, _)| provider);
-            if let Some(id) = provider.and_then(|text| routing::normalize_provider(rules, text))
-                && !present.contains(&id)
-                && !missing.contains(&id)
-            {
-                missing.push(id);
-            }
-        }
-        missing
-    }
-
     /// Adds an agent through OpenClaw's own command.
     ///
     /// # Errors

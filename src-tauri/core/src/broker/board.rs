@@ -142,6 +142,7 @@ impl Inner {
             vanished.extend(self.marks.vanished(&shared.agent_dir).unwrap_or_default());
         }
         let mut ids = survey.providers(installation);
+        let missing_providers = missing_providers(installation, agent, &ids);
         for gone in &vanished {
             if let Some(id) = ProviderId::parse(&gone.provider)
                 && !ids.contains(&id)
@@ -160,6 +161,7 @@ impl Inner {
         };
         let providers = ids.iter().map(|id| context.provider(id, &vanished)).collect();
         AgentView {
+            missing_providers,
             providers: self.last_good_view(managed, agent, store_error.is_some(), providers),
             pins: sessions::pins(installation, &agent.id)
                 .into_iter()
@@ -716,6 +718,28 @@ pub(super) fn order_path(installation: &Installation, agent: &Agent) -> PathBuf 
     }
 }
 
+/// The providers of the models that an agent is set to use, without those it has accounts for.
+fn missing_providers(installation: &Installation, agent: &Agent, present: &[ProviderId]) -> Vec<ProviderId> {
+    let rules = installation.rules().order_rules;
+    let mut missing = Vec::new();
+    let fallbacks = installation.fallback_models(&agent.id).iter().map(String::as_str);
+    for model in installation
+        .config
+        .primary_model(&agent.id)
+        .into_iter()
+        .chain(fallbacks)
+    {
+        let provider = model.split_once('/').map(|(provider, _)| provider);
+        if let Some(id) = provider.and_then(|text| routing::normalize_provider(rules, text))
+            && !present.contains(&id)
+            && !missing.contains(&id)
+        {
+            missing.push(id);
+        }
+    }
+    missing
+}
+
 fn bare_agent(installation: &Installation, agent: &Agent) -> AgentView {
     AgentView {
         id: agent.id.clone(),
@@ -725,6 +749,7 @@ fn bare_agent(installation: &Installation, agent: &Agent) -> AgentView {
         store_path: store_path(installation, &agent.agent_dir).display().to_string(),
         auth_state_path: order_path(installation, agent).display().to_string(),
         store_error: None,
+        missing_providers: Vec::new(),
         providers: Vec::new(),
         pins: Vec::new(),
         lock: None,

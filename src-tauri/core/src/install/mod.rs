@@ -55,6 +55,8 @@ pub struct Installation {
     pub era: Era,
     /// The `openclaw` that would be started, if one was found.
     pub program: Option<Program>,
+    /// As they were when it was read.
+    store_dirs: Vec<PathBuf>,
     environment: Environment,
     settings: Settings,
 }
@@ -132,7 +134,13 @@ impl Installation {
         let markers = era::Markers::look(&state_dir.path, &store_dirs);
         let evidence = Evidence::gather(&programs, &read, &markers);
         let era = era::decide(&evidence, &markers, &store_dirs);
+        let store_dirs = if evidence.newest == known {
+            store_dirs
+        } else {
+            agents::store_dirs(state_dir, &agents, evidence.newest)
+        };
         Self {
+            store_dirs,
             state_dir: state_dir.clone(),
             agents,
             era,
@@ -185,7 +193,7 @@ impl Installation {
     /// Every directory of this installation that may hold a store: where holders of a generation
     /// are looked for.
     pub fn store_dirs(&self) -> Vec<PathBuf> {
-        agents::store_dirs(&self.state_dir, &self.agents, self.evidence.newest)
+        self.store_dirs.clone()
     }
 
     /// The store of one of its directories, with what is known about the order file.
