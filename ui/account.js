@@ -38,8 +38,7 @@ function stateLine(one, paused, now) {
   const left = one.expiresAt !== null && one.expiresAt > now && !one.lost ? duration(one.expiresAt - now, text.longParts) : null;
   const when = one.dueAt !== null && one.dueAt > now && !paused && one.state === 'healthy' ? due(one.dueAt, now) : null;
   const line = text.stateLine(states.word(one, now), left, when);
-  const restore = one.restore?.text;
-  return [line, sentence(one.sentence), restore && !one.sentence.includes(restore) ? sentence(restore) : ''].filter(Boolean).join(' ');
+  return [line, sentence(one.sentence)].filter(Boolean).join(' ');
 }
 
 function verbs(agent, one, { working, managed, several }) {

@@ -17,7 +17,7 @@ export function sessionsSheet({ sessions, view }, now, place) {
     lead: shown?.problem ? `${sentence(shown.problem.message)} ${shown.problem.hint}`.trim()
       : !shown?.list ? text.sessionsReading
         : list.length ? text.sessionsLead : text.noSessions,
-    why: shown?.list && !shown.list.canPin && list.length ? sentence(shown.list.whyNot ?? text.cannotPin) : null,
+    why: shown?.list && !shown.list.canPin && list.length ? sentence(shown.list.whyNot) : null,
     sessions: list.map(session => row(session, agent, shown, now)),
   });
   slot(node, 'back').href = places.agent(place.agent);

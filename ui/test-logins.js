@@ -69,7 +69,7 @@ export const testActions = ({ state, render, reload, tell }) => ({
       pressed.disabled = false;
     }
     if (!offer.offered) return inform(text.testNotNow, [sentence(offer.whyNot)]);
-    if (!await ask(text.testTitle, [text.testText, sentence(offer.risk)], text.testGo)) return;
+    if (!await ask(text.testTitle, [sentence(offer.risk)], text.testGo)) return;
     const running = {};
     state.test = running;
     if (location.hash === places.tested) render();

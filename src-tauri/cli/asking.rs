@@ -3,21 +3,19 @@
 use std::future::Future;
 use std::time::Duration;
 
-use kalit_core::broker::Broker;
-
 use crate::output;
 
 /// Work that is done sooner needs no word.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Runs `work`; says on stderr that OpenClaw is asked, when it is and takes more than a second.
-pub async fn asking<T>(broker: &Broker, work: impl Future<Output = T>) -> T {
+pub async fn asking<T>(is_asked: impl FnOnce() -> bool, work: impl Future<Output = T>) -> T {
     tokio::pin!(work);
     tokio::select! {
         done = &mut work => return done,
         () = tokio::time::sleep(PATIENCE) => {}
     }
-    if broker.asks_openclaw() {
+    if is_asked() {
         output::note("Asking OpenClaw…");
     }
     work.await

@@ -52,7 +52,7 @@ pub async fn run(broker: &Broker, command: Command, json: bool) -> Result<u8> {
         Command::Use { profile_id, agent } => {
             let agent = chosen_agent(broker, &agent)?;
             let profile_id = parse_profile(&profile_id)?;
-            let work = asking(broker, broker.activate(&agent, &profile_id));
+            let work = asking(|| broker.asks_openclaw(), broker.activate(&agent, &profile_id));
             let done = Interrupt::listen()?.finish_telling(work).await?;
             tell_activation(&done, json);
             Ok(0)
@@ -83,7 +83,7 @@ pub async fn run(broker: &Broker, command: Command, json: bool) -> Result<u8> {
             yes,
         } => {
             let agent = chosen_agent(broker, &agent)?;
-            restore::restore(broker, &agent, &parse_profile(&profile_id)?, yes, json).await
+            restore::run(broker, &agent, &parse_profile(&profile_id)?, yes, json).await
         }
         Command::Import { agent, yes } => import(broker, &agent, yes, json).await,
         Command::Agents { action } => agents(broker, action, json).await,
@@ -260,7 +260,10 @@ async fn order(broker: &Broker, action: OrderAction, json: bool) -> Result<u8> {
                 return global_order::run(broker, &provider, Some(ids), global.yes, json).await;
             }
             let agent = chosen_agent(broker, &agent)?;
-            let work = asking(broker, broker.set_order(&agent, &provider, ids));
+            let work = asking(
+                || broker.asks_openclaw(),
+                broker.set_order(&agent, &provider, ids),
+            );
             tell_activation(&Interrupt::listen()?.finish_telling(work).await?, json);
         }
         OrderAction::Clear {
@@ -273,7 +276,7 @@ async fn order(broker: &Broker, action: OrderAction, json: bool) -> Result<u8> {
                 return global_order::run(broker, &provider, None, global.yes, json).await;
             }
             let agent = chosen_agent(broker, &agent)?;
-            let work = asking(broker, broker.clear_order(&agent, &provider));
+            let work = asking(|| broker.asks_openclaw(), broker.clear_order(&agent, &provider));
             tell_activation(&Interrupt::listen()?.finish_telling(work).await?, json);
         }
     }
@@ -342,7 +345,7 @@ async fn remove(broker: &Broker, id: &str, agent: &AgentArgument, yes: bool, jso
         &format!("Forget {id} in agent {agent}? The login stays valid at the provider."),
         ErrorCode::ConfirmationNeeded.hint(),
     )?;
-    let work = asking(broker, broker.remove(&agent, &id));
+    let work = asking(|| broker.asks_openclaw(), broker.remove(&agent, &id));
     let removal = Interrupt::listen()?.finish_telling(work).await?;
     if json {
         output::json(&removal);

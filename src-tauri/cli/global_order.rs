@@ -9,7 +9,7 @@ use crate::asking::asking;
 use crate::commands::tell_activation;
 use crate::interrupt::Interrupt;
 use crate::output;
-use crate::prompt::confirm;
+use crate::prompt::consent;
 
 pub async fn run(
     broker: &Broker,
@@ -22,13 +22,10 @@ pub async fn run(
     if !json {
         tell(&preview);
     }
-    confirm(
-        yes,
-        json,
-        "Change it for all agents?",
-        "Read the preview, then add --yes.",
-    )?;
-    let work = asking(broker, broker.order_globally(provider, ids));
+    if let Some(code) = consent(yes, json, "Change it for all agents?", &preview)? {
+        return Ok(code);
+    }
+    let work = asking(|| true, broker.order_globally(provider, ids));
     let done = Interrupt::listen()?.finish_telling(work).await?;
     if json {
         output::json(&json!({"preview": preview, "agents": done}));

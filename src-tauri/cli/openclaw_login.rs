@@ -69,7 +69,8 @@ pub async fn login(
 /// Prints a step; a question is kept until it is answered.
 fn shown(step: LoginStep) -> Option<Question> {
     match step {
-        LoginStep::Url { url } => output::note(url),
+        // The caller shows it.
+        LoginStep::Url { .. } => {}
         LoginStep::DeviceCode { code, url: Some(url) } => {
             output::note(format!("Enter this code at {url}: {code}"));
         }

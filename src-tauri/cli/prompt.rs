@@ -5,7 +5,10 @@ use std::io::{BufRead, IsTerminal, Read, Write};
 
 use kalit_core::secret::Secret;
 use kalit_core::{Error, ErrorCode};
+use serde::Serialize;
 use tokio::sync::mpsc;
+
+use crate::output;
 
 /// The lines of stdin as they come.
 pub struct Lines(mpsc::UnboundedReceiver<Secret>);
@@ -88,6 +91,20 @@ pub fn confirm(yes: bool, json: bool, question: &str, hint: &str) -> Result<(), 
         Ok(())
     } else {
         Err(Error::new(ErrorCode::ConfirmationNeeded, "nothing was changed").with_hint("Answer y to go on."))
+    }
+}
+
+/// [`confirm`] after a preview. With `json` a refusal is printed with the preview beside it, and the
+/// exit code to end with is answered.
+pub fn consent(yes: bool, json: bool, question: &str, preview: &impl Serialize) -> Result<Option<u8>, Error> {
+    match confirm(yes, json, question, "Read the preview, then add --yes.") {
+        Ok(()) => Ok(None),
+        Err(error) if json => {
+            let preview = serde_json::json!({"preview": preview});
+            output::json(&output::with_error(preview, Some(&error)));
+            Ok(Some(error.code().exit_code()))
+        }
+        Err(error) => Err(error),
     }
 }
 

@@ -4,12 +4,13 @@ use kalit_core::Error;
 use kalit_core::broker::{Broker, RestorePreview, Restored};
 use kalit_core::ids::{AgentId, ProfileId};
 
+use crate::asking::asking;
 use crate::interrupt::Interrupt;
 use crate::output;
-use crate::prompt::confirm;
+use crate::prompt::consent;
 
 /// Puts a login back that OpenClaw dropped, after a preview.
-pub async fn restore(
+pub async fn run(
     broker: &Broker,
     agent: &AgentId,
     profile_id: &ProfileId,
@@ -20,16 +21,11 @@ pub async fn restore(
     if !json {
         tell_preview(&preview);
     }
-    confirm(
-        yes,
-        json,
-        "Put it back?",
-        "Add --yes to put the login back; what is known of it stands above.",
-    )?;
-    let mut interrupt = Interrupt::listen()?;
-    let done = interrupt
-        .finish_telling(broker.restore(agent, profile_id))
-        .await?;
+    if let Some(code) = consent(yes, json, "Put it back?", &preview)? {
+        return Ok(code);
+    }
+    let work = asking(|| true, broker.restore(agent, profile_id));
+    let done = Interrupt::listen()?.finish_telling(work).await?;
     if json {
         output::json(&done);
     } else {
@@ -39,17 +35,17 @@ pub async fn restore(
 }
 
 fn tell_preview(preview: &RestorePreview) {
-    output::note(format!(
+    output::line(format!(
         "OpenClaw dropped {} of agent {}. Kalit's copy is of {}.",
         preview.profile_id,
         preview.agent,
         preview.sealed_at.to_iso8601()
     ));
-    preview.known.iter().for_each(output::note);
-    output::note(&preview.warning);
-    output::note("It is put back into:");
+    preview.known.iter().for_each(output::line);
+    output::line(&preview.warning);
+    output::line("It is put back into:");
     for store in &preview.stores {
-        output::note(format!("  {store}"));
+        output::line(format!("  {store}"));
     }
 }
 

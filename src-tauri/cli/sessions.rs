@@ -20,13 +20,19 @@ pub async fn run(broker: &Broker, action: SessionsAction, json: bool) -> Result<
         } => {
             let profile_id = parse_profile(&profile_id)?;
             let agent = chosen_agent(broker, &agent)?;
-            let work = asking(broker, broker.pin_session(&agent, &session, Some(profile_id)));
+            let work = asking(
+                || broker.asks_openclaw(),
+                broker.pin_session(&agent, &session, Some(profile_id)),
+            );
             tell(&Interrupt::listen()?.finish_telling(work).await?, json);
             Ok(0)
         }
         SessionsAction::Unpin { session, agent } => {
             let agent = chosen_agent(broker, &agent)?;
-            let work = asking(broker, broker.pin_session(&agent, &session, None));
+            let work = asking(
+                || broker.asks_openclaw(),
+                broker.pin_session(&agent, &session, None),
+            );
             tell(&Interrupt::listen()?.finish_telling(work).await?, json);
             Ok(0)
         }

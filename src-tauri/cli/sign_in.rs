@@ -127,7 +127,7 @@ pub async fn paste_secret(
         secret: prompt::secret()?,
         expires_in,
     };
-    let work = asking(broker, broker.paste_secret(request));
+    let work = asking(|| broker.asks_openclaw(), broker.paste_secret(request));
     let stored = Interrupt::listen()?.finish_telling(work).await?;
     tell_signed_in("Stored", &stored, json);
     Ok(0)

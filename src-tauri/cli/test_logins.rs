@@ -1,12 +1,12 @@
 //! `test-logins`: the risk, a question, what became of each login.
 
+use kalit_core::Error;
 use kalit_core::broker::{Broker, TestResult};
-use kalit_core::{Error, ErrorCode};
 
 use crate::asking::asking;
 use crate::interrupt::Interrupt;
 use crate::output;
-use crate::prompt::confirm;
+use crate::prompt::consent;
 
 /// Exits with 1 when a login was dropped.
 pub async fn run(broker: &Broker, yes: bool, json: bool) -> Result<u8, Error> {
@@ -15,15 +15,12 @@ pub async fn run(broker: &Broker, yes: bool, json: bool) -> Result<u8, Error> {
         if !json {
             output::line(&offer.risk);
         }
-        confirm(
-            yes,
-            json,
-            "Test all logins?",
-            ErrorCode::ConfirmationNeeded.hint(),
-        )?;
+        if let Some(code) = consent(yes, json, "Test all logins?", &offer)? {
+            return Ok(code);
+        }
     }
     // Not offered: the answer is why.
-    let work = asking(broker, broker.test_logins());
+    let work = asking(|| true, broker.test_logins());
     let tested = Interrupt::listen()?.finish_telling(work).await?;
     if json {
         output::json(&tested);

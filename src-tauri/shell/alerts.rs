@@ -80,13 +80,7 @@ fn key(agent: &AgentView, account: &AccountView, lost: &LostView) -> String {
 
 fn alert(agent: &AgentView, provider: &ProviderView, account: &AccountView, lost: &LostView) -> Alert {
     let name = name(provider, account);
-    let mut said = lost.text.clone();
-    if let Some(restore) = &account.restore
-        && !said.contains(&restore.text)
-    {
-        said.push_str(&format!(" {}", restore.text));
-    }
-    let mut body = without_addresses(&said, &name);
+    let mut body = without_addresses(&lost.text, &name);
     if let Some(next) = successor(provider, account) {
         body.push_str(&format!(" {} goes on with {next}.", agent.id));
     }
@@ -229,11 +223,15 @@ mod tests {
     fn a_dropped_login_can_be_put_back_until_it_was_refused_again() {
         let told = |offered: bool, text: &str| {
             let mut dropped = one_lost(LostSignal::Dropped);
-            dropped.agents[0].providers[0].accounts[1].restore = Some(RestoreView {
+            let account = &mut dropped.agents[0].providers[0].accounts[1];
+            account.restore = Some(RestoreView {
                 offered,
                 text: text.to_owned(),
                 sealed_at: None,
             });
+            // Core's text of the loss ends with that of the remedy.
+            let lost = account.lost.as_mut().unwrap();
+            lost.text = format!("{} {text}", lost.text);
             due(&dropped, |_| true).remove(0)
         };
         let offered = told(true, "Kalit holds exactly this token.");

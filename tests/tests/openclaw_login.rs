@@ -1,6 +1,7 @@
 //! OpenClaw's own sign-in in a pseudo-terminal, started by Kalit: real releases up to OpenAI's
 //! authorize address, back by a pasted address or by the browser, against a local token endpoint.
-//! What is stored is read back by the release itself.
+//! What is stored is read back by the release itself. On Linux: processes are looked up in /proc.
+#![cfg(target_os = "linux")]
 
 use std::collections::BTreeMap;
 use std::io::Write;

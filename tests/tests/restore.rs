@@ -1,5 +1,6 @@
 //! Logins that 2026.9.6 drops because a renewal failed, put back by Kalit: then used and renewed by
 //! OpenClaw, or refused again and told as such.
+#![cfg(unix)]
 
 use std::collections::BTreeSet;
 use std::net::TcpListener;
@@ -130,7 +131,7 @@ async fn a_login_that_is_refused_after_it_was_put_back_is_not_offered_again() ->
         let asked = scene.kalit.run(&["restore", id]).await?;
         assert_eq!(asked.code, 64, "{asked:?}");
         assert!(
-            asked.stderr.contains("If the provider had already renewed"),
+            asked.stdout.contains("If the provider had already renewed"),
             "{asked:?}"
         );
         let restored = scene.kalit.run(&["restore", id, "--yes"]).await?;

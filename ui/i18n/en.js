@@ -142,7 +142,6 @@ export const text = {
   sessionsReading: 'Reading the sessions…',
   sessionsLead: 'A session can be pinned to one account. A pin wins over the order.',
   noSessions: 'This agent has no session yet.',
-  cannotPin: 'Sessions can be pinned while a gateway of OpenClaw runs.',
   pinnedTo: (name, byItself) => `pinned to ${name}${byItself ? ' by OpenClaw' : ''}`,
   notPinned: 'follows the order',
   noPin: 'No pin',
@@ -153,7 +152,6 @@ export const text = {
 
   // testing logins
   testTitle: 'Test all logins?',
-  testText: 'OpenClaw uses every login once and renews those that end within 5 minutes. Kalit has sealed a copy of each first.',
   testGo: 'Test them',
   testNotNow: 'The logins cannot be tested now',
   testRunning: 'Testing the logins',

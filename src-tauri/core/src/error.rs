@@ -187,7 +187,7 @@ error_codes! {
     RestoreUnproven, "restore.unproven", 65, "Nothing was changed. Sign in again.";
     RestoreSpent, "restore.spent", 69, "Sign in again: the provider no longer accepts this login.";
     RestorePending, "restore.pending", 75, "Nothing was changed. Wait until OpenClaw has finished; if it was ended while it renewed, sign in again.";
-    OpenClawMissing, "openclaw.missing", 69, "Install OpenClaw, or run the printed command where it is installed.";
+    OpenClawMissing, "openclaw.missing", 69, "Install OpenClaw, or name its program as \"openclawBinary\" in Kalit's settings.";
     OpenClawFailed, "openclaw.failed", 69, "OpenClaw's own command failed: run it by hand to see why.";
     OpenClawUnconfirmed, "openclaw.unconfirmed", 73, "OpenClaw said that it was done, its store says otherwise: run `kalit status` and try again.";
     OpenClawUnsupported, "openclaw.unsupported", 69, "This OpenClaw has no command for it: update OpenClaw.";

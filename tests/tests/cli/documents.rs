@@ -19,7 +19,7 @@ stderr. Codes are never reused for something else. The exit codes:
 | exit code | meaning |
 |---|---|
 | 0 | done |
-| 1, 2 | `status --check` only: 1, an account is expired, without a usable secret, or signed out; 2, one expires within 24 hours; 1 wins |
+| 1, 2 | `status --check`: 1, an account is expired, without a usable secret, or signed out; 2, one expires within 24 hours; 1 wins. `test-logins`: 1, OpenClaw dropped a login |
 | 64 | usage: an unknown flag, agent, profile or provider, or a confirmation that is missing |
 | 65 | input that cannot be used, or a store or configuration that does not parse |
 | 69 | the network, the provider, or another part that is not available |

@@ -35,7 +35,7 @@ const WRITERS: &[(&[&str], &str, &str)] = &[
     (&["remove", WORK, "--yes"], "", "profile.unknown"),
     (&["refresh", WORK], "", "era.sqlite"),
     (&["import", "--yes"], "", "era.sqlite"),
-    (&["login", "openai", "--no-browser"], "", "era.sqlite"),
+    (&["login", "openai", "--no-browser"], "", "openclaw.missing"),
     (
         &["paste-api-key", "--provider", "google"],
         "fake-secret-key\n",

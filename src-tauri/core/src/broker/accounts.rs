@@ -511,7 +511,12 @@ impl Inner {
     }
 
     fn legacy(&self, agent_id: &AgentId) -> Result<(LegacyImport, AgentStore, Preview)> {
-        let (installation, agent) = self.writable(agent_id)?;
+        let (installation, agent) = self.writable(agent_id).map_err(|error| match error.code() {
+            ErrorCode::EraSqlite => {
+                error.with_hint("OpenClaw's own doctor imports older files: run `kalit doctor` first.")
+            }
+            _ => error,
+        })?;
         let fleet = self.fleet()?;
         let own = fleet.store_of(&agent.agent_dir).map(|store| &store.agent_dir);
         let mut superseded = BTreeSet::new();

@@ -16,7 +16,6 @@ use crate::clock::Timestamp;
 use crate::error::{Error, ErrorCode, Result};
 use crate::ids::{AgentId, ProfileId, ProviderId};
 use crate::install::{Agent, Era, Installation, Version};
-use crate::oauth::{Providers, token_host_answers};
 use crate::openclaw::actions;
 use crate::openclaw::cli::{Cli, Reach};
 use crate::openclaw::gateway::Gateway;
@@ -63,8 +62,8 @@ where
 pub(super) enum Touches {
     /// A database: the gateway sees it when it next looks.
     Store,
-    /// The configuration, too: the gateway takes it up at once.
-    Config,
+    /// What the gateway takes up at once: the configuration, a session.
+    Gateway,
 }
 
 /// How OpenClaw is asked for one change.
@@ -77,13 +76,7 @@ pub(super) struct Prepared {
 
 impl Prepared {
     pub(super) fn cli(&self) -> Result<Cli<'_>> {
-        let cli = Cli::of(&self.installation).map_err(|error| {
-            error.with_hint(
-                "These accounts are changed by OpenClaw alone: install it, or name its program as \
-                 \"openclawBinary\" in Kalit's settings.",
-            )
-        })?;
-        Ok(cli.reaching(self.reach))
+        Ok(Cli::of(&self.installation)?.reaching(self.reach))
     }
 }
 
@@ -111,11 +104,12 @@ impl Inner {
             let fleet = inner.fleet()?;
             let installation = fleet.current().clone();
             let gateway = Gateway::of(&installation);
-            let mut ending = Vec::new();
-            if gateway != Gateway::Absent {
-                inner.ensure_sealed(&fleet)?;
-                ending = endings(&fleet, inner.now());
-            }
+            // One may start while the command runs.
+            inner.ensure_sealed(&fleet)?;
+            let ending = match gateway {
+                Gateway::Absent => Vec::new(),
+                Gateway::Uncertain | Gateway::Running => endings(&fleet, inner.now()),
+            };
             Ok((installation, gateway, ending))
         })
         .await?;
@@ -139,7 +133,7 @@ impl Inner {
                     first.id
                 ));
             }
-            Touches::Config => {
+            Touches::Gateway => {
                 self.ensure_renewable(&ending).await?;
                 prepared.notes.push(format!(
                     "The running gateway may renew {} by this; a sealed copy is kept.",
@@ -152,26 +146,19 @@ impl Inner {
 
     /// Whether every provider of these logins could renew now.
     async fn ensure_renewable(&self, ending: &[Ending]) -> Result<()> {
-        let providers = Providers::load(&self.environment)?;
-        let mut asked: Vec<&ProviderId> = Vec::new();
-        for login in ending {
-            if asked.contains(&&login.provider) {
-                continue;
-            }
-            asked.push(&login.provider);
-            let why = match providers.get(&login.provider) {
-                Some(provider) => match token_host_answers(provider, &self.environment).await {
-                    Ok(()) => continue,
-                    Err(error) => error.message().to_owned(),
-                },
-                None => format!("Kalit does not know where {} renews", login.provider),
-            };
-            return Err(Error::new(
-                ErrorCode::OpenClawWouldRenew,
-                format!("the running gateway would renew {} now: {why}", login.id),
-            ));
-        }
-        Ok(())
+        let providers = ending.iter().map(|login| login.provider.clone()).collect();
+        let why = match self.online(&providers).await {
+            Ok(unknown) => match unknown.first() {
+                None => return Ok(()),
+                Some(id) => format!("Kalit does not know where {id} renews"),
+            },
+            Err(error) => error.message().to_owned(),
+        };
+        let ids: Vec<&str> = ending.iter().map(|login| login.id.as_str()).collect();
+        Err(Error::new(
+            ErrorCode::OpenClawWouldRenew,
+            format!("the running gateway would renew {} now: {why}", ids.join(", ")),
+        ))
     }
 
     pub(super) async fn activate_by_openclaw(
@@ -315,7 +302,7 @@ impl Inner {
     ) -> Result<Removal> {
         let (inner, gone) = (self.clone(), id.clone());
         let (agent, generation, places) = blocking(move || inner.check_removal(&agent_id, &gone)).await?;
-        let prepared = self.prepare(Touches::Config).await?;
+        let prepared = self.prepare(Touches::Gateway).await?;
         for dir in &places {
             self.marks.expect_removal(dir, &id)?;
         }
@@ -396,7 +383,7 @@ impl Inner {
         let agent = installation.agent(agent)?.clone();
         match &installation.era {
             Era::Sqlite { .. } => {}
-            Era::Mixed { .. } => installation.ensure_json_era()?,
+            Era::Mixed { .. } => return Err(installation.mixed()),
             Era::Json | Era::Empty => {
                 return Err(Error::new(
                     ErrorCode::StoreChanged,

@@ -23,9 +23,16 @@ impl Broker {
     pub async fn diagnose(&self) -> Result<Diagnosis> {
         let inner = self.inner.clone();
         let (mut diagnosis, ending) = blocking(move || Ok(inner.diagnose())).await?;
-        if let (Some(migration), Err(error)) = (&mut diagnosis.migration, self.inner.online(&ending).await) {
-            let text = format!("{}: do not run it now.", error.message());
-            migration.warnings.insert(0, text);
+        if let Some(migration) = &mut diagnosis.migration {
+            match self.inner.online(&ending).await {
+                Err(error) => {
+                    let text = format!("{}: do not run it now.", error.message());
+                    migration.warnings.insert(0, text);
+                }
+                Ok(unknown) => migration.warnings.extend(unknown.iter().map(|id| {
+                    format!("Kalit does not know where {id} renews: make sure that it can be reached.")
+                })),
+            }
         }
         Ok(diagnosis)
     }

@@ -176,7 +176,7 @@ impl Inner {
         let plan = blocking(move || inner.plan_globally(&of, wanted.as_deref())).await?;
         let mut notes = Vec::new();
         if !plan.unchanged {
-            let prepared = self.prepare(Touches::Config).await?;
+            let prepared = self.prepare(Touches::Gateway).await?;
             let claimed = actions::config_order(prepared.cli()?, &plan.order).await;
             let stored = prepared.installation.reload().config.auth.order;
             if !same(&stored, &plan.order) {

@@ -10,11 +10,8 @@ use serde_json::Value;
 
 use super::{Inner, MigrationView};
 use crate::clock::Timestamp;
-use crate::error::Result;
 use crate::ids::{ProfileId, ProviderId};
 use crate::install::{Era, Installation};
-use crate::oauth::Providers;
-use crate::oauth::reachability::token_host_answers;
 use crate::openclaw::quoted;
 use crate::refresh::Fleet;
 use crate::store::credential::Credential;
@@ -85,18 +82,6 @@ impl Inner {
             command: command(installation),
         };
         Some((view, ending.into_values().flatten().collect()))
-    }
-
-    /// Whether the token hosts of these providers answer.
-    ///
-    /// # Errors
-    /// `network.*`, `provider.*`.
-    pub(super) async fn online(&self, ids: &BTreeSet<ProviderId>) -> Result<()> {
-        let providers = Providers::load(&self.environment)?;
-        for provider in ids.iter().filter_map(|id| providers.get(id)) {
-            token_host_answers(provider, &self.environment).await?;
-        }
-        Ok(())
     }
 }
 

@@ -13,6 +13,7 @@ mod merge;
 mod migration;
 mod naming;
 mod observer;
+mod online;
 mod openclaw_login;
 mod pasting;
 mod renewal;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
+use super::acting::Touches;
 use super::sign_in::Stored;
 use super::{Broker, Inner, SignedIn, blocking, board};
 use crate::clock::Timestamp;
@@ -102,6 +103,8 @@ impl Broker {
         match flow {
             Some(Flow::Pkce(_)) if json => LoginRoute::Kalit,
             Some(Flow::Token | Flow::ApiKey) => LoginRoute::Paste,
+            // Without an OpenClaw that is what it says itself.
+            Some(Flow::Pkce(_) | Flow::Device { .. }) if !json => LoginRoute::OpenClaw,
             Some(Flow::Pkce(_) | Flow::Device { .. }) | None => openclaw,
         }
     }
@@ -111,8 +114,9 @@ impl Broker {
     /// # Errors
     /// `agent.unknown`, `era.mixed`, `openclaw.missing`, `openclaw.failed`, `vault.*`.
     pub async fn openclaw_login(&self, request: OpenClawLoginRequest) -> Result<OpenClawLogin> {
-        let inner = self.inner.clone();
-        let asked = request.clone();
+        // At its end OpenClaw tells a running gateway, which renews what has ended.
+        let prepared = self.inner.prepare(Touches::Gateway).await?;
+        let (inner, asked) = (self.inner.clone(), request.clone());
         let (before, terminal) = blocking(move || inner.start_openclaw_login(&asked)).await?;
         let Terminal { steps, handle, ended } = terminal;
         let (tell, done) = oneshot::channel();
@@ -120,7 +124,11 @@ impl Broker {
         tokio::spawn(async move {
             // invariant: the sender is dropped only with its runtime, and so is this task.
             let ended = ended.await.unwrap_or_default();
-            let _ = tell.send(broker.finish_openclaw_login(request, before, ended).await);
+            let mut done = broker.finish_openclaw_login(request, before, ended).await;
+            if let Ok(signed_in) = &mut done {
+                signed_in.notes.extend(prepared.notes);
+            }
+            let _ = tell.send(done);
         });
         Ok(OpenClawLogin { steps, handle, done })
     }
@@ -248,14 +256,8 @@ impl Inner {
         let fleet = self.fleet()?;
         let installation = fleet.current();
         let agent = installation.agent(&request.agent)?;
-        if let Era::Mixed { why } = &installation.era {
-            return Err(Error::new(
-                ErrorCode::EraMixed,
-                format!(
-                    "{} holds JSON and SQLite stores: {why}",
-                    installation.state_dir.path.display()
-                ),
-            ));
+        if matches!(installation.era, Era::Mixed { .. }) {
+            return Err(installation.mixed());
         }
         let cli = Cli::of(installation)?;
         // 2026.2.17 has no agent to choose (observed), 2026.4.29 has.
@@ -379,6 +381,7 @@ fn new_login(
     before: &Before,
     ended: &Ended,
 ) -> Result<Option<Found>> {
+    let told = ended.lines.iter().any(|line| line.starts_with(STORED));
     let mut best: Option<(u8, Found)> = None;
     let mut unreadable = None;
     for store in stores(fleet, agent) {
@@ -404,9 +407,12 @@ fn new_login(
             });
             let rank = match (named, of_provider, old.is_none()) {
                 (true, ..) => 4,
-                (false, true, _) if request.profile_id.as_ref() == Some(&id) => 3,
-                (false, true, true) => 2,
-                (false, true, false) if ended.end == End::ByItself => 1,
+                (false, true, true) => 3,
+                // Something else may have renewed what was there before: only where OpenClaw did
+                // not say what it stored, and came to its end.
+                (false, true, false) if told || ended.end != End::ByItself => continue,
+                (false, true, false) if request.profile_id.as_ref() == Some(&id) => 2,
+                (false, true, false) => 1,
                 (false, ..) => continue,
             };
             if best.as_ref().is_none_or(|(known, _)| rank > *known) {

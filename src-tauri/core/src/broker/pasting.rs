@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::accounts::note_texts;
 use super::acting::{Touches, places_of};
 use super::sign_in::Stored;
 use super::survey::{Seen, Survey};
@@ -11,7 +12,7 @@ use crate::ids::{ProfileId, ProviderId};
 use crate::install::Agent;
 use crate::openclaw::actions;
 use crate::refresh::Fleet;
-use crate::routing::{self, Note};
+use crate::routing;
 use crate::secret::Fingerprint;
 use crate::store::credential::NewSecret;
 
@@ -24,7 +25,7 @@ impl Inner {
             Ok((agent, checked))
         })
         .await?;
-        let prepared = self.prepare(Touches::Config).await?;
+        let prepared = self.prepare(Touches::Gateway).await?;
         let (cli, id, provider) = (prepared.cli()?, &checked.profile_id, &checked.provider);
         let claimed = match &checked.secret {
             NewSecret::Token { token, .. } => {
@@ -108,7 +109,6 @@ impl Inner {
             self.now(),
             |input| routing::plan_append(input, id),
         )?;
-        let notes = plan.notes.iter().copied().map(Note::text).map(str::to_owned);
-        Some((provider, plan.new_order, notes.collect()))
+        Some((provider, plan.new_order, note_texts(&plan.notes)))
     }
 }

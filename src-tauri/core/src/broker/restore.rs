@@ -7,21 +7,22 @@
 //! share last, and OpenClaw refuses to renew (without dropping anything) until all are done. A
 //! restore that broke off in between is finished by the next one or by the next engine.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::{About, Broker, Inner, RestorePreview, Restored, blocking};
+use super::{About, Broker, Inner, RestorePreview, Restored, blocking, sentences};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorCode, Result};
 use crate::event::EventKind;
 use crate::ids::{AgentId, ProfileId, ProviderId};
 use crate::install::{Agent, Era, Installation};
-use crate::oauth::Providers;
-use crate::oauth::reachability::token_host_answers;
 use crate::openclaw::cli::Cli;
 use crate::openclaw::renewal_log;
 use crate::refresh::{Fleet, FleetStore};
+use crate::routing::TimeZone;
+use crate::store::json;
 use crate::store::lock::inspect_refresh_lock;
 use crate::store::sqlite::restore::{AccountsCell, Change, Place};
 use crate::store::{Credential, FenceKind};
@@ -31,6 +32,8 @@ use crate::vault::{
 };
 use crate::view::RestoreView;
 
+/// A failed renewal is logged at most this long after the fence was written.
+const LOGGED_WITHIN_MS: i64 = 120_000;
 /// What is told before anything is put back.
 const WARNING: &str = "If the provider had already renewed this login and only its answer was lost, it takes the next renewal for misuse and ends the login for good: then sign in again.";
 
@@ -83,7 +86,17 @@ impl Broker {
         let (inner, agent, profile) = (self.inner.clone(), agent.clone(), profile.clone());
         let (installation, mut done) = blocking(move || inner.put_back(&agent, &profile, &key)).await?;
         if done.notes.is_empty() {
-            done.notes.extend(read_back(&installation, &done).await?);
+            match read_back(&installation, &done).await {
+                Err(error) if error.code() == ErrorCode::StoreUnconfirmed => {
+                    let (inner, agent, profile) =
+                        (self.inner.clone(), done.agent.clone(), done.profile_id.clone());
+                    if !blocking(move || inner.is_being_renewed(&agent, &profile)).await? {
+                        return Err(error);
+                    }
+                    done.notes.push("OpenClaw is renewing it already.".to_owned());
+                }
+                notes => done.notes.extend(notes?),
+            }
         }
         Ok(done)
     }
@@ -92,24 +105,23 @@ impl Broker {
     /// OpenClaw refuses to renew the login and nothing is lost.
     pub(super) async fn finish_restore(&self) {
         let inner = self.inner.clone();
-        let unfinished = blocking(move || Ok(UnfinishedRestore::load(&inner.own_dir()?))).await;
-        let Ok(Some(unfinished)) = unfinished else { return };
-        let (agent, profile) = (unfinished.agent, unfinished.profile_id);
-        let plan = match self.restore_plan(&agent, &profile).await {
-            Ok(plan) => plan,
-            Err(error) => {
-                if error.code() == ErrorCode::RestoreNotNeeded {
-                    // Somebody signed in anew.
-                    let inner = self.inner.clone();
-                    let _ = blocking(move || UnfinishedRestore::remove(&inner.own_dir()?)).await;
-                }
-                return;
-            }
+        let unfinished = blocking(move || Ok(UnfinishedRestore::load_all(&inner.own_dir()?))).await;
+        for unfinished in unfinished.unwrap_or_default() {
+            self.finish(unfinished).await;
+        }
+    }
+
+    async fn finish(&self, unfinished: UnfinishedRestore) {
+        let (agent, profile) = (&unfinished.agent, &unfinished.profile_id);
+        let Ok(plan) = self.restore_plan(agent, profile).await else {
+            let inner = self.inner.clone();
+            let _ = blocking(move || inner.drop_if_replaced(&unfinished)).await;
+            return;
         };
-        if self.inner.ask_token_host(&plan.provider).await.is_err() {
+        if plan.digest != unfinished.digest || self.inner.ask_token_host(&plan.provider).await.is_err() {
             return;
         }
-        let inner = self.inner.clone();
+        let (inner, agent, profile) = (self.inner.clone(), agent.clone(), profile.clone());
         let _ = blocking(move || {
             // The keychain is asked only when a person wants something.
             match SealKey::from_file(&inner.environment.data_dir())? {
@@ -151,17 +163,34 @@ impl Inner {
         }
     }
 
+    /// Forgets an interrupted restore when nothing is left to be put back: no store of the
+    /// installation has the fence any more. Somebody signed in anew, or it was as good as finished.
+    fn drop_if_replaced(&self, unfinished: &UnfinishedRestore) -> Result<()> {
+        let fleet = self.fleet()?;
+        if !matches!(fleet.current().era, Era::Sqlite { .. }) {
+            return Ok(());
+        }
+        for store in fleet.own() {
+            let credential = readable(store)?.document.credential(&unfinished.profile_id);
+            let fence = credential.as_ref().and_then(Credential::fence);
+            if fence.is_some_and(|fence| fence.refresh == unfinished.digest.refresh) {
+                return Ok(());
+            }
+        }
+        unfinished.remove(&self.own_dir_of(fleet.current()))
+    }
+
     fn plan_restore(&self, fleet: &Fleet, agent: &AgentId, id: &ProfileId) -> Result<Plan> {
         let installation = fleet.current();
         let agent = installation.agent(agent)?;
         match &installation.era {
             Era::Sqlite { .. } => {}
-            Era::Mixed { why } => return Err(Error::new(ErrorCode::EraMixed, why)),
+            Era::Mixed { .. } => return Err(installation.mixed()),
             Era::Json | Era::Empty => return Err(not_needed("this OpenClaw drops no logins")),
         }
         let store = holding(fleet, agent, id)?;
         let content = readable(store)?;
-        let unfinished = UnfinishedRestore::load(&self.own_dir_of(installation));
+        let unfinished = UnfinishedRestore::load_all(&self.own_dir_of(installation));
         let credential = content.document.credential(id);
         let Some(common) = credential.as_ref().and_then(Credential::common) else {
             return Err(not_needed(&format!("{id} is no login that OpenClaw dropped")));
@@ -273,15 +302,22 @@ impl Inner {
     }
 
     fn preview(&self, plan: Plan) -> RestorePreview {
+        let (now, time_zone) = (self.now(), TimeZone::system());
+        let clock = |at| sentences::clock_time(at, now, &time_zone);
         let mut known = Vec::new();
         if let Some(at) = plan.dropped_at {
-            known.push(format!("OpenClaw wrote the store last at {}.", at.to_iso8601()));
+            known.push(format!("OpenClaw wrote the store last at {}.", clock(at)));
         }
-        let failure = renewal_log::last_failure(&self.environment, &plan.profile_id, plan.sealed_at);
-        known.push(match &failure {
-            Some((at, why)) => format!("At {}: {}", at.to_iso8601(), why.sentence()),
-            None => "OpenClaw's log does not say why the renewal failed.".to_owned(),
-        });
+        // The store may have been written for another account after that.
+        let until = plan.dropped_at.unwrap_or(now).plus_millis(LOGGED_WITHIN_MS);
+        let since = plan.sealed_at;
+        match renewal_log::last_failure(&self.environment, &plan.profile_id, since, until) {
+            Some((at, why)) => {
+                known.push(format!("At {}: {}", clock(at), why.sentence()));
+                known.push("OpenClaw keeps one log for all its installations.".to_owned());
+            }
+            None => known.push("OpenClaw's log does not say why the renewal failed.".to_owned()),
+        }
         known.push("The provider's token host answers now.".to_owned());
         if plan.resumes {
             known.push("Putting it back had begun and was interrupted.".to_owned());
@@ -301,13 +337,13 @@ impl Inner {
     /// Whether OpenClaw could renew the login now: one that is put back without a network is
     /// dropped again at the next use.
     async fn ask_token_host(&self, provider: &ProviderId) -> Result<()> {
-        let providers = Providers::load(&self.environment)?;
-        let known = providers.get(provider);
-        let known = known.filter(|known| known.token_route().is_some());
-        let known = known.ok_or_else(|| {
-            unproven(&format!("Kalit does not know where {provider} renews its logins, so nobody can tell whether that works now"))
-        })?;
-        token_host_answers(known, &self.environment).await
+        let unknown = self.online(&BTreeSet::from([provider.clone()])).await?;
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        Err(unproven(&format!(
+            "Kalit does not know where {provider} renews its logins, so nobody can tell whether that works now"
+        )))
     }
 
     /// The writes: everything is read again, under a lock among Kalit's own processes.
@@ -319,6 +355,7 @@ impl Inner {
         let fleet = self.fleet()?;
         let plan = self.plan_restore(&fleet, agent, id)?;
         let login = self.sealed_logins(&fleet)?.logins.open_login(&plan.digest, key)?;
+        self.refuse_dead(&login)?;
         // What is put back is renewed soon, perhaps at once by a gateway.
         self.ensure_sealed(&fleet)?;
         let changes = plan
@@ -346,7 +383,7 @@ impl Inner {
                 if position == 0 && !plan.resumes {
                     // Nothing was written.
                     self.marks.forget_restored(plan.digest.refresh)?;
-                    UnfinishedRestore::remove(&own)?;
+                    unfinished.remove(&own)?;
                 }
                 return Err(error);
             }
@@ -364,7 +401,7 @@ impl Inner {
             // A gateway may have seen it at once.
             notes = vec!["OpenClaw renews it already.".to_owned()];
         }
-        UnfinishedRestore::remove(&own)?;
+        unfinished.remove(&own)?;
         let installation = fleet.current().clone();
         self.emit(
             EventKind::Restored,
@@ -388,6 +425,30 @@ impl Inner {
             notes,
         };
         Ok((installation, done))
+    }
+
+    /// Whether a gateway has begun to renew what was put back.
+    fn is_being_renewed(&self, agent: &AgentId, id: &ProfileId) -> Result<bool> {
+        let fleet = self.fleet()?;
+        let agent = fleet.current().agent(agent)?;
+        let credential = readable(holding(&fleet, agent, id)?)?.document.credential(id);
+        let fence = credential.as_ref().and_then(Credential::fence);
+        Ok(fence.is_some_and(|fence| fence.kind == FenceKind::Pending))
+    }
+
+    /// A generation that is known to be spent or refused is not sent a second time.
+    fn refuse_dead(&self, login: &OpenLogin) -> Result<()> {
+        let credential = Credential::read(&json::parse(login.credential.as_bytes())?);
+        let known = match credential.generation() {
+            Some(generation) => self.generations().find(generation)?,
+            None => None,
+        };
+        let dead = known.is_some_and(|known| known.superseded_by.is_some() || known.refusal.is_some());
+        if dead {
+            let what = "the provider has renewed or refused this very login before";
+            return Err(Error::new(ErrorCode::RestoreSpent, what));
+        }
+        Ok(())
     }
 
     /// Kalit's directory for the current installation.
@@ -507,7 +568,7 @@ fn spent() -> Error {
 fn pending(id: &ProfileId) -> Error {
     Error::new(
         ErrorCode::RestorePending,
-        format!("OpenClaw may still be renewing {id}"),
+        format!("OpenClaw has begun to renew {id} and has not ended it"),
     )
 }
 

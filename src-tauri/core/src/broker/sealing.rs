@@ -53,6 +53,7 @@ impl Inner {
     pub(super) fn seal(&self, reason: &str) {
         if let Ok(fleet) = self.fleet() {
             let _ = self.seal_fleet(&fleet, reason);
+            let _ = self.seal_logins(&fleet, Pace::Whole);
         }
     }
 
@@ -71,14 +72,12 @@ impl Inner {
             return Err(Error::new(ErrorCode::VaultUnsealed, what));
         }
         let sealed = self.sealed_logins(fleet)?;
-        let mut logins = readable(fleet).flat_map(|(_, content)| content.document.profiles());
-        let lacking = logins.find(|(id, credential)| {
-            let digest = GenerationDigest::of(id, credential);
-            digest.is_some_and(|digest| !sealed.logins.is_on_disk(&digest))
-        });
+        let mut logins = readable(fleet).flat_map(|(_, content)| forms(content));
+        let lacking = logins
+            .find(|(id, _, raw)| digest_of(id, raw).is_some_and(|digest| !sealed.logins.is_on_disk(&digest)));
         match lacking {
             None => Ok(()),
-            Some((id, _)) => {
+            Some((id, ..)) => {
                 let what = format!("there is no sealed copy of {id}");
                 Err(Error::new(ErrorCode::VaultUnsealed, what))
             }
@@ -108,10 +107,7 @@ impl Inner {
                 continue;
             }
             for (id, provider, raw) in forms(content) {
-                let Some(digest) = json::parse(raw.as_bytes())
-                    .ok()
-                    .and_then(|value| GenerationDigest::of(&id, &Credential::read(&value)))
-                else {
+                let Some(digest) = digest_of(&id, &raw) else {
                     continue;
                 };
                 let login = Login {
@@ -253,18 +249,25 @@ fn forms(content: &StoreContent) -> impl Iterator<Item = (ProfileId, String, Zer
     })
 }
 
-/// The generations of a profile that a store holds or has dropped; `None` when a store cannot be
-/// read.
+/// The generations of a profile that a store holds, under this name or one that OpenClaw's doctor
+/// turns into it, or has dropped; `None` when a store cannot be read.
 fn in_use(fleet: &Fleet, id: &ProfileId) -> Option<BTreeSet<GenerationDigest>> {
     let mut used = BTreeSet::new();
-    for store in fleet.own() {
-        let credential = store.content.as_ref().ok()?.document.credential(id);
-        used.extend(credential.and_then(|credential| match credential.fence() {
-            Some(fence) => Some(GenerationDigest::of_fence(fence)),
-            None => GenerationDigest::of(id, &credential),
-        }));
+    for store in fleet.to_be_sealed() {
+        let content = store.content.as_ref().ok()?;
+        let held = forms(content).filter(|(form, ..)| form == id);
+        used.extend(held.filter_map(|(form, _, raw)| digest_of(&form, &raw)));
+        let credential = content.document.credential(id);
+        let fence = credential.as_ref().and_then(Credential::fence);
+        used.extend(fence.map(GenerationDigest::of_fence));
     }
     Some(used)
+}
+
+/// The digest of a login by the text of its credential.
+fn digest_of(id: &ProfileId, raw: &str) -> Option<GenerationDigest> {
+    let value = json::parse(raw.as_bytes()).ok()?;
+    GenerationDigest::of(id, &Credential::read(&value))
 }
 
 /// The accounts of a store of the sqlite era, as a file named after the database. Logins that

@@ -141,7 +141,7 @@ fn program(lock: &crate::view::LockView) -> String {
     }
 }
 
-fn clock_time(at: Timestamp, now: Timestamp, time_zone: &TimeZone) -> String {
+pub(super) fn clock_time(at: Timestamp, now: Timestamp, time_zone: &TimeZone) -> String {
     let Ok(instant) = jiff::Timestamp::from_millisecond(at.as_millis()) else {
         return "later".to_owned();
     };

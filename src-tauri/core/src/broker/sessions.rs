@@ -17,6 +17,7 @@ use crate::ids::{AgentId, ProfileId, ProviderId};
 use crate::install::sessions::{self, Session};
 use crate::install::{Agent, Era, Installation};
 use crate::openclaw::actions;
+use crate::openclaw::cli::Cli;
 use crate::openclaw::gateway::Gateway;
 use crate::routing;
 use crate::view::{SessionView, SessionsView};
@@ -71,7 +72,7 @@ impl Inner {
         let (inner, key, wanted) = (self.clone(), session.clone(), profile.clone());
         let (agent, steps) = blocking(move || inner.plan_pin(&agent, &key, wanted.as_ref())).await?;
         if !steps.is_empty() {
-            let prepared = self.prepare(Touches::Config).await?;
+            let prepared = self.prepare(Touches::Gateway).await?;
             self.patch(&prepared, &session, &steps).await?;
         }
         blocking(move || {
@@ -209,11 +210,8 @@ fn cannot_pin(installation: &Installation) -> Option<Error> {
         Era::Sqlite { .. } => {}
         Era::Json | Era::Mixed { .. } | Era::Empty => return Some(only_in_the_session()),
     }
-    if installation.program.is_none() {
-        return Some(Error::new(
-            ErrorCode::OpenClawMissing,
-            "no openclaw program was found",
-        ));
+    if let Err(error) = Cli::of(installation) {
+        return Some(error);
     }
     match Gateway::of(installation) {
         Gateway::Running => None,

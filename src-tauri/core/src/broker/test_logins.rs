@@ -10,15 +10,15 @@ use super::{Broker, Inner, TestLoginsOffer, TestResult, TestedLogin, TestedLogin
 use crate::error::{Error, ErrorCode, Result};
 use crate::ids::{AgentId, ProfileId, ProviderId};
 use crate::install::{Era, Version};
-use crate::oauth::{Providers, token_host_answers};
 use crate::openclaw::actions;
+use crate::openclaw::cli::Cli;
 use crate::openclaw::gateway::Gateway;
 use crate::refresh::Fleet;
-use crate::secret::Fingerprint;
+use crate::secret::{Fingerprint, Secret};
 use crate::store::FenceKind;
 
 const RISK: &str = "OpenClaw asks every provider with every login and renews those that end within five minutes. \
-                    A login whose renewal fails is dropped by OpenClaw 2026.9.6. Kalit keeps a sealed copy of each.";
+                    A login whose renewal fails is dropped by OpenClaw 2026.9.6. Kalit seals a copy of each first.";
 
 /// Its `status --usage` knows no `--agent`: it uses the default agent's logins.
 const LAST_WITHOUT_AGENT: Version = Version::new(2026, 7, 1);
@@ -53,6 +53,8 @@ struct Held {
     id: ProfileId,
     provider: Option<ProviderId>,
     generation: Option<Fingerprint>,
+    /// A provider may keep the refresh token and give a new access token only.
+    access: Option<Fingerprint>,
     fence: Option<FenceKind>,
     ends_soon: bool,
 }
@@ -65,7 +67,7 @@ impl Inner {
             let installation = fleet.current();
             match &installation.era {
                 Era::Sqlite { .. } => {}
-                Era::Mixed { .. } => installation.ensure_json_era()?,
+                Era::Mixed { .. } => return Err(installation.mixed()),
                 Era::Json | Era::Empty => {
                     return Err(Error::new(
                         ErrorCode::OpenClawUnsupported,
@@ -74,12 +76,7 @@ impl Inner {
                     .with_hint("Run `kalit refresh`."));
                 }
             }
-            if installation.program.is_none() {
-                return Err(Error::new(
-                    ErrorCode::OpenClawMissing,
-                    "no openclaw program was found",
-                ));
-            }
+            Cli::of(installation)?;
             if Gateway::of(installation) != Gateway::Absent {
                 return Err(Error::new(
                     ErrorCode::GatewayRunning,
@@ -97,29 +94,16 @@ impl Inner {
                 "there is no login that OpenClaw could renew",
             ));
         }
-        let providers = Providers::load(&self.environment)?;
-        let mut asked: Vec<&ProviderId> = Vec::new();
-        for login in logins {
-            let Some(id) = &login.provider else { continue };
-            if asked.contains(&id) {
-                continue;
-            }
-            asked.push(id);
-            match providers
-                .get(id)
-                .filter(|provider| provider.token_route().is_some())
-            {
-                Some(provider) => token_host_answers(provider, &self.environment).await?,
-                None if login.ends_soon => {
-                    return Err(Error::new(
-                        ErrorCode::OpenClawWouldRenew,
-                        format!(
-                            "{} would be renewed, and Kalit does not know whether {id} can be reached",
-                            login.id
-                        ),
-                    ));
-                }
-                None => {}
+        let providers = logins.iter().filter_map(|login| login.provider.clone()).collect();
+        let unknown = self.online(&providers).await?;
+        let due = logins.iter().filter(|login| login.ends_soon);
+        for (login, id) in due.filter_map(|login| Some((login, login.provider.as_ref()?))) {
+            if unknown.contains(id) {
+                let what = format!(
+                    "{} would be renewed, and Kalit does not know whether {id} can be reached",
+                    login.id
+                );
+                return Err(Error::new(ErrorCode::OpenClawWouldRenew, what));
             }
         }
         Ok(())
@@ -134,7 +118,7 @@ impl Inner {
             Ok(inner.held(&fleet))
         })
         .await?;
-        let prepared = self.prepare(Touches::Config).await?;
+        let prepared = self.prepare(Touches::Gateway).await?;
         if prepared.gateway != Gateway::Absent {
             return Err(Error::new(
                 ErrorCode::GatewayRunning,
@@ -152,6 +136,19 @@ impl Inner {
         agents.dedup();
         let mut claimed = Ok(());
         for agent in agents {
+            // What was renewed for an agent before may be due again for this one.
+            let inner = self.clone();
+            blocking(move || {
+                let fleet = inner.fleet()?;
+                if Gateway::of(fleet.current()) != Gateway::Absent {
+                    return Err(Error::new(
+                        ErrorCode::GatewayRunning,
+                        "a gateway was started meanwhile",
+                    ));
+                }
+                inner.ensure_sealed(&fleet)
+            })
+            .await?;
             let done = actions::use_every_login(prepared.cli()?, agent).await;
             claimed = claimed.and(done);
         }
@@ -167,10 +164,16 @@ impl Inner {
             .map(|login| tested(login, &after))
             .collect();
         // What became of the logins counts, whatever the command said of itself.
-        if logins.iter().all(|login| login.result == TestResult::Unchanged) {
-            claimed?;
-        }
         let mut notes = Vec::new();
+        if let Err(error) = claimed {
+            if logins.iter().all(|login| login.result == TestResult::Unchanged) {
+                return Err(error);
+            }
+            notes.push(format!(
+                "Not every agent's logins were used: {}.",
+                error.message()
+            ));
+        }
         if logins.iter().any(|login| login.result == TestResult::Dropped) {
             notes.push("Kalit holds a sealed copy of what OpenClaw dropped: see the account.".to_owned());
         }
@@ -194,6 +197,10 @@ impl Inner {
                 id,
                 provider: credential.provider().cloned(),
                 generation: credential.generation(),
+                access: credential
+                    .as_oauth()
+                    .and_then(|oauth| oauth.access.as_ref())
+                    .map(Secret::fingerprint),
                 fence: credential.fence().map(|fence| fence.kind),
                 ends_soon: ends_soon(&credential, now),
             })
@@ -221,7 +228,7 @@ fn tested(login: &Held, after: &[Held]) -> TestedLogin {
                 TestResult::Unchanged,
                 format!("OpenClaw has not finished renewing {name}"),
             ),
-            None if now.generation != login.generation => {
+            None if (now.generation, now.access) != (login.generation, login.access) => {
                 (TestResult::Renewed, format!("{name} works: OpenClaw renewed it"))
             }
             None if login.ends_soon => (

@@ -233,7 +233,7 @@ impl Installation {
     pub fn ensure_json_era(&self) -> Result<()> {
         let now = self.reload();
         let dir = now.state_dir.path.display();
-        match now.era {
+        match &now.era {
             Era::Json => Ok(()),
             Era::Empty if now.state_dir.path.is_dir() => Ok(()),
             Era::Empty => Err(Error::new(
@@ -244,11 +244,21 @@ impl Installation {
                 ErrorCode::EraSqlite,
                 format!("{dir} is managed by OpenClaw 2026.6.5 or later: {why}"),
             )),
-            Era::Mixed { why } => Err(Error::new(
-                ErrorCode::EraMixed,
-                format!("{dir} holds JSON and SQLite stores: {why}"),
-            )),
+            Era::Mixed { .. } => Err(now.mixed()),
         }
+    }
+
+    /// `era.mixed`: what a half-migrated installation refuses with.
+    pub(crate) fn mixed(&self) -> Error {
+        let dir = self.state_dir.path.display();
+        let why = match &self.era {
+            Era::Mixed { why } => why,
+            Era::Json | Era::Sqlite { .. } | Era::Empty => "it was a moment ago",
+        };
+        Error::new(
+            ErrorCode::EraMixed,
+            format!("{dir} holds JSON and SQLite stores: {why}"),
+        )
     }
 }
 

@@ -16,7 +16,7 @@ pub mod paste;
 pub mod pkce;
 pub mod provider;
 pub mod providers;
-pub mod reachability;
+mod reachability;
 pub mod redirect;
 mod settlement;
 pub mod token_answer;

@@ -3,10 +3,10 @@
 
 use super::*;
 use crate::clock::ManualClock;
-use crate::oauth::reachability::token_host_answers;
 use crate::oauth::testing::{
     FakeServer, Reply, environment, free_port, jwt, loopback_provider, manifest, read_request, until,
 };
+use crate::oauth::token_host_answers;
 use serde_json::json;
 use std::sync::{LazyLock, Mutex};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -6,14 +6,12 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::cli::Cli;
+use super::cli::{Cli, TIMEOUT};
 use super::gateway;
 use crate::Result;
 use crate::ids::{AgentId, ProfileId, ProviderId};
 use crate::secret::Secret;
 
-/// Commands that change something take 2 to 15 s, a busy machine's twice that.
-const LIMIT: Duration = Duration::from_secs(120);
 /// `status --usage` waits up to 30 s for each login whose provider does not answer (2026.9.6).
 const USAGE_LIMIT: Duration = Duration::from_secs(300);
 
@@ -99,7 +97,7 @@ pub(crate) async fn config_order(cli: Cli<'_>, order: &[(String, Vec<ProfileId>)
         .collect();
     let value = Value::Object(order).to_string();
     let arguments = ["config", "set", "auth.order", &value, "--strict-json"];
-    cli.run(&arguments, None, LIMIT).await?.succeeded().map(drop)
+    cli.run(&arguments, None, TIMEOUT).await?.succeeded().map(drop)
 }
 
 /// Pins a session to the profile that the model names, or changes its model.
@@ -124,5 +122,5 @@ pub(crate) async fn use_every_login(cli: Cli<'_>, agent: Option<&AgentId>) -> Re
 
 async fn auth(cli: Cli<'_>, agent: &AgentId, arguments: &[&str], secret: Option<&Secret>) -> Result<()> {
     let all = [&["models", "auth", "--agent", agent.as_str()], arguments].concat();
-    cli.run(&all, secret, LIMIT).await?.succeeded().map(drop)
+    cli.run(&all, secret, TIMEOUT).await?.succeeded().map(drop)
 }

@@ -9,13 +9,14 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 use zeroize::Zeroizing;
 
+use super::redaction::redacted;
 use crate::install::Installation;
 use crate::install::program::{self, Program};
 use crate::secret::Secret;
 use crate::{Error, ErrorCode, Result};
 
-/// Commands take 1.5 to 14 s (2026.2.17 to 2026.9.6, observed).
-const TIMEOUT: Duration = Duration::from_secs(120);
+/// Commands take 1.5 to 15 s, on a busy machine several times that (2026.2.17 to 2026.9.6, observed).
+pub(super) const TIMEOUT: Duration = Duration::from_secs(120);
 const MAX_OUTPUT: u64 = 1024 * 1024;
 
 /// Variables that a command gets beside OpenClaw's own.
@@ -90,6 +91,8 @@ pub(crate) struct Said {
     status: ExitStatus,
     stdout: Zeroizing<Vec<u8>>,
     stderr: Zeroizing<Vec<u8>>,
+    /// What it was given.
+    typed: Vec<Secret>,
 }
 
 impl<'i> Cli<'i> {
@@ -166,6 +169,7 @@ impl<'i> Cli<'i> {
             status,
             stdout,
             stderr,
+            typed: input.into_iter().cloned().collect(),
         })
     }
 
@@ -223,8 +227,8 @@ impl Said {
             .map_or_else(|| "a signal".to_owned(), |code| format!("exit code {code}"));
         let said = self
             .complaint()
-            .or_else(|| last_line(&self.stderr))
-            .or_else(|| last_line(&self.stdout));
+            .or_else(|| last_line(&self.stderr, &self.typed))
+            .or_else(|| last_line(&self.stdout, &self.typed));
         let said = said.map(|line| format!(": {line}")).unwrap_or_default();
         Err(failed(&format!("it ended with {code}{said}")))
     }
@@ -232,7 +236,10 @@ impl Said {
     /// `error.message` of an answer in JSON.
     fn complaint(&self) -> Option<String> {
         let answer = self.json().ok()?;
-        last_line(answer.get("error")?.get("message")?.as_str()?.as_bytes())
+        last_line(
+            answer.get("error")?.get("message")?.as_str()?.as_bytes(),
+            &self.typed,
+        )
     }
 
     /// The JSON on standard output; 2026.2.17 prints notices before it.
@@ -290,28 +297,16 @@ async fn read_some(stream: Option<impl AsyncRead + Unpin>) -> Zeroizing<Vec<u8>>
     kept
 }
 
-/// The last line a person can read, not a stack trace's; long words, which may be keys, are left
-/// out.
-fn last_line(output: &[u8]) -> Option<String> {
+/// The last line a person can read, not a stack trace's, without what was typed and what looks like
+/// a key.
+fn last_line(output: &[u8], typed: &[Secret]) -> Option<String> {
     let text = String::from_utf8_lossy(output);
     let told = |line: &&str| {
         let line = line.trim();
         line.len() > 1 && !line.starts_with("at ") && !line.starts_with("- ")
     };
     let line = text.lines().rev().find(told)?;
-    let words: Vec<&str> = line
-        .split_whitespace()
-        .map(|word| {
-            let like_a_key = word.len() > 40 || word.contains("sk-") || word.contains("eyJ");
-            if like_a_key { "…" } else { word }
-        })
-        .collect();
-    let plain: String = words
-        .join(" ")
-        .chars()
-        .filter(|c| !c.is_control())
-        .take(200)
-        .collect();
+    let plain: String = redacted(line, typed).chars().take(200).collect();
     Some(plain.trim_end_matches('.').to_owned())
 }
 

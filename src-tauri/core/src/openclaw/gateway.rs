@@ -12,8 +12,10 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::cli::Cli;
+use super::temporary_dir;
 use crate::Result;
 use crate::install::{Installation, canonical};
+use crate::store::lock::openclaw_lives;
 
 /// Where OpenClaw serves unless it is told otherwise.
 const DEFAULT_PORT: u16 = 18789;
@@ -27,7 +29,9 @@ const MAX_BYTES: u64 = 64 * 1024;
 pub(crate) enum Gateway {
     /// Nobody answers on any port that it could have.
     Absent,
-    /// Somebody answers on the installation's port, but no lock says that it is its gateway.
+    /// Somebody answers on the installation's port, but no lock says that it is its gateway; or a
+    /// living process has its lock and does not answer yet: 2026.9.6 takes the lock before it
+    /// listens.
     Uncertain,
     /// The gateway of this installation.
     Running,
@@ -37,11 +41,11 @@ impl Gateway {
     /// Looks for it. Blocks, for about a second where a port does not answer at all.
     pub fn of(installation: &Installation) -> Self {
         let configured = configured_port(installation);
-        let mut locks = locks(installation).into_iter();
-        if locks.any(|port| answers(port.unwrap_or(configured))) {
+        let locks = locks(installation);
+        if locks.iter().any(|lock| answers(lock.port.unwrap_or(configured))) {
             return Self::Running;
         }
-        if answers(configured) {
+        if locks.iter().any(|lock| lock.owner_lives) || answers(configured) {
             Self::Uncertain
         } else {
             Self::Absent
@@ -72,12 +76,18 @@ fn configured_port(installation: &Installation) -> u16 {
         .unwrap_or(DEFAULT_PORT)
 }
 
-/// The port in each lock of a gateway of this installation; 2026.6.11 writes none.
-fn locks(installation: &Installation) -> Vec<Option<u16>> {
-    let environment = &installation.state_dir.environment;
-    let temporary = environment.var("TMPDIR").unwrap_or("/tmp");
+/// A gateway's lock.
+struct Lock {
+    /// 2026.6.11 writes none.
+    port: Option<u16>,
+    owner_lives: bool,
+}
+
+/// The locks of gateways of this installation.
+fn locks(installation: &Installation) -> Vec<Lock> {
+    let temporary = temporary_dir(&installation.state_dir.environment);
     let config = canonical(&installation.config_path);
-    [installation.state_dir.path.join("tmp"), PathBuf::from(temporary)]
+    [installation.state_dir.path.join("tmp"), temporary]
         .iter()
         .flat_map(|dir| children(dir, |name| name.starts_with("openclaw")))
         .flat_map(|dir| {
@@ -92,7 +102,15 @@ fn locks(installation: &Installation) -> Vec<Option<u16>> {
             place.is_some_and(|place| canonical(Path::new(place)) == config)
                 && role.is_none_or(|role| role == "gateway")
         })
-        .map(|lock| u16::try_from(lock.get("port")?.as_u64()?).ok())
+        .map(|lock| {
+            let number = |name: &str| lock.get(name).and_then(Value::as_u64);
+            Lock {
+                port: number("port").and_then(|port| u16::try_from(port).ok()),
+                owner_lives: number("pid")
+                    .and_then(|pid| u32::try_from(pid).ok())
+                    .is_some_and(openclaw_lives),
+            }
+        })
         .collect()
 }
 
@@ -187,6 +205,25 @@ mod tests {
             drop(listener);
             assert_eq!(Gateway::of(&installation), Gateway::Absent, "{dir}");
         }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_gateway_that_has_its_lock_and_does_not_answer_yet_is_not_called_absent() {
+        let home = Home::new();
+        let installation = home.installation(closed());
+        let program = home.0.path().join("openclaw");
+        fs::copy("/bin/sleep", &program).unwrap();
+        let mut starting = std::process::Command::new(&program).arg("60").spawn().unwrap();
+        home.lock(
+            "tmp",
+            &json!({"pid": starting.id(), "configPath": home.config_path(), "port": closed()}),
+        );
+        let found = Gateway::of(&installation);
+        starting.kill().unwrap();
+        starting.wait().unwrap();
+        assert_eq!(found, Gateway::Uncertain);
+        assert_eq!(Gateway::of(&installation), Gateway::Absent);
     }
 
     #[test]

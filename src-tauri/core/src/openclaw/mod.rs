@@ -8,10 +8,23 @@ pub mod agents;
 pub(crate) mod cli;
 pub(crate) mod gateway;
 pub(crate) mod plugins;
+mod redaction;
 pub(crate) mod renewal_log;
 pub(crate) mod terminal;
 
 pub(crate) use agents::quoted;
+
+use std::path::PathBuf;
+
+use crate::environment::Environment;
+
+/// Where OpenClaw keeps its logs, and up to 2026.7.1 the locks of its gateway.
+fn temporary_dir(environment: &Environment) -> PathBuf {
+    let named = ["TMPDIR", "TEMP", "TMP"]
+        .into_iter()
+        .find_map(|name| environment.var(name));
+    named.map_or_else(|| PathBuf::from("/tmp"), PathBuf::from)
+}
 
 #[cfg(all(test, unix))]
 mod tests;

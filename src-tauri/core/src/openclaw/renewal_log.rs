@@ -9,6 +9,7 @@ use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
+use super::temporary_dir;
 use crate::clock::Timestamp;
 use crate::environment::Environment;
 use crate::ids::ProfileId;
@@ -90,12 +91,13 @@ impl Why {
     }
 }
 
-/// The newest failure of this login since `since` that the logs name, and when it was. Logs that
-/// cannot be read say nothing.
+/// The newest failure of this login between two moments that the logs name, and when it was. Logs
+/// that cannot be read, or that are another user's, say nothing.
 pub(crate) fn last_failure(
     environment: &Environment,
     id: &ProfileId,
     since: Timestamp,
+    until: Timestamp,
 ) -> Option<(Timestamp, Why)> {
     let found = newest_logs(environment).into_iter().filter_map(|log| {
         let text = tail(&log)?;
@@ -103,7 +105,7 @@ pub(crate) fn last_failure(
             .rev()
             .filter(|line| names(line, id))
             .filter_map(|line| Some((time_of(line)?, Why::of(line)?)))
-            .find(|(at, _)| *at >= since)
+            .find(|(at, _)| (since..=until).contains(at))
     });
     found.max_by_key(|(at, _)| *at)
 }
@@ -127,16 +129,26 @@ fn time_of(line: &str) -> Option<Timestamp> {
     Some(Timestamp::from_millis(time.as_millisecond()))
 }
 
+/// Whether a file is this user's; elsewhere than on Unix every readable one counts.
+fn is_own(metadata: &fs::Metadata) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        metadata.uid() == rustix::process::geteuid().as_raw()
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = metadata;
+        true
+    }
+}
+
 fn newest_logs(environment: &Environment) -> Vec<PathBuf> {
     let mut dirs = Vec::new();
     if cfg!(unix) {
         dirs.push(PathBuf::from("/tmp/openclaw"));
     }
-    let temporary = ["TMPDIR", "TEMP", "TMP"]
-        .into_iter()
-        .find_map(|name| environment.var(name));
-    let temporary = temporary.map_or_else(|| PathBuf::from("/tmp"), PathBuf::from);
-    if let Ok(listing) = fs::read_dir(&temporary) {
+    if let Ok(listing) = fs::read_dir(temporary_dir(environment)) {
         let own = listing.flatten().filter(|entry| {
             let name = entry.file_name();
             name.to_str()
@@ -144,6 +156,7 @@ fn newest_logs(environment: &Environment) -> Vec<PathBuf> {
         });
         dirs.extend(own.map(|entry| entry.path()));
     }
+    dirs.sort();
     dirs.dedup();
     let mut logs = Vec::new();
     for dir in dirs {
@@ -155,6 +168,7 @@ fn newest_logs(environment: &Environment) -> Vec<PathBuf> {
                 .is_some_and(|name| name.starts_with("openclaw") && name.ends_with(".log"));
             if let (true, Ok(metadata)) = (is_log, entry.metadata())
                 && metadata.is_file()
+                && is_own(&metadata)
                 && let Ok(modified) = metadata.modified()
             {
                 logs.push((modified, entry.path()));
@@ -219,7 +233,7 @@ mod tests {
         let at =
             |text: &str| Timestamp::from_millis(text.parse::<jiff::Timestamp>().unwrap().as_millisecond());
         let since = at("2026-11-23T10:30:00Z");
-        let (when, why) = last_failure(&environment, &id(), since).unwrap();
+        let (when, why) = last_failure(&environment, &id(), since, since.plus_millis(86_400_000)).unwrap();
         assert_eq!(when, at("2026-11-23T11:00:00Z"));
         let code = Some("invalid_grant".to_owned());
         assert_eq!(why, Why::Answered { status: 400, code });
@@ -228,7 +242,12 @@ mod tests {
             "OpenClaw's log says that the provider refused the login (HTTP 400, invalid_grant): it will most likely refuse it again."
         );
         assert_eq!(
-            last_failure(&environment, &id(), at("2026-11-23T11:30:00Z")),
+            last_failure(
+                &environment,
+                &id(),
+                at("2026-11-23T11:30:00Z"),
+                at("2026-11-24T11:30:00Z")
+            ),
             None
         );
     }

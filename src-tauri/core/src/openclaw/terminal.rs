@@ -6,7 +6,6 @@
 
 mod page;
 mod prompts;
-mod redaction;
 
 use std::fmt;
 use std::io::{Read, Write};
@@ -125,6 +124,7 @@ impl Terminal {
             keys: handle.keys.clone(),
             steps: tell_step,
             lines: Vec::new(),
+            asked: 0,
             running,
         };
         let master = pair.master;
@@ -195,13 +195,17 @@ struct Attendant {
     keys: threads::Sender<Zeroizing<Vec<u8>>>,
     steps: mpsc::UnboundedSender<LoginStep>,
     lines: Vec<String>,
+    /// The number of the newest question.
+    asked: u32,
     running: Running,
 }
 
 impl Attendant {
     async fn attend(mut self, limit: Duration) -> Ended {
         let (mut end, mut stage) = (End::ByItself, Stage::Running);
-        let mut deadline = Instant::now() + limit;
+        let last = Instant::now() + limit;
+        let mut deadline = last;
+        let mut asked_before = 0;
         let mut readable = true;
         loop {
             tokio::select! {
@@ -211,9 +215,16 @@ impl Attendant {
                         let stored = self.lines.iter().any(|line| line.starts_with(STORED));
                         if stored && stage == Stage::Running {
                             stage = Stage::Stored;
+                            asked_before = self.asked;
                         }
                         if stage == Stage::Stored {
-                            deadline = Instant::now() + SILENCE;
+                            // 2026.9.6 may ask something after it has stored: that is the
+                            // person's to answer, in their own time.
+                            deadline = if self.asked > asked_before {
+                                last
+                            } else {
+                                last.min(Instant::now() + SILENCE)
+                            };
                         }
                     }
                     None => readable = false,
@@ -271,8 +282,10 @@ impl Attendant {
 
     fn tell(&mut self, steps: Vec<LoginStep>) {
         for step in steps {
-            if let LoginStep::Said { line } = &step {
-                self.lines.push(line.clone());
+            match &step {
+                LoginStep::Said { line } => self.lines.push(line.clone()),
+                LoginStep::Ask { ask, .. } => self.asked = *ask,
+                LoginStep::Url { .. } | LoginStep::DeviceCode { .. } => {}
             }
             // Nobody may listen: the sign-in goes on.
             let _ = self.steps.send(step);

@@ -32,6 +32,7 @@ use crate::ids::ProfileId;
 
 pub use inspect::{LockHolder, inspect_refresh_lock, inspect_store_lock};
 use owner::Owner;
+pub(crate) use owner::openclaw_lives;
 use payload::Payload;
 use registry::Claim;
 use sidecar::Sidecar;

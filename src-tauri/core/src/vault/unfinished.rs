@@ -1,6 +1,7 @@
 //! A restore that has begun: made before the first database is written and removed after the last,
 //! so that a crash in between is seen and the same restore finished. Digests and ids only.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -27,10 +28,22 @@ pub struct UnfinishedRestore {
 }
 
 impl UnfinishedRestore {
-    /// The one of an installation, if any. A record that cannot be read is none: the fences on disk
-    /// are the truth.
-    pub fn load(installation_dir: &Path) -> Option<Self> {
-        let bytes = private_file::read(&path_in(installation_dir), LIMIT).ok()??;
+    /// Those of an installation, the oldest first. A record that cannot be read is none: the fences
+    /// on disk are the truth.
+    pub fn load_all(installation_dir: &Path) -> Vec<Self> {
+        let listing = fs::read_dir(dir_in(installation_dir)).into_iter().flatten();
+        let mut all: Vec<Self> = listing
+            .filter_map(|item| Self::load(&item.ok()?.path()))
+            .collect();
+        all.sort_by_key(|one| one.at);
+        all
+    }
+
+    fn load(path: &Path) -> Option<Self> {
+        if path.extension()? != "json" {
+            return None;
+        }
+        let bytes = private_file::read(path, LIMIT).ok()??;
         let wire: Wire = serde_json::from_slice(&bytes).ok()?;
         if wire.version != VERSION {
             return None;
@@ -63,15 +76,20 @@ impl UnfinishedRestore {
         };
         let bytes = serde_json::to_vec(&wire)
             .map_err(|error| Error::new(ErrorCode::Internal, "a record has no JSON").with_source(error))?;
-        private_file::write(&path_in(installation_dir), &bytes)
+        private_file::write(&self.path_in(installation_dir), &bytes)
     }
 
     /// It is finished.
     ///
     /// # Errors
     /// `vault.failed`.
-    pub fn remove(installation_dir: &Path) -> Result<()> {
-        private_file::remove(&path_in(installation_dir))
+    pub fn remove(&self, installation_dir: &Path) -> Result<()> {
+        private_file::remove(&self.path_in(installation_dir))
+    }
+
+    /// One file for each generation: restores of several logins may be unfinished.
+    fn path_in(&self, installation_dir: &Path) -> PathBuf {
+        dir_in(installation_dir).join(format!("{}.json", self.digest.refresh))
     }
 }
 
@@ -87,6 +105,43 @@ struct Wire {
     at: Timestamp,
 }
 
-fn path_in(installation_dir: &Path) -> PathBuf {
-    installation_dir.join("restore.json")
+fn dir_in(installation_dir: &Path) -> PathBuf {
+    installation_dir.join("restores")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::FencedToken;
+
+    fn begun(name: &str, at: i64) -> UnfinishedRestore {
+        let id = ProfileId::parse(&format!("openai:{name}")).unwrap();
+        let digest = |token| FenceDigest::of(&id, "openai", token, &crate::secret::Secret::new(name));
+        UnfinishedRestore {
+            agent: AgentId::main(),
+            digest: GenerationDigest {
+                refresh: digest(FencedToken::Refresh),
+                access: digest(FencedToken::Access),
+            },
+            profile_id: id,
+            claim: "0123456789abcdef".repeat(2),
+            at: Timestamp::from_millis(at),
+        }
+    }
+
+    #[test]
+    fn each_restore_that_broke_off_keeps_its_own_record() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(UnfinishedRestore::load_all(dir.path()), []);
+        let (first, second) = (begun("ann", 1), begun("bea", 2));
+        second.store(dir.path()).unwrap();
+        first.store(dir.path()).unwrap();
+        fs::write(dir.path().join("restores/torn.json"), "{").unwrap();
+        assert_eq!(
+            UnfinishedRestore::load_all(dir.path()),
+            [first.clone(), second.clone()]
+        );
+        first.remove(dir.path()).unwrap();
+        assert_eq!(UnfinishedRestore::load_all(dir.path()), [second]);
+    }
 }

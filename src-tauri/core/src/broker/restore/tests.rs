@@ -9,6 +9,7 @@ use super::super::observer::Observer;
 use super::super::sqlite_tests::{Bed, HOUR, NOW, account, fenced, login, put, put_profiles, put_shared};
 use super::*;
 use crate::oauth::testing::FakeServer;
+use crate::secret::Secret;
 use crate::view::{AccountState, LostSignal};
 
 const ME: &str = "openai:me";
@@ -150,7 +151,7 @@ fn a_dropped_login_is_put_back_everywhere_and_nothing_else_changes() {
     let backups = fs::read_dir(burnt.own_dir().join("backups")).unwrap();
     let names = backups.map(|entry| entry.unwrap().file_name().into_string().unwrap());
     assert_eq!(names.filter(|name| name.ends_with(".sqlite.age")).count(), 2);
-    assert_eq!(UnfinishedRestore::load(&burnt.own_dir()), None);
+    assert_eq!(UnfinishedRestore::load_all(&burnt.own_dir()), []);
 
     burnt.look();
     let told: Vec<_> = burnt.bed.events(&mut events);
@@ -231,12 +232,12 @@ fn what_is_not_proven_is_refused_with_the_reason_and_nothing_is_written() {
             ErrorCode::RestoreUnproven,
         ),
         (
-            "OpenClaw may still be renewing openai:me",
+            "OpenClaw has begun to renew openai:me and has not ended it",
             |burnt| burnt.put(&fenced(ME, "me", ""), &fenced(ME, "me", "")),
             ErrorCode::RestorePending,
         ),
         (
-            "OpenClaw may still be renewing openai:me",
+            "OpenClaw has begun to renew openai:me and has not ended it",
             |burnt| burnt.put(&fenced(ME, "me", "failed:"), &fenced(ME, "me", "")),
             ErrorCode::RestorePending,
         ),
@@ -261,7 +262,7 @@ fn what_is_not_proven_is_refused_with_the_reason_and_nothing_is_written() {
             assert_eq!(error.message(), reason);
         }
         assert_eq!(burnt.now(), before);
-        assert_eq!(UnfinishedRestore::load(&burnt.own_dir()), None);
+        assert_eq!(UnfinishedRestore::load_all(&burnt.own_dir()), []);
     }
 }
 
@@ -350,7 +351,7 @@ fn an_interrupted_restore_is_finished() {
     let [work, shared] = burnt.databases().map(|path| path.display().to_string());
     assert_eq!((done.stores, done.resumed), (vec![shared, work], true));
     assert_eq!(burnt.now(), burnt.before);
-    assert_eq!(UnfinishedRestore::load(&burnt.own_dir()), None);
+    assert_eq!(UnfinishedRestore::load_all(&burnt.own_dir()), []);
 
     // The same, but OpenClaw has tried and dropped it anew: that is a second time.
     burnt.put(&fenced_again(), &login("me", NOW - HOUR));
@@ -382,15 +383,15 @@ async fn an_engine_finishes_an_interrupted_restore_while_the_token_host_answers(
     broker.finish_restore().await;
     assert_eq!(burnt.now(), before, "without the host it waits");
     assert_eq!(
-        UnfinishedRestore::load(&burnt.own_dir()),
-        Some(unfinished.clone())
+        UnfinishedRestore::load_all(&burnt.own_dir()),
+        std::slice::from_ref(&unfinished)
     );
 
     let server = FakeServer::start(Vec::new()).await;
     burnt.bed.lead_to(&server.token_url());
     broker.finish_restore().await;
     assert_eq!(burnt.now(), burnt.before);
-    assert_eq!(UnfinishedRestore::load(&burnt.own_dir()), None);
+    assert_eq!(UnfinishedRestore::load_all(&burnt.own_dir()), []);
 
     // Somebody signed in anew: there is nothing to finish.
     burnt.put(&login("new", NOW + HOUR), &login("me", NOW - HOUR));
@@ -398,8 +399,24 @@ async fn an_engine_finishes_an_interrupted_restore_while_the_token_host_answers(
     let before = burnt.now();
     broker.finish_restore().await;
     assert_eq!(burnt.now(), before);
-    assert_eq!(UnfinishedRestore::load(&burnt.own_dir()), None);
+    assert_eq!(UnfinishedRestore::load_all(&burnt.own_dir()), []);
     assert_eq!(server.requests().len(), 0, "nothing of the account was sent");
+}
+
+#[test]
+fn a_generation_that_is_known_to_be_spent_is_not_put_back() {
+    let burnt = Burnt::new();
+    let (old, new) = (Secret::new("REF-me"), Secret::new("REF-later"));
+    let (old, new) = (old.fingerprint(), new.fingerprint());
+    burnt
+        .inner()
+        .generations()
+        .record_rotation(old, new, Timestamp::from_millis(NOW - HOUR), None)
+        .unwrap();
+    let before = burnt.now();
+    assert_eq!(burnt.put_back().unwrap_err().code(), ErrorCode::RestoreSpent);
+    assert_eq!(burnt.now(), before);
+    assert_eq!(UnfinishedRestore::load_all(&burnt.own_dir()), []);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use url::{Host, Url};
 use zeroize::Zeroizing;
 
 use super::page::Page;
-use super::redaction::redacted;
+use crate::openclaw::redaction::redacted;
 use crate::secret::Secret;
 use crate::{Error, ErrorCode, Result};
 

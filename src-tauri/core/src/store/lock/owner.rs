@@ -28,6 +28,11 @@ pub(super) fn look_up(pid: u32, starttime: Option<u64>) -> Owner {
     }
 }
 
+/// Whether a process of this number lives that is an OpenClaw, as far as its name can be read.
+pub(crate) fn openclaw_lives(pid: u32) -> bool {
+    look_up(pid, None) == Owner::Lives && program_of(pid).is_none_or(|name| name.starts_with("openclaw"))
+}
+
 /// This process's start in clock ticks since boot; `None` where it cannot be known for certain: a
 /// wrong one would make this process look dead.
 pub(super) fn own_starttime() -> Option<u64> {
