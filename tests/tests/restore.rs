@@ -34,6 +34,8 @@ async fn a_dropped_login_is_put_back_and_renewed_by_openclaw() -> Result<()> {
         Burn::By(Mode::Unavailable),
         Burn::By(Mode::DropBefore),
         Burn::By(Mode::Html),
+        // OpenClaw waits 30 s for an answer.
+        Burn::By(Mode::Hang),
         Burn::PortClosed,
         Burn::NoName,
     ];

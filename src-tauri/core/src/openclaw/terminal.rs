@@ -399,5 +399,6 @@ fn locked(prompts: &Mutex<Prompts>) -> MutexGuard<'_, Prompts> {
     prompts.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-#[cfg(all(test, unix))]
+// Processes are looked up in /proc.
+#[cfg(all(test, target_os = "linux"))]
 mod tests;

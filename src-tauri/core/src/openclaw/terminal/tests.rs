@@ -37,9 +37,13 @@ fn runs(dir: &Path) -> bool {
 }
 
 async fn gone(dir: &Path) {
-    let until = std::time::Instant::now() + SOON;
-    while runs(dir) {
-        assert!(std::time::Instant::now() < until, "it still runs");
+    until("its end", || !runs(dir)).await;
+}
+
+async fn until(what: &str, is_so: impl Fn() -> bool) {
+    let late = std::time::Instant::now() + SOON;
+    while !is_so() {
+        assert!(std::time::Instant::now() < late, "waited for {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
@@ -119,12 +123,11 @@ async fn one_that_does_not_listen_is_killed_with_its_children() {
     );
     let mut terminal = Terminal::start(&command).unwrap();
     next(&mut terminal).await;
-    while fs::read_to_string(dir.path().join("pid"))
-        .unwrap_or_default()
-        .is_empty()
-    {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    let pid = dir.path().join("pid");
+    until("its child", || {
+        fs::read_to_string(&pid).is_ok_and(|pid| !pid.is_empty())
+    })
+    .await;
     terminal.handle.cancel();
     assert_eq!(end(terminal).await.end, End::Cancelled);
     gone(dir.path()).await;
