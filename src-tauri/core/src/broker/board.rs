@@ -41,6 +41,7 @@ impl Inner {
             Ok(settings) => settings,
             Err(error) => return nothing(now, vec![notice_of(&error)]),
         };
+        let _look = sqlite::OneLook::begin();
         match Fleet::read(&self.environment, &settings, self.explicit.as_deref()) {
             Ok(fleet) => self.board(&fleet, settings.watch_only, now),
             Err(error) => nothing(now, vec![notice_of(&error)]),

@@ -9,10 +9,13 @@
 //! only after a crash may leave `-shm` behind. The same goes for databases above
 //! [`MAX_IN_MEMORY`], which would cost too much to copy.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::path::Path;
-use std::time::Duration;
+use std::ops::{Deref, DerefMut};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use rusqlite::{Connection, ErrorCode as SqliteCode, MAIN_DB, OpenFlags};
 
@@ -23,12 +26,119 @@ const MAX_IN_MEMORY: u64 = 64 * 1024 * 1024;
 /// As long as OpenClaw itself waits for another writer.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// A database that is open for reading.
+pub(crate) struct Opened {
+    /// `None` only while it is dropped.
+    connection: Option<Connection>,
+    /// What the copy in memory is a copy of.
+    copy_of: Option<(PathBuf, Stamp)>,
+}
+
+/// By which a changed file is told from the one that was copied.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    length: u64,
+    modified: Option<SystemTime>,
+}
+
+/// The copies of one look.
+#[derive(Default)]
+struct Kept {
+    copies: HashMap<PathBuf, (Stamp, Connection)>,
+    bytes: u64,
+}
+
+/// More than this is not kept.
+const MAX_KEPT: u64 = 16 * 1024 * 1024;
+
+thread_local! {
+    static KEPT: RefCell<Option<Kept>> = const { RefCell::new(None) };
+}
+
+/// While this lives, a database that this thread reads several times is copied, and its schema
+/// parsed, once. Each time the file is compared with what was copied.
+pub(crate) struct OneLook {
+    begun_here: bool,
+}
+
+impl OneLook {
+    pub(crate) fn begin() -> Self {
+        KEPT.with_borrow_mut(|kept| {
+            let begun_here = kept.is_none();
+            kept.get_or_insert_default();
+            Self { begun_here }
+        })
+    }
+}
+
+impl Drop for OneLook {
+    fn drop(&mut self) {
+        if self.begun_here {
+            KEPT.take();
+        }
+    }
+}
+
+impl Opened {
+    fn directly(connection: Connection) -> Self {
+        Self {
+            connection: Some(connection),
+            copy_of: None,
+        }
+    }
+
+    /// The copy that this look has made already, if it is still one.
+    fn kept(path: &Path, stamp: Stamp) -> Option<Self> {
+        let (old, connection) = KEPT.with_borrow_mut(|kept| {
+            let kept = kept.as_mut()?;
+            let found = kept.copies.remove(path)?;
+            kept.bytes -= found.0.length;
+            Some(found)
+        })?;
+        (old == stamp).then(|| Self {
+            connection: Some(connection),
+            copy_of: Some((path.to_owned(), stamp)),
+        })
+    }
+}
+
+impl Deref for Opened {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        // invariant: taken in `drop` alone.
+        self.connection.as_ref().expect("an open connection")
+    }
+}
+
+impl DerefMut for Opened {
+    fn deref_mut(&mut self) -> &mut Connection {
+        // invariant: taken in `drop` alone.
+        self.connection.as_mut().expect("an open connection")
+    }
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        let (Some(connection), Some((path, stamp))) = (self.connection.take(), self.copy_of.take()) else {
+            return;
+        };
+        KEPT.with_borrow_mut(|kept| {
+            let Some(kept) = kept else { return };
+            if kept.bytes + stamp.length <= MAX_KEPT {
+                kept.bytes += stamp.length;
+                kept.copies.insert(path, (stamp, connection));
+            }
+        });
+    }
+}
+
 /// A connection that only reads, to be closed at once: an open reader keeps OpenClaw from
 /// emptying its log. Blocks up to five seconds while another process has the database locked.
 ///
 /// # Errors
 /// `store.not_a_file`, `store.unreadable`, `store.busy`, `store.corrupt`.
-pub(crate) fn open(path: &Path) -> Result<Connection> {
+pub(crate) fn open(path: &Path) -> Result<Opened> {
     let metadata = fs::metadata(path).map_err(|error| unreadable(path, &error))?;
     if !metadata.is_file() {
         return Err(Error::new(
@@ -36,13 +146,23 @@ pub(crate) fn open(path: &Path) -> Result<Connection> {
             format!("{} is not a file", path.display()),
         ));
     }
+    let stamp = Stamp {
+        length: metadata.len(),
+        modified: metadata.modified().ok(),
+    };
     if metadata.len() <= MAX_IN_MEMORY && wal_is_empty(path) {
+        if let Some(kept) = Opened::kept(path, stamp) {
+            return Ok(kept);
+        }
         let bytes = read_whole(path).map_err(|error| unreadable(path, &error))?;
         let steady = fs::metadata(path).is_ok_and(|again| {
             again.len() == bytes.len() as u64 && again.modified().ok() == metadata.modified().ok()
         });
         if steady && wal_is_empty(path) {
-            return in_memory(bytes).map_err(|error| failed(path, &error));
+            return Ok(Opened {
+                connection: Some(in_memory(bytes).map_err(|error| failed(path, &error))?),
+                copy_of: Some((path.to_owned(), stamp)),
+            });
         }
     }
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -50,7 +170,7 @@ pub(crate) fn open(path: &Path) -> Result<Connection> {
     connection
         .busy_timeout(BUSY_TIMEOUT)
         .map_err(|error| failed(path, &error))?;
-    Ok(connection)
+    Ok(Opened::directly(connection))
 }
 
 /// What SQLite's refusal means. Its own messages can quote SQL but never a value; only the name

@@ -19,7 +19,7 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension};
 use zeroize::Zeroizing;
 
-pub(crate) use connection::{failed, open};
+pub(crate) use connection::{OneLook, failed, open};
 
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorCode, Result};

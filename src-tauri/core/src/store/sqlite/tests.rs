@@ -284,6 +284,25 @@ fn a_database_locked_by_another_connection_is_busy_and_not_empty() {
 }
 
 #[test]
+fn within_one_look_a_database_is_read_again_only_when_it_changed() {
+    let place = Place::new();
+    let writer = place.agent(AGENT_9_6);
+    put_store(&writer, STORE);
+    drop(writer);
+    let look = OneLook::begin();
+    for _ in 0..2 {
+        assert_eq!(ids(&read_agent(place.path()).unwrap()).len(), 2);
+    }
+    // In the log, and then in the file.
+    let writer = Connection::open(agent_database(place.path())).unwrap();
+    put_store(&writer, r#"{"version":1,"profiles":{}}"#);
+    assert_eq!(ids(&read_agent(place.path()).unwrap()).len(), 0);
+    drop(writer);
+    assert_eq!(ids(&read_agent(place.path()).unwrap()).len(), 0);
+    drop(look);
+}
+
+#[test]
 fn a_writing_transaction_of_another_connection_keeps_nobody_from_reading() {
     let place = Place::new();
     let writer = place.agent(AGENT_9_6);
