@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use rusqlite::OptionalExtension;
 use serde_json::Value;
@@ -56,25 +57,23 @@ impl Markers {
     /// Looks into `<agentDir>/openclaw-agent.sqlite` of the directories, up to the first that
     /// tells both era and release, and into `<state>/state/openclaw.sqlite`.
     pub fn look(state_dir: &Path, agent_dirs: &[PathBuf]) -> Self {
-        let mut found = Vec::new();
-        for dir in agent_dirs {
-            let marker = look_into(&sqlite::agent_database(dir), "the agent's database", |tables| {
-                tables.credentials || tables.schema_meta
-            });
-            found.extend(marker);
-            if found
-                .last()
-                .is_some_and(|marker| marker.sqlite_era && marker.version.is_some())
-            {
-                break;
-            }
-        }
         // `config_machine_state` with `auth.sharedStore` and `authProfiles.store` came with
         // 2026.8; its mere table says that such a release has managed this directory.
         let shared = sqlite::shared_database(state_dir);
-        found.extend(look_into(&shared, "the shared database", |tables| {
-            tables.machine_state
-        }));
+        let of_shared = || look_into(&shared, "the shared database", |tables| tables.machine_state);
+        // Its schema is the largest of all and takes the longest to parse.
+        let (mut found, of_shared) = thread::scope(|scope| {
+            let beside = thread::Builder::new().spawn_scoped(scope, of_shared);
+            let found = look_into_agents(agent_dirs);
+            let of_shared = match beside {
+                Ok(beside) => beside
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+                Err(_) => of_shared(),
+            };
+            (found, of_shared)
+        });
+        found.extend(of_shared);
         Self { found }
     }
 
@@ -135,6 +134,23 @@ fn holds_profiles(store: &Path) -> bool {
         },
         Err(_) => true,
     }
+}
+
+fn look_into_agents(agent_dirs: &[PathBuf]) -> Vec<Marker> {
+    let mut found = Vec::new();
+    for dir in agent_dirs {
+        let marker = look_into(&sqlite::agent_database(dir), "the agent's database", |tables| {
+            tables.credentials || tables.schema_meta
+        });
+        found.extend(marker);
+        if found
+            .last()
+            .is_some_and(|marker| marker.sqlite_era && marker.version.is_some())
+        {
+            break;
+        }
+    }
+    found
 }
 
 struct Tables {

@@ -9,12 +9,12 @@
 //! only after a crash may leave `-shm` behind. The same goes for databases above
 //! [`MAX_IN_MEMORY`], which would cost too much to copy.
 
-use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use rusqlite::{Connection, ErrorCode as SqliteCode, MAIN_DB, OpenFlags};
@@ -51,30 +51,31 @@ struct Kept {
 /// More than this is not kept.
 const MAX_KEPT: u64 = 16 * 1024 * 1024;
 
-thread_local! {
-    static KEPT: RefCell<Option<Kept>> = const { RefCell::new(None) };
+static KEPT: Mutex<Option<Kept>> = Mutex::new(None);
+
+fn kept() -> MutexGuard<'static, Option<Kept>> {
+    KEPT.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// While this lives, a database that this thread reads several times is copied, and its schema
-/// parsed, once. Each time the file is compared with what was copied.
+/// While this lives, a database that is read several times is copied, and its schema parsed, once.
+/// Each time the file is compared with what was copied.
 pub(crate) struct OneLook {
     begun_here: bool,
 }
 
 impl OneLook {
     pub(crate) fn begin() -> Self {
-        KEPT.with_borrow_mut(|kept| {
-            let begun_here = kept.is_none();
-            kept.get_or_insert_default();
-            Self { begun_here }
-        })
+        let mut kept = kept();
+        let begun_here = kept.is_none();
+        kept.get_or_insert_default();
+        Self { begun_here }
     }
 }
 
 impl Drop for OneLook {
     fn drop(&mut self) {
         if self.begun_here {
-            KEPT.take();
+            *kept() = None;
         }
     }
 }
@@ -89,12 +90,13 @@ impl Opened {
 
     /// The copy that this look has made already, if it is still one.
     fn kept(path: &Path, stamp: Stamp) -> Option<Self> {
-        let (old, connection) = KEPT.with_borrow_mut(|kept| {
+        let (old, connection) = {
+            let mut kept = kept();
             let kept = kept.as_mut()?;
             let found = kept.copies.remove(path)?;
             kept.bytes -= found.0.length;
-            Some(found)
-        })?;
+            found
+        };
         (old == stamp).then(|| Self {
             connection: Some(connection),
             copy_of: Some((path.to_owned(), stamp)),
@@ -123,13 +125,13 @@ impl Drop for Opened {
         let (Some(connection), Some((path, stamp))) = (self.connection.take(), self.copy_of.take()) else {
             return;
         };
-        KEPT.with_borrow_mut(|kept| {
-            let Some(kept) = kept else { return };
-            if kept.bytes + stamp.length <= MAX_KEPT {
-                kept.bytes += stamp.length;
-                kept.copies.insert(path, (stamp, connection));
-            }
-        });
+        let mut kept = kept();
+        let Some(kept) = kept.as_mut() else { return };
+        if kept.bytes + stamp.length <= MAX_KEPT {
+            kept.bytes += stamp.length;
+            let replaced = kept.copies.insert(path, (stamp, connection));
+            kept.bytes -= replaced.map_or(0, |(stamp, _)| stamp.length);
+        }
     }
 }
 
