@@ -499,8 +499,13 @@ async fn shown(session: &DesktopSession, name: &str) -> Result<()> {
     .await
 }
 
-/// Closes Kalit's window as a person does.
+/// Closes Kalit's window as a person does, once the window manager is there.
 async fn close_window(session: &DesktopSession) -> Result<()> {
+    until_some("the window manager", SOON, || {
+        let mut ask = session.command("xdotool");
+        run(ask.arg("getactivewindow")).ok()
+    })
+    .await?;
     let mut close = session.command("xdotool");
     close.args([
         "search",
