@@ -15,6 +15,8 @@ use crate::store::sqlite;
 
 /// The first release whose credentials lie in SQLite.
 pub(super) const FIRST_SQLITE: Version = Version::new(2026, 6, 5);
+/// How many agents' databases are opened while the shared one is looked into.
+const PREPARED: usize = 2;
 const MAX_STORE_BYTES: u64 = 16 * 1024 * 1024;
 
 /// How OpenClaw stores credentials here.
@@ -138,7 +140,8 @@ fn holds_profiles(store: &Path) -> bool {
 
 fn look_into_agents(agent_dirs: &[PathBuf]) -> Vec<Marker> {
     let mut found = Vec::new();
-    for dir in agent_dirs {
+    let mut dirs = agent_dirs.iter();
+    for dir in dirs.by_ref() {
         let marker = look_into(&sqlite::agent_database(dir), "the agent's database", |tables| {
             tables.credentials || tables.schema_meta
         });
@@ -150,6 +153,9 @@ fn look_into_agents(agent_dirs: &[PathBuf]) -> Vec<Marker> {
             break;
         }
     }
+    // The shared database takes longer than these: they are read next.
+    dirs.take(PREPARED)
+        .for_each(|dir| sqlite::prepare(&sqlite::agent_database(dir)));
     found
 }
 

@@ -137,7 +137,7 @@ fn database_entries(installation: &Installation, agent: &AgentId, which: Which) 
         return Vec::new();
     };
     let path = sqlite::agent_database(&agent.agent_dir);
-    if !may_hold_sessions(&path) {
+    if !sqlite::is_at_hand(&path) && !may_hold_sessions(&path) {
         return Vec::new();
     }
     read_rows(&path, which).unwrap_or_default()

@@ -80,6 +80,22 @@ impl Drop for OneLook {
     }
 }
 
+/// Copies a database and parses its schema while something else is waited for; without a look there
+/// is nobody to keep it.
+pub(crate) fn prepare(path: &Path) {
+    if kept().is_some()
+        && let Ok(opened) = open(path)
+    {
+        // Whatever it answers: the schema is parsed then.
+        let _ = opened.query_row("SELECT 1 FROM sqlite_master", [], |_| Ok(()));
+    }
+}
+
+/// Whether this look has a copy, so that opening it costs next to nothing.
+pub(crate) fn is_at_hand(path: &Path) -> bool {
+    kept().as_ref().is_some_and(|kept| kept.copies.contains_key(path))
+}
+
 impl Opened {
     fn directly(connection: Connection) -> Self {
         Self {

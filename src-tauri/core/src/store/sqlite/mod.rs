@@ -19,7 +19,7 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension};
 use zeroize::Zeroizing;
 
-pub(crate) use connection::{OneLook, failed, open};
+pub(crate) use connection::{OneLook, failed, is_at_hand, open, prepare};
 
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorCode, Result};
