@@ -5,18 +5,14 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use kalit_core::clock::{Clock, SystemClock};
 use kalit_journeys::openclaw::Release;
-use kalit_journeys::token_endpoint::{Login, access_token};
 use rusqlite::Connection;
 use serde_json::{Map, Value, json};
 
-use crate::store::{NAMES, profile_id, variables, write};
+use crate::store::{NAMES, accounts, variables, write};
 
-const LIFETIME: Duration = Duration::from_secs(10 * 86_400);
 const AGENT: &str = "PRAGMA journal_mode = WAL; PRAGMA user_version = 23;
     CREATE TABLE schema_meta(meta_key TEXT NOT NULL PRIMARY KEY, app_version TEXT) STRICT;
     INSERT INTO schema_meta VALUES('primary', '2026.9.6');
@@ -148,22 +144,4 @@ fn put(path: &Path, store: &Value) -> Result<()> {
         [store.to_string()],
     )?;
     Ok(())
-}
-
-fn accounts(owner: &str, names: &[impl AsRef<str>]) -> Value {
-    let expires = SystemClock.now().plus(LIFETIME).as_millis();
-    let profiles = names.iter().map(|name| {
-        let name = name.as_ref();
-        let login = Login::named(
-            &format!("{name}-{owner}"),
-            &format!("test-refresh-{name}-{owner}"),
-        );
-        let profile = json!({
-            "type": "oauth", "provider": "openai", "access": access_token(&login, LIFETIME, 1),
-            "refresh": login.refresh, "expires": expires, "email": format!("{name}@example.com"),
-            "accountId": login.account_id,
-        });
-        (profile_id(name), profile)
-    });
-    json!({"version": 1, "profiles": profiles.collect::<Map<_, _>>()})
 }

@@ -24,28 +24,11 @@ pub struct Store {
 impl Store {
     pub fn create(home: &Path) -> Result<Self> {
         let state = home.join(".openclaw");
-        let expires = SystemClock.now().plus(LIFETIME).as_millis();
         let order: Vec<String> = NAMES.iter().map(|name| profile_id(name)).collect();
         for agent in ["main", "work", "home"] {
             let dir = state.join("agents").join(agent).join("agent");
             fs::create_dir_all(&dir)?;
-            let mut profiles = Map::new();
-            for name in NAMES {
-                let login = Login::named(
-                    &format!("{name}-{agent}"),
-                    &format!("test-refresh-{name}-{agent}"),
-                );
-                let profile = json!({
-                    "type": "oauth", "provider": "openai", "access": access_token(&login, LIFETIME, 1),
-                    "refresh": login.refresh, "expires": expires, "email": format!("{name}@example.com"),
-                    "accountId": login.account_id,
-                });
-                profiles.insert(profile_id(name), profile);
-            }
-            write(
-                &dir.join("auth-profiles.json"),
-                &json!({"version": 1, "profiles": profiles}),
-            )?;
+            write(&dir.join("auth-profiles.json"), &accounts(agent, &NAMES))?;
             write(
                 &dir.join("auth-state.json"),
                 &json!({"version": 1, "order": {"openai": order}}),
@@ -100,6 +83,25 @@ impl Store {
         write(&aside, &store)?;
         Ok(fs::rename(aside, file)?)
     }
+}
+
+/// A store of invented logins, whose tokens tell the owner.
+pub fn accounts(owner: &str, names: &[impl AsRef<str>]) -> Value {
+    let expires = SystemClock.now().plus(LIFETIME).as_millis();
+    let profiles = names.iter().map(|name| {
+        let name = name.as_ref();
+        let login = Login::named(
+            &format!("{name}-{owner}"),
+            &format!("test-refresh-{name}-{owner}"),
+        );
+        let profile = json!({
+            "type": "oauth", "provider": "openai", "access": access_token(&login, LIFETIME, 1),
+            "refresh": login.refresh, "expires": expires, "email": format!("{name}@example.com"),
+            "accountId": login.account_id,
+        });
+        (profile_id(name), profile)
+    });
+    json!({"version": 1, "profiles": profiles.collect::<Map<_, _>>()})
 }
 
 /// The variables of a program in a throw-away home.
