@@ -16,6 +16,7 @@ pub mod notifications;
 pub mod oidc;
 pub mod openclaw;
 pub mod process;
+pub mod proof;
 pub mod proxy;
 pub mod renewal;
 pub mod token_endpoint;

@@ -1,9 +1,10 @@
 //! What a newcomer would otherwise do by hand: `cargo xtask demo`, `cargo xtask test`,
-//! `cargo xtask bench`, and `cargo xtask setup`, which the others call first.
+//! `cargo xtask prove`, `cargo xtask bench`, and `cargo xtask setup`, which the others call first.
 
 mod bench;
 mod cargo;
 mod demo;
+mod prove;
 mod setup;
 mod test;
 
@@ -28,6 +29,8 @@ enum Command {
     Demo(demo::Flags),
     /// Run all tests
     Test(test::Flags),
+    /// Run the long forms of the proofs of reliability
+    Prove(prove::Flags),
     /// Measure Kalit beside OpenClaw and against its limits
     Bench(bench::Flags),
 }
@@ -41,6 +44,7 @@ fn main() -> anyhow::Result<ExitCode> {
         }
         Command::Demo(flags) => demo::run(&flags),
         Command::Test(flags) => test::run(&flags),
+        Command::Prove(flags) => prove::run(&flags),
         Command::Bench(flags) => bench::run(&flags),
     }
 }
