@@ -43,6 +43,8 @@ pub fn run(flags: &Flags) -> Result<ExitCode> {
         "--package",
         "kalit",
         "--package",
+        "kalit-model",
+        "--package",
         "xtask",
     ];
     if chosen("rust") {
