@@ -212,7 +212,6 @@ fn rules(installation: &Installation) -> Vec<String> {
     let yes = |flag: bool| if flag { "yes" } else { "no" };
     vec![
         known,
-        format!("refresh lock: {}", yes(rules.refresh_lock)),
         format!(
             "store lock held during a refresh: {}",
             yes(rules.store_lock_during_call)

@@ -221,6 +221,16 @@ impl Generations {
         })
     }
 
+    /// The retry of an unanswered request did not leave either: it may be tried again, as long after
+    /// this as after the first one.
+    pub fn postpone_retry(&self, generation: Fingerprint, at: Timestamp) -> Result<()> {
+        self.update(
+            generation,
+            "UPDATE generation SET unknown_since = ?2, retried_at = NULL WHERE fingerprint = ?1",
+            params![generation.to_string(), at.as_millis()],
+        )
+    }
+
     /// An answer came, or the request never left: nothing was rotated, and it may be sent again.
     pub fn clear_unknown(&self, generation: Fingerprint) -> Result<()> {
         self.database.write(|transaction| {

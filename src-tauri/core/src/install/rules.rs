@@ -8,7 +8,7 @@ pub use crate::routing::RuleSet;
 
 /// First release with auth-state.json.
 const AUTH_STATE: Version = Version::new(2026, 4, 9);
-/// Last release known without the refresh lock; it came by 2026.4.21.
+/// Last release known without a refresh lock of its own; that came by 2026.4.21.
 const LAST_WITHOUT_REFRESH_LOCK: Version = Version::new(2026, 4, 15);
 /// First release known to read main's store instead of copying it.
 const READ_THROUGH: Version = Version::new(2026, 4, 29);
@@ -28,8 +28,6 @@ const SHARED_DATABASE: Version = Version::new(2026, 8, 0);
 pub struct Rules {
     /// Order resolution and cooldowns.
     pub order_rules: RuleSet,
-    /// The refresh lock `sha256-…` exists (from 2026.4.21 on) and is taken first.
-    pub refresh_lock: bool,
     /// The store lock is what keeps others from refreshing (up to 2026.4.15): it is held during
     /// the call.
     pub store_lock_during_call: bool,
@@ -66,7 +64,6 @@ impl Rules {
                 Some(version) if version >= OWN_FIRST => RuleSet::V7_1,
                 Some(_) | None => RuleSet::V6_1,
             },
-            refresh_lock: newest.is_none_or(|version| version > LAST_WITHOUT_REFRESH_LOCK),
             store_lock_during_call: oldest.is_none_or(|version| version <= LAST_WITHOUT_REFRESH_LOCK),
             auth_state_file: newest.map(|version| version >= AUTH_STATE),
             openai_provider: newest.map(|version| {
@@ -120,7 +117,6 @@ mod tests {
             rules("2026.2.17", "2026.2.17"),
             Rules {
                 order_rules: RuleSet::V2_17,
-                refresh_lock: false,
                 store_lock_during_call: true,
                 auth_state_file: Some(false),
                 openai_provider: Some("openai-codex"),
@@ -136,7 +132,6 @@ mod tests {
             rules("2026.4.29", "2026.4.29"),
             Rules {
                 order_rules: RuleSet::V4_29,
-                refresh_lock: true,
                 store_lock_during_call: false,
                 auth_state_file: Some(true),
                 openai_provider: Some("openai-codex"),
@@ -152,7 +147,6 @@ mod tests {
             rules("2026.6.1", "2026.6.1"),
             Rules {
                 order_rules: RuleSet::V6_1,
-                refresh_lock: true,
                 store_lock_during_call: false,
                 auth_state_file: Some(true),
                 openai_provider: Some("openai"),
@@ -170,9 +164,8 @@ mod tests {
     fn at_the_borders() {
         assert!(rules("2026.4.15", "2026.4.15").store_lock_during_call);
         assert!(!rules("2026.4.21", "2026.4.21").store_lock_during_call);
-        assert!(rules("2026.4.21", "2026.4.21").refresh_lock);
+        assert!(!rules("2026.4.21", "2026.4.21").store_lock_during_call);
         assert!(rules("2026.4.21", "2026.4.21").copies_main_store);
-        assert!(!rules("2026.4.15", "2026.4.15").refresh_lock);
         assert_eq!(rules("2026.4.9", "2026.4.9").auth_state_file, Some(true));
         assert_eq!(rules("2026.4.1", "2026.4.1").auth_state_file, Some(false));
         assert!(!rules("2026.6.1", "2026.6.1").own_profiles_first);
@@ -194,7 +187,6 @@ mod tests {
             unknown,
             Rules {
                 order_rules: RuleSet::V6_1,
-                refresh_lock: true,
                 store_lock_during_call: true,
                 auth_state_file: None,
                 openai_provider: None,
@@ -207,7 +199,7 @@ mod tests {
             }
         );
         let both = rules("2026.6.1", "2026.2.17");
-        assert!(both.refresh_lock && both.store_lock_during_call && both.copies_main_store && both.inherits);
+        assert!(both.store_lock_during_call && both.copies_main_store && both.inherits);
         assert_eq!(both.openai_provider, Some("openai"));
     }
 

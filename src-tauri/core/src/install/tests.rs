@@ -70,7 +70,7 @@ fn evidence_lists_programs_then_the_configuration() {
     assert_eq!(installation.era, Era::Json);
     let rules = installation.rules();
     assert_eq!(rules.order_rules, RuleSet::V6_1);
-    assert!(rules.store_lock_during_call && rules.refresh_lock);
+    assert!(rules.store_lock_during_call);
     assert_eq!(installation.program.unwrap().version, Version::parse("2026.6.1"));
 }
 

@@ -93,19 +93,16 @@ pub(super) fn into_all(
     limit: Duration,
 ) -> Result<Vec<Holder>> {
     let mut left_alone = Vec::new();
-    let mut note = |holder: &Holder, placed: Placed| {
-        if placed == Placed::LeftAlone {
-            left_alone.push(holder.clone());
-        }
-    };
     let mut waiting: Vec<Holder> = Vec::new();
     for holder in holders {
         let place = canonical(&holder.agent_dir);
-        match held.iter().find(|lock| lock.agent_dir() == place) {
-            Some(lock) => match into_one(inner, answer, holder, lock) {
-                Ok(placed) => note(holder, placed),
-                Err(_) => waiting.push(holder.clone()),
-            },
+        let placed = match held.iter().find(|lock| lock.agent_dir() == place) {
+            Some(lock) => into_one(inner, answer, holder, lock).ok(),
+            None => None,
+        };
+        match placed {
+            Some(Placed::There) => {}
+            Some(Placed::LeftAlone) => left_alone.push(holder.clone()),
             None => waiting.push(holder.clone()),
         }
     }
@@ -115,7 +112,9 @@ pub(super) fn into_all(
         let mut last_error = None;
         waiting.retain(|holder| match locked_into_one(inner, answer, holder) {
             Ok(placed) => {
-                note(holder, placed);
+                if placed == Placed::LeftAlone {
+                    left_alone.push(holder.clone());
+                }
                 false
             }
             Err(error) => {
@@ -124,10 +123,11 @@ pub(super) fn into_all(
             }
         });
         if waiting.is_empty() {
-            let late: Vec<Holder> = match inner.fleet() {
+            let mut late: Vec<Holder> = match inner.fleet() {
                 Ok(fleet) if answer.generation != answer.sent => fleet.holders(answer.sent).stores,
                 _ => Vec::new(),
             };
+            late.retain(|holder| !left_alone.contains(holder));
             if late.is_empty() {
                 return Ok(left_alone);
             }
@@ -186,8 +186,13 @@ fn into_one(inner: &Inner, answer: &Answer, holder: &Holder, lock: &StoreLock) -
 
 impl Inner {
     /// Whether the answer replaces what is on disk: the generation sent, or a known older one of
-    /// the same family. Anything else stays, and ours is sealed.
+    /// the same family. Anything else stays, and ours is sealed. So does everything when a later
+    /// answer took this one's place meanwhile: writing it would end the login.
     fn takes(&self, answer: &Answer, oauth: &Oauth) -> Result<bool> {
+        let known = self.generations.find(answer.generation)?;
+        if known.is_some_and(|known| known.superseded_by.is_some() || known.refusal.is_some()) {
+            return Ok(false);
+        }
         let Some(on_disk) = oauth.refresh.as_ref().map(Secret::fingerprint) else {
             return Ok(false);
         };
@@ -357,20 +362,67 @@ fn replay_entry(
             "a store that waits for an answer cannot be found or written now",
         ));
     }
-    let outdated = inner
-        .generations
-        .find(answer.generation)?
-        .is_some_and(|known| known.superseded_by.is_some() || known.refusal.is_some());
-    if outdated {
-        // A later answer took its place everywhere it matters: writing this one would end the login.
-        inner.seal_unplaced(&answer, &holders)?;
-        journal.discharge(entry)?;
-        return Ok(Vec::new());
-    }
     // A Kalit that is at it right now holds these; those of one that crashed are taken over.
     let _refresh_locks = inner.refresh_locks(fleet, &holders)?;
     let left_alone = into_all(inner, &answer, &holders, Vec::new(), REPLAYED_HOLDERS)?;
     inner.seal_unplaced(&answer, &left_alone)?;
     journal.discharge(entry)?;
     Ok(holders.into_iter().map(|holder| holder.agent_dir).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{ProfileId, ProviderId};
+    use crate::oauth::testing::jwt;
+    use crate::store::lock::LockContext;
+    use crate::testbed::{ANN, Machine, NOW, login};
+    use crate::vault::journal::Received;
+
+    #[test]
+    fn an_answer_with_a_known_successor_is_sealed_and_not_written() {
+        let machine = Machine::new();
+        let main = machine.agent_dir(".openclaw", "main");
+        machine.lead_to("http://127.0.0.1:1/token");
+        let generations = Generations::open(&machine.environment().data_dir()).unwrap();
+        let [zero, one, two] = ["REF0", "REF1", "REF2"].map(|token| Secret::new(token).fingerprint());
+        let locks = LockContext::for_test();
+        let clock = machine.clock.clone();
+        let refresher = Refresher::new(machine.environment(), None, clock, locks, generations);
+        machine.write_store(&main, &login("REF0", -1000));
+        let state_dir = canonical(&machine.path(".openclaw"));
+        let own = installation_dir(&machine.environment().data_dir(), &state_dir);
+        let journal = Journal::open(&own);
+        let family = refresher.generations().family_of(zero).unwrap();
+        let holder = EntryHolder {
+            agent_dir: main.clone(),
+            provider: ProviderId::parse("openai").unwrap(),
+            profile_id: ProfileId::parse(ANN).unwrap(),
+        };
+        let received = Received {
+            access_token: Secret::new(jwt(&serde_json::json!({"exp": 1}))),
+            refresh_token: Some(Secret::new("REF1")),
+            id_token: None,
+            expires_in: Some(3600),
+        };
+        let installation = state_dir.display().to_string();
+        journal
+            .record(&installation, family, vec![holder], zero, received, NOW)
+            .unwrap();
+        // Another process has renewed what the entry brings.
+        refresher
+            .generations()
+            .record_rotation(zero, one, NOW, None)
+            .unwrap();
+        refresher
+            .generations()
+            .record_rotation(one, two, NOW, None)
+            .unwrap();
+        replay(&refresher).unwrap();
+        assert_eq!(machine.read_store(&main)["profiles"][ANN]["refresh"], "REF0");
+        assert!(journal.entries().unwrap().entries.is_empty());
+        let sealed = Snapshots::open(&own).list().unwrap().snapshots;
+        assert_eq!(sealed.len(), 1);
+        assert_eq!(sealed[0].reason, "answer-not-placed");
+    }
 }

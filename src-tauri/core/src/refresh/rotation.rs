@@ -301,9 +301,64 @@ fn answer_lost_twice() -> Error {
 mod tests {
     use std::fs;
 
+    use super::preparing::Prepared;
+    use super::{Attempt, Refresher, Wanted};
     use crate::broker::RefreshTarget;
+    use crate::history::Generations;
+    use crate::ids::{AgentId, ProfileId};
     use crate::oauth::testing::free_port;
-    use crate::testbed::{ANN, Machine, answer, login};
+    use crate::secret::Secret;
+    use crate::store::lock::LockContext;
+    use crate::testbed::{ANN, Machine, NOW, answer, login};
+
+    /// A machine of an unknown release, whose store lock is kept during the request.
+    fn refresher(machine: &Machine) -> Refresher {
+        let generations = Generations::open(&machine.environment().data_dir()).unwrap();
+        let clock = machine.clock.clone();
+        let locks = LockContext::for_test();
+        Refresher::new(machine.environment(), None, clock, locks, generations)
+    }
+
+    #[tokio::test]
+    async fn nothing_is_sent_after_a_lock_was_stolen() {
+        let machine = Machine::new();
+        let main = machine.agent_dir(".openclaw", "main");
+        machine.write_store(&main, &login("REF0", -1000));
+        let server = machine.serve(vec![answer(1, "REF1")]).await;
+        let refresher = refresher(&machine);
+        let seen = Secret::new("REF0").fingerprint();
+        let attempt = Attempt {
+            agent: AgentId::main(),
+            agent_dir: main.clone(),
+            profile_id: ProfileId::parse(ANN).unwrap(),
+            seen,
+            wanted: Wanted::Now,
+        };
+        let known = || refresher.generations().find(seen).unwrap().unwrap();
+        for retry in [false, true] {
+            if retry {
+                let long_ago = NOW.plus_millis(-600_000);
+                refresher.generations().record_unknown(seen, long_ago).unwrap();
+            }
+            let Ok(Prepared::Send(ticket)) = refresher.inner().prepare(&attempt) else {
+                panic!("nothing to send");
+            };
+            assert_eq!(ticket.retry, retry);
+            let lock = main.join("auth-profiles.json.lock");
+            fs::write(&lock, r#"{"pid":1,"createdAt":"2025-11-23T12:00:00.000Z"}"#).unwrap();
+            assert!(refresher.send(*ticket, &attempt).await.is_none());
+            assert_eq!(server.requests().len(), 0);
+            assert!(lock.exists(), "the thief's lock was taken away");
+            fs::remove_file(lock).unwrap();
+            assert_eq!(known().retried_at, None);
+            assert_eq!(known().unknown_since, retry.then_some(NOW));
+        }
+        assert!(
+            machine
+                .names(&machine.path(".openclaw/locks/oauth-refresh"))
+                .is_empty()
+        );
+    }
 
     #[tokio::test]
     async fn the_http_client_is_kept_until_a_provider_cannot_be_reached() {

@@ -42,6 +42,13 @@ pub(super) struct Ticket {
     pub(super) family: Family,
 }
 
+impl Ticket {
+    /// Whether every lock is still held.
+    pub(super) fn has_its_locks(&self) -> bool {
+        self.refresh_locks.iter().all(RefreshLock::verify) && self.store_locks.iter().all(StoreLock::verify)
+    }
+}
+
 pub(super) enum Prepared {
     Send(Box<Ticket>),
     Done(Done),
@@ -134,7 +141,8 @@ impl Inner {
         })))
     }
 
-    /// The refresh locks of all holders whose releases know them, in path order.
+    /// The refresh locks of all holders, in path order. Releases up to 2026.4.15 do not know them;
+    /// there they keep Kalit's own processes apart for as long as an answer is waited for.
     pub(in crate::refresh) fn refresh_locks(
         &self,
         fleet: &Fleet,
@@ -142,7 +150,6 @@ impl Inner {
     ) -> Result<Vec<RefreshLock>> {
         let logins: BTreeSet<_> = holders
             .iter()
-            .filter(|holder| uses_refresh_lock(fleet, holder))
             .map(|holder| (&holder.state_dir, &holder.provider, &holder.profile_id))
             .collect();
         let mut locks = Vec::new();
@@ -252,12 +259,6 @@ fn refuse_shared(found: &Holders) -> Result<()> {
         ErrorCode::RefreshShared,
         format!("the same login is also held by {}", found.with_whom().join(", ")),
     ))
-}
-
-fn uses_refresh_lock(fleet: &Fleet, holder: &Holder) -> bool {
-    fleet
-        .installation(&holder.state_dir)
-        .is_none_or(|installation| installation.rules().refresh_lock)
 }
 
 fn directories(holders: &[Holder]) -> Vec<PathBuf> {

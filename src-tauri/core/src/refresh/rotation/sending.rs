@@ -7,7 +7,6 @@ use tokio::task::spawn_blocking;
 use super::preparing::Ticket;
 use super::{Attempt, Done, Failed, Refresher, answer_lost_twice};
 use crate::error::{Error, ErrorCode};
-use crate::store::lock::RefreshLock;
 
 /// A refresh lock older than this is not trusted to last until the answer is merged.
 const OLDEST_REFRESH_LOCK: Duration = Duration::from_secs(40);
@@ -25,7 +24,7 @@ impl Refresher {
             .refresh_locks
             .iter()
             .any(|lock| lock.held_for(now) >= OLDEST_REFRESH_LOCK);
-        if old || !ticket.refresh_locks.iter().all(RefreshLock::verify) {
+        if old {
             return None;
         }
         let recorded = if ticket.retry {
@@ -39,6 +38,14 @@ impl Refresher {
         };
         if let Err(error) = recorded {
             return Some(Err(error.into()));
+        }
+        // A machine that slept meanwhile: 2026.2.17 takes a lock of 30 s for nobody's, and may be
+        // sending the same token now.
+        if !ticket.has_its_locks() {
+            return inner
+                .not_sent(&ticket, attempt)
+                .err()
+                .map(|error| Err(error.into()));
         }
         let answer = {
             let call = ticket.endpoint.refresh(

@@ -40,7 +40,7 @@ impl Inner {
             RefreshAnswer::NotSent(error) => {
                 // Proxies or certificates may have changed: they are read anew next time.
                 *self.endpoint.lock().unwrap_or_else(PoisonError::into_inner) = None;
-                self.nothing_decided(&ticket, attempt, false)?;
+                self.not_sent(&ticket, attempt)?;
                 Err(Failed::NotSent(error))
             }
             RefreshAnswer::Unknown => self.gave_up(&ticket, attempt, now),
@@ -69,6 +69,15 @@ impl Inner {
                     clock_is_off: refusal.clock_is_off(),
                 })
             }
+        }
+    }
+
+    /// Takes the record of sending back.
+    pub(super) fn not_sent(&self, ticket: &Ticket, attempt: &Attempt) -> Result<()> {
+        if ticket.retry {
+            self.generations.postpone_retry(attempt.seen, self.clock.now())
+        } else {
+            self.generations.clear_unknown(attempt.seen)
         }
     }
 
