@@ -60,8 +60,10 @@ pub struct Outcome {
 /// Lets the crowd renew the login of a scene until the endpoint has rotated so often. `go_on`: a
 /// family that ended is replaced, else the first reuse is the end.
 pub async fn rage(version: Version, crowd: Crowd, rotations: usize, go_on: bool) -> Result<Outcome> {
-    // No access token is ever good enough for anybody.
-    let mut scene = Scene::with_lifetime(version, Duration::ZERO).await?;
+    // No access token is ever good enough: 2026.2.17 renews one that has ended, 2026.6.1 (which
+    // takes no lifetime of nothing) one with less than five minutes to go.
+    let lifetime = Duration::from_secs(if version == Version::V2026_2_17 { 0 } else { 60 });
+    let mut scene = Scene::with_lifetime(version, lifetime).await?;
     let mut participants = Vec::new();
     for number in 0..crowd.kalits + crowd.lockless {
         let extra = (number >= crowd.kalits).then_some("--without-locks");
