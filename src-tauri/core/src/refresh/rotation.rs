@@ -299,11 +299,70 @@ fn answer_lost_twice() -> Error {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::path::PathBuf;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::{fmt, fs};
 
-    use crate::broker::RefreshTarget;
+    use crate::broker::{Broker, Options, RefreshResult, RefreshTarget};
+    use crate::clock::{Clock, Timestamp};
     use crate::oauth::testing::free_port;
-    use crate::testbed::{ANN, Machine, answer, login};
+    use crate::testbed::{ANN, Machine, NOW, answer, login};
+
+    /// A clock on which something happens as soon as the store lock is held: between the last look
+    /// at the store and the request.
+    struct Interrupted<F> {
+        lock: PathBuf,
+        done: AtomicBool,
+        happening: F,
+    }
+
+    impl<F> fmt::Debug for Interrupted<F> {
+        fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            formatter.write_str("Interrupted")
+        }
+    }
+
+    impl<F: Fn() + Send + Sync> Clock for Interrupted<F> {
+        fn now(&self) -> Timestamp {
+            if self.lock.exists() && !self.done.swap(true, Ordering::SeqCst) {
+                (self.happening)();
+            }
+            NOW
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_is_sent_under_a_store_lock_that_was_stolen_before_the_request() {
+        let machine = Machine::new();
+        let main = machine.agent_dir(".openclaw", "main");
+        machine.write_store(&main, &login("REF0", -1000));
+        let server = machine.serve(vec![answer(2, "REF2")]).await;
+        // 2026.2.17 takes the lock over, renews and lets go, while this process stands still.
+        let lock = main.join("auth-profiles.json.lock");
+        let (stolen, store) = (lock.clone(), main.join("auth-profiles.json"));
+        let clock = Arc::new(Interrupted {
+            lock,
+            done: AtomicBool::new(false),
+            happening: move || {
+                let renewed = fs::read_to_string(&store).unwrap().replace("REF0", "REF1");
+                fs::write(&store, renewed).unwrap();
+                fs::remove_file(&stolen).unwrap();
+            },
+        });
+        let broker = Broker::open(Options {
+            environment: machine.environment(),
+            clock,
+            state_dir: None,
+            program: "kalit",
+        })
+        .unwrap();
+        let outcomes = broker.refresh(RefreshTarget::All).await;
+        assert_eq!(outcomes[0].result, RefreshResult::Adopted, "{outcomes:?}");
+        assert_eq!(server.requests().len(), 0);
+        assert_eq!(machine.read_store(&main)["profiles"][ANN]["refresh"], "REF1");
+        assert_eq!(machine.names(&main), ["auth-profiles.json"]);
+    }
 
     #[tokio::test]
     async fn the_http_client_is_kept_until_a_provider_cannot_be_reached() {

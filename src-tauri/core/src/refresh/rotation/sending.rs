@@ -7,11 +7,12 @@ use tokio::task::spawn_blocking;
 use super::preparing::Ticket;
 use super::{Attempt, Done, Failed, Refresher, answer_lost_twice};
 use crate::error::{Error, ErrorCode};
-use crate::store::lock::RefreshLock;
+use crate::store::lock::{RefreshLock, StoreLock};
 
 /// A refresh lock older than this is not trusted to last until the answer is merged.
 const OLDEST_REFRESH_LOCK: Duration = Duration::from_secs(40);
-/// How long store locks may be held around a request (2026.2.17 steals them after 30 s).
+/// How long store locks may be held around a request, and how old they may be before it, by the
+/// wall clock: 2026.2.17 steals them after 30 s, also from a machine or a process that slept.
 const STORE_LOCK_DURING_CALL: Duration = Duration::from_secs(20);
 /// How long an answer is waited for.
 const ANSWER: Duration = Duration::from_secs(120);
@@ -21,11 +22,16 @@ impl Refresher {
     pub(super) async fn send(&self, mut ticket: Ticket, attempt: &Attempt) -> Option<Result<Done, Failed>> {
         let inner = &self.inner;
         let now = inner.clock.now();
-        let old = ticket
-            .refresh_locks
+        let refresh_locks = &ticket.refresh_locks;
+        let store_locks = &ticket.store_locks;
+        let old = refresh_locks
             .iter()
-            .any(|lock| lock.held_for(now) >= OLDEST_REFRESH_LOCK);
-        if old || !ticket.refresh_locks.iter().all(RefreshLock::verify) {
+            .any(|lock| lock.held_for(now) >= OLDEST_REFRESH_LOCK)
+            || store_locks
+                .iter()
+                .any(|lock| lock.held_for(now) >= STORE_LOCK_DURING_CALL);
+        let ours = refresh_locks.iter().all(RefreshLock::verify) && store_locks.iter().all(StoreLock::verify);
+        if old || !ours {
             return None;
         }
         let recorded = if ticket.retry {
