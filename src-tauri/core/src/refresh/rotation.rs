@@ -302,11 +302,15 @@ mod tests {
     use std::path::PathBuf;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::Duration;
     use std::{fmt, fs};
 
     use crate::broker::{Broker, Options, RefreshResult, RefreshTarget};
     use crate::clock::{Clock, Timestamp};
+    use crate::history::Generations;
     use crate::oauth::testing::free_port;
+    use crate::secret::Secret;
+    use crate::store::lock::{Released, StoreLock};
     use crate::testbed::{ANN, Machine, NOW, answer, login};
 
     /// A clock on which something happens as soon as the store lock is held: between the last look
@@ -362,6 +366,29 @@ mod tests {
         assert_eq!(server.requests().len(), 0);
         assert_eq!(machine.read_store(&main)["profiles"][ANN]["refresh"], "REF1");
         assert_eq!(machine.names(&main), ["auth-profiles.json"]);
+    }
+
+    #[tokio::test]
+    async fn a_rotation_that_another_kalit_is_about_to_write_is_waited_for() {
+        let machine = Machine::new();
+        let main = machine.agent_dir(".openclaw", "main");
+        machine.write_store(&main, &login("REF0", -1000));
+        let server = machine.serve(vec![answer(2, "REF2")]).await;
+        // The other one has the answer in the record, holds the lock and has not written yet.
+        let generations = Generations::open(&machine.environment().data_dir()).unwrap();
+        let [sent, received] = ["REF0", "REF1"].map(|token| Secret::new(token).fingerprint());
+        generations.record_rotation(sent, received, NOW, None).unwrap();
+        let lock = StoreLock::for_test(&main);
+
+        let broker = machine.broker();
+        let mut renewal = tokio::spawn(async move { broker.refresh(RefreshTarget::All).await });
+        let early = tokio::time::timeout(Duration::from_millis(300), &mut renewal).await;
+        assert!(early.is_err(), "{early:?}");
+        machine.write_store(&main, &login("REF1", -1000));
+        assert_eq!(lock.release(), Released::Clean);
+        let outcomes = renewal.await.unwrap();
+        assert_eq!(outcomes[0].result, RefreshResult::Adopted, "{outcomes:?}");
+        assert_eq!(server.requests().len(), 0);
     }
 
     #[tokio::test]
