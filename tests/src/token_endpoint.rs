@@ -193,6 +193,11 @@ impl TokenEndpoint {
         self.shared.state().families.revoke(account_id);
     }
 
+    /// Whether the family of a login has not ended.
+    pub fn is_live(&self, account_id: &str) -> bool {
+        self.shared.state().families.is_live(account_id)
+    }
+
     /// Every request so far.
     pub fn requests(&self) -> Vec<Recorded> {
         self.shared.state().recorded.clone()

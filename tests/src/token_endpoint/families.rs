@@ -139,6 +139,10 @@ impl Families {
         self.issued
     }
 
+    pub(super) fn is_live(&self, account_id: &str) -> bool {
+        self.newest(account_id).is_some_and(|family| family.live)
+    }
+
     pub(super) fn reuses(&self) -> usize {
         self.reuses
     }

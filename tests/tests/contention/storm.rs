@@ -58,8 +58,14 @@ pub struct Outcome {
 }
 
 /// Lets the crowd renew the login of a scene until the endpoint has rotated so often. `go_on`: a
-/// family that ended is replaced, else the first reuse is the end.
-pub async fn rage(version: Version, crowd: Crowd, rotations: usize, go_on: bool) -> Result<Outcome> {
+/// family that ended is replaced, else the first end is the end. The log is kept as `name`.
+pub async fn rage(
+    name: &str,
+    version: Version,
+    crowd: Crowd,
+    rotations: usize,
+    go_on: bool,
+) -> Result<Outcome> {
     // No access token is ever good enough: 2026.2.17 renews one that has ended, 2026.6.1 (which
     // takes no lifetime of nothing) one with less than five minutes to go.
     let lifetime = Duration::from_secs(if version == Version::V2026_2_17 { 0 } else { 60 });
@@ -116,7 +122,7 @@ pub async fn rage(version: Version, crowd: Crowd, rotations: usize, go_on: bool)
         sides.insert(port, (By::Kalit, Pids::Several(pids)));
     }
     let log = log_of(&scene, &sides)?;
-    keep(version, &log)?;
+    keep(name, &log)?;
     let mut pids: Vec<u32> = log.iter().map(|sent| sent.pid).collect();
     pids.sort_unstable();
     pids.dedup();
@@ -142,9 +148,9 @@ pub async fn rage(version: Version, crowd: Crowd, rotations: usize, go_on: bool)
 async fn until_rotated(scene: &Scene, rotations: usize, go_on: bool, limit: Duration) -> Result<usize> {
     let mut made_anew = 0;
     until(&format!("{rotations} rotations"), limit, || {
-        let reused = scene.endpoint.reuses() > made_anew;
-        let done = scene.endpoint.rotations() >= rotations || (reused && !go_on);
-        let again = (reused && !done).then(|| {
+        let over = !scene.endpoint.is_live("acct-ada");
+        let done = scene.endpoint.rotations() >= rotations || (over && !go_on);
+        let again = (over && !done).then(|| {
             made_anew += 1;
             made_anew
         });
@@ -335,8 +341,8 @@ fn renewals_of(port: u16, told: &Value) -> Result<Vec<Renewal>> {
 }
 
 /// Keeps the log beside the figures: one JSON line for each request. Its tokens are fakes.
-fn keep(version: Version, log: &[Sent]) -> Result<()> {
-    let path = proof::dir()?.join(format!("contention-{}.jsonl", version.as_str()));
+fn keep(name: &str, log: &[Sent]) -> Result<()> {
+    let path = proof::dir()?.join(format!("{name}.jsonl"));
     let mut file = std::io::BufWriter::new(std::fs::File::create(path)?);
     for sent in log {
         let line = json!({

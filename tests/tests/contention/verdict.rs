@@ -1,7 +1,7 @@
 //! What the log of a storm says: who sent a spent token, what was sent after somebody had been
 //! told of its successor, and whether an answer got lost.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
 use serde_json::Value;
@@ -40,6 +40,13 @@ pub struct Renewal {
     pub error: Option<String>,
 }
 
+/// A time in which the login was over, until it was made anew: epoch milliseconds.
+#[derive(Debug)]
+pub struct Ending {
+    since: i64,
+    until: Option<i64>,
+}
+
 /// The figures, and everything that must not be.
 #[derive(Debug, Default)]
 pub struct Verdict {
@@ -52,6 +59,12 @@ pub struct Verdict {
     pub given_up: usize,
     /// Spent tokens that OpenClaw was the second to send.
     pub reused_by_openclaw: usize,
+    /// How often it sent one that Kalit had told to be replaced.
+    pub late_by_openclaw: usize,
+    /// When families were over because of that.
+    pub endings: Vec<Ending>,
+    /// Renewals of Kalit's that were told such an end.
+    pub told_the_end: usize,
     /// From the wish to the request, locks included, in milliseconds: sorted.
     pub waits: Vec<i64>,
     /// One sentence for each violation. Empty is well.
@@ -65,7 +78,7 @@ impl Verdict {
             requests: log.len(),
             ..Self::default()
         };
-        verdict.count(log);
+        verdict.follow(log);
         let told = verdict.match_what_was_told(log, renewals);
         verdict.nothing_after_it_was_told(log, &told);
         verdict
@@ -97,26 +110,34 @@ impl Verdict {
         }
     }
 
-    fn count(&mut self, log: &[Sent]) {
+    /// Follows the generations in the order in which the endpoint issued them.
+    fn follow(&mut self, log: &[Sent]) {
+        let mut current: Option<&str> = None;
         for sent in log {
-            match (sent.by, sent.issued.is_some(), sent.reuse) {
-                (By::Kalit, true, _) => self.rotated_by_kalit += 1,
-                (By::OpenClaw, true, _) => self.rotated_by_openclaw += 1,
-                (By::Kalit, false, true) => {
-                    let text = format!("Kalit (pid {}) was the second to send {}", sent.pid, sent.sent);
-                    self.violations.push(text);
+            if let Some(issued) = &sent.issued {
+                match sent.by {
+                    By::Kalit => self.rotated_by_kalit += 1,
+                    By::OpenClaw => self.rotated_by_openclaw += 1,
                 }
-                (By::OpenClaw, false, true) => self.reused_by_openclaw += 1,
-                // The family had ended before.
-                (By::Kalit | By::OpenClaw, false, false) => {}
+                match (current, self.endings.last_mut()) {
+                    (Some(current), _) if current == sent.sent => {}
+                    (Some(_), Some(Ending { until, .. })) if until.is_none() => *until = Some(sent.at),
+                    (Some(lost), _) => self.violations.push(format!("nobody ever used {lost}")),
+                    (None, _) => {}
+                }
+                current = Some(issued);
+            } else if sent.reuse && sent.by == By::Kalit {
+                let text = format!("Kalit (pid {}) was the second to send {}", sent.pid, sent.sent);
+                self.violations.push(text);
+            } else if sent.reuse {
+                self.reused_by_openclaw += 1;
+                if self.endings.last().is_none_or(|ending| ending.until.is_some()) {
+                    self.endings.push(Ending {
+                        since: sent.at,
+                        until: None,
+                    });
+                }
             }
-        }
-        // An answer that got lost is never sent; the very last one stands in the store.
-        let used: HashSet<&str> = log.iter().map(|sent| sent.sent.as_str()).collect();
-        let issued: Vec<&str> = log.iter().filter_map(|sent| sent.issued.as_deref()).collect();
-        let before_the_last = &issued[..issued.len().saturating_sub(1)];
-        for lost in before_the_last.iter().filter(|issued| !used.contains(**issued)) {
-            self.violations.push(format!("nobody ever used {lost}"));
         }
     }
 
@@ -147,6 +168,7 @@ impl Verdict {
                 }
                 ("adopted", None) => self.adopted += 1,
                 ("failed", Some("lock.busy")) => self.given_up += 1,
+                ("failed", Some("refresh.signed_out")) if self.was_over(renewal) => self.told_the_end += 1,
                 _ => self.violations.push(format!("{renewal:?}")),
             }
         }
@@ -160,6 +182,14 @@ impl Verdict {
         self.waits.sort_unstable();
         told.sort();
         told
+    }
+
+    /// Whether OpenClaw had ended the login while this renewal ran.
+    fn was_over(&self, renewal: &Renewal) -> bool {
+        let mut endings = self.endings.iter();
+        endings.any(|ending| {
+            ending.since <= renewal.ended && ending.until.is_none_or(|until| until >= renewal.began)
+        })
     }
 
     /// Once Kalit has told that a generation is replaced, nobody sends it or an older one.
@@ -178,12 +208,13 @@ impl Verdict {
                 newest_replaced = newest_replaced.max(age.get(replaced.as_str()).copied());
             }
             let age = age.get(sent.sent.as_str()).copied();
-            if age.is_some() && age <= newest_replaced {
-                let text = format!(
-                    "{:?} (pid {}) sent {} after Kalit had told that it was replaced",
-                    sent.by, sent.pid, sent.sent
-                );
-                self.violations.push(text);
+            match sent.by {
+                _ if age.is_none() || age > newest_replaced => {}
+                By::OpenClaw => self.late_by_openclaw += 1,
+                By::Kalit => self.violations.push(format!(
+                    "Kalit (pid {}) sent {} after it was told that it was replaced",
+                    sent.pid, sent.sent
+                )),
             }
         }
     }
