@@ -37,6 +37,11 @@ impl Dialogue {
         })
     }
 
+    /// The process id, as long as it runs.
+    pub fn id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
     /// Sends one line.
     pub async fn say(&mut self, line: &str) -> Result<()> {
         self.input.write_all(format!("{line}\n").as_bytes()).await?;

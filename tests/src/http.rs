@@ -20,6 +20,8 @@ use url::Url;
 /// A request as the test parts want it.
 #[derive(Clone, Debug)]
 pub struct Request {
+    /// The server's port that it came in by.
+    pub port: u16,
     pub method: String,
     /// Without the query.
     pub path: String,
@@ -151,10 +153,10 @@ impl Server {
                 let (tls, answer) = (tls.clone(), Arc::clone(&answer));
                 connections.spawn(async move {
                     match tls {
-                        None => connection(stream, answer).await,
+                        None => connection(stream, address.port(), answer).await,
                         Some(tls) => {
                             if let Ok(stream) = tls.accept(stream).await {
-                                connection(stream, answer).await;
+                                connection(stream, address.port(), answer).await;
                             }
                         }
                     }
@@ -277,7 +279,7 @@ async fn body_of(response: hyper::Response<Incoming>) -> Result<(u16, String)> {
     Ok((status, String::from_utf8_lossy(&body).into_owned()))
 }
 
-async fn connection<S, F, Fut>(stream: S, answer: Arc<F>)
+async fn connection<S, F, Fut>(stream: S, port: u16, answer: Arc<F>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     F: Fn(Request) -> Fut + Send + Sync + 'static,
@@ -286,7 +288,7 @@ where
     let service = hyper::service::service_fn(move |request| {
         let answer = Arc::clone(&answer);
         async move {
-            let request = read(request).await.map_err(|_| Dropped)?;
+            let request = read(request, port).await.map_err(|_| Dropped)?;
             match answer(request).await {
                 Answer::Reply(reply) => Ok(write(reply)),
                 Answer::Drop => Err(Dropped),
@@ -315,7 +317,7 @@ impl std::fmt::Display for Dropped {
 
 impl std::error::Error for Dropped {}
 
-async fn read(request: hyper::Request<Incoming>) -> hyper::Result<Request> {
+async fn read(request: hyper::Request<Incoming>, port: u16) -> hyper::Result<Request> {
     let (parts, body) = request.into_parts();
     let query = url::form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes());
     let headers = parts.headers.iter().map(|(name, value)| {
@@ -325,6 +327,7 @@ async fn read(request: hyper::Request<Incoming>) -> hyper::Result<Request> {
         )
     });
     Ok(Request {
+        port,
         method: parts.method.to_string(),
         path: parts.uri.path().to_owned(),
         query: query.into_owned().collect(),

@@ -18,6 +18,17 @@ pub fn times(short: usize, long: usize) -> usize {
     if is_long() { long } else { short }
 }
 
+/// Where figures and logs are kept: `proofs` beside the build directory.
+pub fn dir() -> Result<PathBuf> {
+    let build = build_dir()?;
+    let dir = build
+        .parent()
+        .context("the build directory has no parent")?
+        .join("proofs");
+    std::fs::create_dir_all(&dir)?;
+    Ok(dir)
+}
+
 /// What one proof counted, in the order in which it is told.
 #[derive(Debug)]
 pub struct Figures {
@@ -47,11 +58,7 @@ impl Figures {
             table.push_str(&format!("| {what} | {value} |\n"));
         }
         println!("{table}");
-        let dir: PathBuf = build_dir()?
-            .parent()
-            .context("the build directory has no parent")?
-            .join("proofs");
-        std::fs::create_dir_all(&dir)?;
+        let dir = dir()?;
         let form = if is_long() { "long" } else { "short" };
         std::fs::write(dir.join(format!("{}-{form}.md", self.name)), table)?;
         Ok(())

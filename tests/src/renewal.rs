@@ -39,6 +39,11 @@ pub struct Scene {
 impl Scene {
     /// With a release, and an endpoint whose access tokens live an hour.
     pub async fn new(version: Version) -> Result<Self> {
+        Self::with_lifetime(version, Duration::from_secs(3600)).await
+    }
+
+    /// The same with access tokens that live so long.
+    pub async fn with_lifetime(version: Version, lifetime: Duration) -> Result<Self> {
         let provider = match version {
             Version::V2026_2_17 | Version::V2026_4_29 => "openai-codex",
             _ => "openai",
@@ -48,7 +53,7 @@ impl Scene {
         let profile = format!("{provider}:ada@example.com");
         let store = json!({"version": 1, "profiles": {&profile: expired_login(&login, provider)}});
         home.write_profiles("main", &store)?;
-        let endpoint = TokenEndpoint::start(login, Duration::from_secs(3600)).await?;
+        let endpoint = TokenEndpoint::start(login, lifetime).await?;
         let kalit = Kalit::new(&home, &release, &endpoint.manifest(&[1455]))?;
         Ok(Self {
             home,
@@ -139,7 +144,7 @@ impl Scene {
     }
 
     /// Locks, temporary files and journal entries.
-    fn left_behind(&self) -> Result<Vec<PathBuf>> {
+    pub fn left_behind(&self) -> Result<Vec<PathBuf>> {
         let places = [
             self.home.agent_dir("main"),
             self.home.state_dir().join("locks/oauth-refresh"),

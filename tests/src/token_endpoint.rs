@@ -77,6 +77,8 @@ pub struct Recorded {
     /// Epoch milliseconds.
     pub at: i64,
     pub door: Door,
+    /// The port of the door.
+    pub port: u16,
     pub method: String,
     pub path: String,
     pub user_agent: String,
@@ -85,6 +87,8 @@ pub struct Recorded {
     pub fields: Vec<(String, String)>,
     /// For example `rotated`, `reuse`, `unknown`, `hang`, `current access token`.
     pub outcome: &'static str,
+    /// The refresh token that the answer carried.
+    pub issued: Option<String>,
 }
 
 impl Recorded {
@@ -104,6 +108,9 @@ impl Recorded {
 pub struct TokenEndpoint {
     tls: Server,
     plain: Server,
+    /// Further doors, one for each program that is to be told from the others.
+    more: Vec<Server>,
+    tls_config: rustls::ServerConfig,
     shared: Arc<Shared>,
     dir: TempDir,
 }
@@ -135,24 +142,27 @@ impl TokenEndpoint {
             families,
             recorded: Vec::new(),
         })));
-        let at = |door| {
-            let shared = Arc::clone(&shared);
-            move |request| {
-                let shared = Arc::clone(&shared);
-                async move { shared.answer(door, request).await }
-            }
-        };
-        let tls = Server::tls(tls_config, at(Door::Tls)).await?;
-        let plain = Server::plain(0, at(Door::Plain)).await?;
+        let tls = door(&shared, Door::Tls, &tls_config).await?;
+        let plain = door(&shared, Door::Plain, &tls_config).await?;
         Ok(Self {
             tls,
             plain,
+            more: Vec::new(),
+            tls_config,
             shared,
             dir,
         })
     }
 
-    /// Lets another login refresh here.
+    /// Opens one more door of this kind and returns its port, by which its requests are known.
+    pub async fn open(&mut self, kind: Door) -> Result<u16> {
+        let opened = door(&self.shared, kind, &self.tls_config).await?;
+        let port = opened.port();
+        self.more.push(opened);
+        Ok(port)
+    }
+
+    /// Lets another login refresh here. One of a known account takes its place.
     pub fn add_login(&self, login: Login) {
         self.shared.state().families.add(login);
     }
@@ -183,6 +193,11 @@ impl TokenEndpoint {
         self.shared.state().families.revoke(account_id);
     }
 
+    /// Whether the family of a login has not ended.
+    pub fn is_live(&self, account_id: &str) -> bool {
+        self.shared.state().families.is_live(account_id)
+    }
+
     /// Every request so far.
     pub fn requests(&self) -> Vec<Recorded> {
         self.shared.state().recorded.clone()
@@ -193,6 +208,11 @@ impl TokenEndpoint {
         let mut all = self.requests();
         all.retain(Recorded::is_token);
         all
+    }
+
+    /// How many token requests were answered with a new generation.
+    pub fn rotations(&self) -> usize {
+        self.shared.state().families.issued()
     }
 
     /// How many spent tokens came back.
@@ -304,7 +324,12 @@ impl Shared {
         tokio::time::sleep(delay).await;
         let mut state = self.state();
         let (outcome, mut answer) = state.token(mode, &token);
-        state.recorded[number - 1].outcome = outcome;
+        let issued = match &answer {
+            Answer::Reply(reply) => issued_in(&reply.body),
+            Answer::Drop | Answer::Hang => None,
+        };
+        let recorded = &mut state.recorded[number - 1];
+        (recorded.outcome, recorded.issued) = (outcome, issued);
         if let Answer::Reply(reply) = &mut answer {
             reply.headers.push(("date", http_date(state.families.now())));
         }
@@ -361,12 +386,14 @@ impl State {
             number,
             at: SystemClock.now().as_millis(),
             door,
+            port: request.port,
             method: request.method.clone(),
             path: request.path.clone(),
             user_agent: header("user-agent"),
             content_type: header("content-type"),
             fields,
             outcome,
+            issued: None,
         });
         number
     }
@@ -432,10 +459,29 @@ impl State {
     }
 }
 
+/// A door of this kind on a free port.
+async fn door(shared: &Arc<Shared>, kind: Door, tls: &rustls::ServerConfig) -> Result<Server> {
+    let shared = Arc::clone(shared);
+    let answer = move |request| {
+        let shared = Arc::clone(&shared);
+        async move { shared.answer(kind, request).await }
+    };
+    match kind {
+        Door::Tls => Server::tls(tls.clone(), answer).await,
+        Door::Plain => Server::plain(0, answer).await,
+    }
+}
+
 /// As servers write it (RFC 9110, section 5.6.7).
 fn http_date(at: Timestamp) -> String {
     let at = jiff::Timestamp::from_millisecond(at.as_millis()).unwrap_or_default();
     at.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
+}
+
+/// The refresh token in an answer's body.
+fn issued_in(body: &[u8]) -> Option<String> {
+    let body: Value = serde_json::from_slice(body).ok()?;
+    body["refresh_token"].as_str().map(str::to_owned)
 }
 
 fn invalid_grant() -> Value {

@@ -135,16 +135,20 @@ impl Families {
         self.accept(token, token.to_owned())
     }
 
+    pub(super) fn issued(&self) -> usize {
+        self.issued
+    }
+
+    pub(super) fn is_live(&self, account_id: &str) -> bool {
+        self.newest(account_id).is_some_and(|family| family.live)
+    }
+
     pub(super) fn reuses(&self) -> usize {
         self.reuses
     }
 
     pub(super) fn current_refresh(&self, account_id: &str) -> Option<String> {
-        let family = self
-            .families
-            .iter()
-            .find(|family| family.login.account_id == account_id)?;
-        Some(family.current.clone())
+        Some(self.newest(account_id)?.current.clone())
     }
 
     /// What an authorization code is worth: it signs in again to the login it names.
@@ -154,17 +158,19 @@ impl Families {
     }
 
     pub(super) fn current_access(&self, account_id: &str) -> Option<String> {
-        self.families
-            .iter()
-            .find(|family| family.login.account_id == account_id)?
-            .access
-            .clone()
+        self.newest(account_id)?.access.clone()
     }
 
     pub(super) fn is_current_access(&self, token: &str) -> bool {
         self.families
             .iter()
             .any(|family| family.access.as_deref() == Some(token))
+    }
+
+    /// The account's login that was added last.
+    fn newest(&self, account_id: &str) -> Option<&Family> {
+        let mut families = self.families.iter().rev();
+        families.find(|family| family.login.account_id == account_id)
     }
 
     fn accept(&mut self, token: &str, next: String) -> Result<Map<String, Value>, Refused> {

@@ -299,16 +299,21 @@ fn answer_lost_twice() -> Error {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::path::PathBuf;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::Duration;
+    use std::{fmt, fs};
 
     use super::preparing::Prepared;
     use super::{Attempt, Refresher, Wanted};
-    use crate::broker::RefreshTarget;
+    use crate::broker::{Broker, Options, RefreshResult, RefreshTarget};
+    use crate::clock::{Clock, Timestamp};
     use crate::history::Generations;
     use crate::ids::{AgentId, ProfileId};
     use crate::oauth::testing::free_port;
     use crate::secret::Secret;
-    use crate::store::lock::LockContext;
+    use crate::store::lock::{LockContext, Released, StoreLock};
     use crate::testbed::{ANN, Machine, NOW, answer, login};
 
     /// A machine of an unknown release, whose store lock is kept during the request.
@@ -358,6 +363,84 @@ mod tests {
                 .names(&machine.path(".openclaw/locks/oauth-refresh"))
                 .is_empty()
         );
+    }
+
+    /// A clock on which something happens as soon as the store lock is held: between the last look
+    /// at the store and the request.
+    struct Interrupted<F> {
+        lock: PathBuf,
+        done: AtomicBool,
+        happening: F,
+    }
+
+    impl<F> fmt::Debug for Interrupted<F> {
+        fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            formatter.write_str("Interrupted")
+        }
+    }
+
+    impl<F: Fn() + Send + Sync> Clock for Interrupted<F> {
+        fn now(&self) -> Timestamp {
+            if self.lock.exists() && !self.done.swap(true, Ordering::SeqCst) {
+                (self.happening)();
+            }
+            NOW
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_is_sent_under_a_store_lock_that_was_stolen_before_the_request() {
+        let machine = Machine::new();
+        let main = machine.agent_dir(".openclaw", "main");
+        machine.write_store(&main, &login("REF0", -1000));
+        let server = machine.serve(vec![answer(2, "REF2")]).await;
+        // 2026.2.17 takes the lock over, renews and lets go, while this process stands still.
+        let lock = main.join("auth-profiles.json.lock");
+        let (stolen, store) = (lock.clone(), main.join("auth-profiles.json"));
+        let clock = Arc::new(Interrupted {
+            lock,
+            done: AtomicBool::new(false),
+            happening: move || {
+                let renewed = fs::read_to_string(&store).unwrap().replace("REF0", "REF1");
+                fs::write(&store, renewed).unwrap();
+                fs::remove_file(&stolen).unwrap();
+            },
+        });
+        let broker = Broker::open(Options {
+            environment: machine.environment(),
+            clock,
+            state_dir: None,
+            program: "kalit",
+        })
+        .unwrap();
+        let outcomes = broker.refresh(RefreshTarget::All).await;
+        assert_eq!(outcomes[0].result, RefreshResult::Adopted, "{outcomes:?}");
+        assert_eq!(server.requests().len(), 0);
+        assert_eq!(machine.read_store(&main)["profiles"][ANN]["refresh"], "REF1");
+        assert_eq!(machine.names(&main), ["auth-profiles.json"]);
+    }
+
+    #[tokio::test]
+    async fn a_rotation_that_another_kalit_is_about_to_write_is_waited_for() {
+        let machine = Machine::new();
+        let main = machine.agent_dir(".openclaw", "main");
+        machine.write_store(&main, &login("REF0", -1000));
+        let server = machine.serve(vec![answer(2, "REF2")]).await;
+        // The other one has the answer in the record, holds the lock and has not written yet.
+        let generations = Generations::open(&machine.environment().data_dir()).unwrap();
+        let [sent, received] = ["REF0", "REF1"].map(|token| Secret::new(token).fingerprint());
+        generations.record_rotation(sent, received, NOW, None).unwrap();
+        let lock = StoreLock::for_test(&main);
+
+        let broker = machine.broker();
+        let mut renewal = tokio::spawn(async move { broker.refresh(RefreshTarget::All).await });
+        let early = tokio::time::timeout(Duration::from_millis(300), &mut renewal).await;
+        assert!(early.is_err(), "{early:?}");
+        machine.write_store(&main, &login("REF1", -1000));
+        assert_eq!(lock.release(), Released::Clean);
+        let outcomes = renewal.await.unwrap();
+        assert_eq!(outcomes[0].result, RefreshResult::Adopted, "{outcomes:?}");
+        assert_eq!(server.requests().len(), 0);
     }
 
     #[tokio::test]

@@ -42,13 +42,6 @@ pub(super) struct Ticket {
     pub(super) family: Family,
 }
 
-impl Ticket {
-    /// Whether every lock is still held.
-    pub(super) fn has_its_locks(&self) -> bool {
-        self.refresh_locks.iter().all(RefreshLock::verify) && self.store_locks.iter().all(StoreLock::verify)
-    }
-}
-
 pub(super) enum Prepared {
     Send(Box<Ticket>),
     Done(Done),
@@ -68,7 +61,7 @@ impl Inner {
             return Ok(Prepared::Done(Done::Adopted));
         }
         refuse_shared(&found)?;
-        self.refuse_dead(attempt)?;
+        self.refuse_refused(attempt)?;
         let provider = self.provider_of(&found, attempt.seen)?;
         let endpoint = self.endpoint()?;
 
@@ -161,19 +154,23 @@ impl Inner {
         Ok(locks)
     }
 
-    /// What the record says of the generation. One that was refused or has a successor is never
-    /// sent.
-    fn refuse_dead(&self, attempt: &Attempt) -> Result<Option<Generation>> {
-        let Some(known) = self.generations.find(attempt.seen)? else {
-            return Ok(None);
-        };
-        if let Some(refusal) = &known.refusal {
-            return Err(Error::new(
+    /// What the record says of the generation. One that was refused is never sent.
+    fn refuse_refused(&self, attempt: &Attempt) -> Result<Option<Generation>> {
+        let known = self.generations.find(attempt.seen)?;
+        match known.as_ref().and_then(|known| known.refusal.as_ref()) {
+            Some(refusal) => Err(Error::new(
                 ErrorCode::RefreshSignedOut,
                 format!("{} was refused before ({})", attempt.profile_id, refusal.code),
-            ));
+            )),
+            None => Ok(known),
         }
-        if known.superseded_by.is_some() {
+    }
+
+    /// Neither is one that has a successor. Asked under the locks: until then another Kalit may be
+    /// about to write it.
+    fn refuse_dead(&self, attempt: &Attempt) -> Result<Option<Generation>> {
+        let known = self.refuse_refused(attempt)?;
+        if known.as_ref().is_some_and(|known| known.superseded_by.is_some()) {
             return Err(Error::new(
                 ErrorCode::RefreshSuperseded,
                 format!(
@@ -182,7 +179,7 @@ impl Inner {
                 ),
             ));
         }
-        Ok(Some(known))
+        Ok(known)
     }
 
     /// Whether this is the one retry of a request without an answer. Asked under the locks: until

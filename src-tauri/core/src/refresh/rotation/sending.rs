@@ -6,11 +6,13 @@ use tokio::task::spawn_blocking;
 
 use super::preparing::Ticket;
 use super::{Attempt, Done, Failed, Refresher, answer_lost_twice};
+use crate::clock::Timestamp;
 use crate::error::{Error, ErrorCode};
 
 /// A refresh lock older than this is not trusted to last until the answer is merged.
 const OLDEST_REFRESH_LOCK: Duration = Duration::from_secs(40);
-/// How long store locks may be held around a request (2026.2.17 steals them after 30 s).
+/// How long store locks may be held around a request, and how old they may be before it, by the
+/// wall clock: 2026.2.17 steals them after 30 s, also from a machine or a process that slept.
 const STORE_LOCK_DURING_CALL: Duration = Duration::from_secs(20);
 /// How long an answer is waited for.
 const ANSWER: Duration = Duration::from_secs(120);
@@ -20,13 +22,6 @@ impl Refresher {
     pub(super) async fn send(&self, mut ticket: Ticket, attempt: &Attempt) -> Option<Result<Done, Failed>> {
         let inner = &self.inner;
         let now = inner.clock.now();
-        let old = ticket
-            .refresh_locks
-            .iter()
-            .any(|lock| lock.held_for(now) >= OLDEST_REFRESH_LOCK);
-        if old {
-            return None;
-        }
         let recorded = if ticket.retry {
             inner
                 .generations
@@ -39,9 +34,8 @@ impl Refresher {
         if let Err(error) = recorded {
             return Some(Err(error.into()));
         }
-        // A machine that slept meanwhile: 2026.2.17 takes a lock of 30 s for nobody's, and may be
-        // sending the same token now.
-        if !ticket.has_its_locks() {
+        // Asked after the record, which is a write to the disk and may have taken its time.
+        if !ticket.is_locked(inner.clock.now()) {
             return inner
                 .not_sent(&ticket, attempt)
                 .err()
@@ -76,5 +70,19 @@ impl Refresher {
                 .with_source(error)
                 .into())
         }))
+    }
+}
+
+impl Ticket {
+    /// Whether every lock is still held, and young enough to last: a machine or a process may have
+    /// slept, and another may be sending the same token now.
+    fn is_locked(&self, now: Timestamp) -> bool {
+        let (refresh, store) = (&self.refresh_locks, &self.store_locks);
+        refresh
+            .iter()
+            .all(|lock| lock.held_for(now) < OLDEST_REFRESH_LOCK && lock.verify())
+            && store
+                .iter()
+                .all(|lock| lock.held_for(now) < STORE_LOCK_DURING_CALL && lock.verify())
     }
 }

@@ -68,7 +68,9 @@ pub(super) fn inspect(path: &Path) -> Option<LockHolder> {
     holder.since = Some(payload.created_at.unwrap_or(seen.modified));
     holder.alive = payload.owner(&seen.bytes) != Some(Owner::Gone);
     if holder.alive {
-        holder.program = payload.pid.and_then(owner::program_of);
+        holder.program = payload
+            .pid
+            .and_then(|pid| owner::program_of(pid, payload.starttime));
     }
     Some(holder)
 }

@@ -1,7 +1,9 @@
 //! Whether the process that a lock names still lives, and what it is called. "Gone" is said only
 //! when it is certain; a process of another user, or one that cannot be looked at, lives.
 //!
-//! Linux answers by signal 0 and `/proc`. Other Unix systems answer by signal 0 alone (no zombies,
+//! Linux answers by signal 0 and `/proc`, which also shows the processes of the containers on this
+//! machine, by their numbers in there; what runs outside of a container cannot be seen from inside.
+//! Other Unix systems answer by signal 0 alone (no zombies,
 //! no start times; OpenClaw writes no start time there either). On Windows no safe question exists
 //! among the libraries in use, so every owner lives, and a lock left by a crash is removed by
 //! OpenClaw's own rules or by hand.
@@ -11,7 +13,8 @@
 pub(super) enum Owner {
     /// Alive, or not certainly gone.
     Lives,
-    /// No such process, a zombie, or the process id now belongs to another process.
+    /// No such process, not in a container below either, a zombie, or the process id now belongs to
+    /// another process.
     Gone,
 }
 
@@ -21,7 +24,8 @@ pub(super) fn look_up(pid: u32, starttime: Option<u64>) -> Owner {
     let reused = stat
         .zip(starttime)
         .is_some_and(|(stat, starttime)| stat.starttime != starttime);
-    if reused || stat.is_some_and(|stat| stat.zombie) || !signalable(pid) {
+    let absent = reused || stat.is_some_and(|stat| stat.zombie) || !signalable(pid);
+    if absent && !lives_below(pid, starttime) {
         Owner::Gone
     } else {
         Owner::Lives
@@ -30,7 +34,8 @@ pub(super) fn look_up(pid: u32, starttime: Option<u64>) -> Owner {
 
 /// Whether a process of this number lives that is an OpenClaw, as far as its name can be read.
 pub(crate) fn openclaw_lives(pid: u32) -> bool {
-    look_up(pid, None) == Owner::Lives && program_of(pid).is_none_or(|name| name.starts_with("openclaw"))
+    look_up(pid, None) == Owner::Lives
+        && program_of(pid, None).is_none_or(|name| name.starts_with("openclaw"))
 }
 
 /// This process's start in clock ticks since boot; `None` where it cannot be known for certain: a
@@ -39,10 +44,34 @@ pub(super) fn own_starttime() -> Option<u64> {
     Stat::of(std::process::id()).map(|stat| stat.starttime)
 }
 
-/// The program's name for people: "openclaw", "node", "kalit". Arguments are never told, they may
-/// hold a secret.
-pub(super) fn program_of(pid: u32) -> Option<String> {
+/// Whether a process of a pid namespace below this one, such as a container's, goes by this number
+/// in there and started at that time.
+fn lives_below(pid: u32, starttime: Option<u64>) -> bool {
     if !procfs_is_ours() {
+        return false;
+    }
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let numbers = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    numbers
+        .filter(|here| {
+            let status = std::fs::read_to_string(format!("/proc/{here}/status"));
+            number_below(&status.unwrap_or_default()) == Some(pid)
+        })
+        .filter_map(Stat::of)
+        .any(|stat| !stat.zombie && starttime.is_none_or(|starttime| stat.starttime == starttime))
+}
+
+/// The number of a process in the innermost pid namespace, if that is not the one of the reader.
+fn number_below(status: &str) -> Option<u32> {
+    let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"))?;
+    numbers.split_ascii_whitespace().skip(1).last()?.parse().ok()
+}
+
+/// The program's name for people: "openclaw", "node", "kalit". Arguments are never told, they may
+/// hold a secret. `None` when the process of this number did not start at that time.
+pub(super) fn program_of(pid: u32, starttime: Option<u64>) -> Option<String> {
+    let other = |stat: Stat| starttime.is_some_and(|starttime| stat.starttime != starttime);
+    if Stat::of(pid).is_none_or(other) {
         return None;
     }
     let name = std::fs::read(format!("/proc/{pid}/comm")).ok()?;
@@ -186,6 +215,16 @@ mod tests {
     }
 
     #[test]
+    fn the_number_in_a_container_is_the_innermost() {
+        assert_eq!(
+            number_below("Name:\tnode\nNSpid:\t4026\t17\t3\nNSpgid:\t4026\n"),
+            Some(3)
+        );
+        assert_eq!(number_below("NSpid:\t4026\n"), None);
+        assert_eq!(number_below(""), None);
+    }
+
+    #[test]
     fn this_process_knows_its_own_start() {
         let starttime = own_starttime();
         assert!(starttime.is_some_and(|ticks| ticks > 0));
@@ -196,11 +235,13 @@ mod tests {
     fn programs_are_named_without_their_arguments() {
         let mut child = sleeper();
         wait_for("the child runs sleep", || {
-            program_of(child.id()).as_deref() == Some("sleep")
+            program_of(child.id(), None).as_deref() == Some("sleep")
         });
+        let other_start = Stat::of(child.id()).map(|stat| stat.starttime + 1);
+        assert_eq!(program_of(child.id(), other_start), None);
         child.kill().unwrap();
         child.wait().unwrap();
-        assert_eq!(program_of(child.id()), None);
+        assert_eq!(program_of(child.id(), None), None);
     }
 
     #[test]

@@ -394,7 +394,7 @@ fn a_refusal_says_who_holds_the_lock_and_since_when() {
     let pid = neighbour.pid();
     let path = scene.lock_file().display().to_string();
     let started = Instant::now();
-    while owner::program_of(pid).as_deref() != Some("sleep") {
+    while owner::program_of(pid, None).as_deref() != Some("sleep") {
         assert!(started.elapsed() < PLENTY, "the child does not run");
         thread::yield_now();
     }

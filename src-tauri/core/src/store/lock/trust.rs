@@ -1,6 +1,6 @@
-//! Whether process ids in lock files mean anything here. A program in another container, a
-//! Flatpak or on the other side of WSL shares the directory but not the process ids: its live
-//! locks look dead, and ours look dead to it. Then nothing may be locked, until the person says
+//! Whether process ids in lock files mean anything here. A program outside of our container, in
+//! another one, in a Flatpak or on the other side of WSL shares the directory but not the process
+//! ids: its live locks look dead, and ours look dead to it. Then nothing may be locked, until the person says
 //! that process ids can be trusted.
 
 use std::collections::VecDeque;

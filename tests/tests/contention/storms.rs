@@ -1,0 +1,105 @@
+//! The storms, release by release, and one with a program that keeps no locks.
+
+use std::sync::LazyLock;
+
+use anyhow::Result;
+use kalit_journeys::openclaw::Version;
+use kalit_journeys::proof::{Figures, times};
+use tokio::sync::Mutex;
+
+use super::storm::{Crowd, Outcome, rage};
+
+/// One storm at a time: they are about locks, not about processors.
+static TURN: LazyLock<Mutex<()>> = LazyLock::new(Mutex::default);
+
+const CROWD: Crowd = Crowd {
+    kalits: 7,
+    openclaws: 4,
+    command_line: true,
+    lockless: 0,
+    pause: 150,
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn eight_kalits_and_four_openclaws_of_2026_2_17_lose_nothing() -> Result<()> {
+    nothing_is_lost(Version::V2026_2_17, "contention-2026.2.17").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn eight_kalits_and_four_openclaws_of_2026_6_1_lose_nothing() -> Result<()> {
+    nothing_is_lost(Version::V2026_6_1, "contention-2026.6.1").await
+}
+
+async fn nothing_is_lost(version: Version, name: &'static str) -> Result<()> {
+    let _turn = TURN.lock().await;
+    let outcome = rage(name, version, CROWD, times(100, 5000), true).await?;
+    figures(name, &outcome).tell()?;
+    let verdict = &outcome.verdict;
+    assert_eq!(verdict.violations, Vec::<String>::new());
+    if version == Version::V2026_6_1 {
+        // 2026.2.17 removes locks that were let go and taken by others while it looked at them.
+        assert_eq!((verdict.reused_by_openclaw, verdict.late_by_openclaw), (0, 0));
+    }
+    assert!(
+        verdict.rotated_by_kalit > 0 && verdict.rotated_by_openclaw > 0,
+        "{verdict:?}"
+    );
+    Ok(())
+}
+
+/// The control: the same verdict finds a program that renews without locks.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_that_renews_without_locks_is_found_out() -> Result<()> {
+    let _turn = TURN.lock().await;
+    let crowd = Crowd {
+        kalits: 3,
+        openclaws: 0,
+        command_line: false,
+        lockless: 1,
+        pause: 0,
+    };
+    let outcome = rage("contention-control", Version::V2026_6_1, crowd, 2000, false).await?;
+    let found = &outcome.verdict.violations;
+    println!(
+        "without locks, found after {} requests: {found:?}",
+        outcome.verdict.requests
+    );
+    assert!(
+        found.iter().any(|text| text.contains("was the second to send")),
+        "{outcome:?}"
+    );
+    Ok(())
+}
+
+fn figures(name: &'static str, outcome: &Outcome) -> Figures {
+    let verdict = &outcome.verdict;
+    let mut figures = Figures::new(name);
+    figures
+        .row("rotations by Kalit", verdict.rotated_by_kalit)
+        .row("rotations by OpenClaw", verdict.rotated_by_openclaw)
+        .row("requests in the log", verdict.requests)
+        .row("processes in the log", outcome.pids)
+        .row("found renewed by another, nothing sent (Kalit)", verdict.adopted)
+        .row("given up at a busy lock (Kalit)", verdict.given_up)
+        .row("spent tokens sent by OpenClaw", verdict.reused_by_openclaw)
+        .row(
+            "of them after Kalit had told of the successor",
+            verdict.late_by_openclaw,
+        )
+        .row("login ended by that and made anew", outcome.made_anew)
+        .row("renewals that were told this end (Kalit)", verdict.told_the_end)
+        .row(
+            "from the wish to the request (Kalit), p50",
+            format!("{} ms", verdict.wait(50)),
+        )
+        .row(
+            "from the wish to the request (Kalit), p99",
+            format!("{} ms", verdict.wait(99)),
+        )
+        .row("violations", verdict.violations.len())
+        .row("time", format!("{:.1} s", outcome.took.as_secs_f64()));
+    for (text, times) in &outcome.failures {
+        figures.row(format!("OpenClaw: {text}"), times);
+    }
+    figures
+}
