@@ -6,6 +6,7 @@ use tokio::task::spawn_blocking;
 
 use super::preparing::Ticket;
 use super::{Attempt, Done, Failed, Refresher, answer_lost_twice};
+use crate::clock::Timestamp;
 use crate::error::{Error, ErrorCode};
 use crate::store::lock::{RefreshLock, StoreLock};
 
@@ -22,16 +23,7 @@ impl Refresher {
     pub(super) async fn send(&self, mut ticket: Ticket, attempt: &Attempt) -> Option<Result<Done, Failed>> {
         let inner = &self.inner;
         let now = inner.clock.now();
-        let refresh_locks = &ticket.refresh_locks;
-        let store_locks = &ticket.store_locks;
-        let old = refresh_locks
-            .iter()
-            .any(|lock| lock.held_for(now) >= OLDEST_REFRESH_LOCK)
-            || store_locks
-                .iter()
-                .any(|lock| lock.held_for(now) >= STORE_LOCK_DURING_CALL);
-        let ours = refresh_locks.iter().all(RefreshLock::verify) && store_locks.iter().all(StoreLock::verify);
-        if old || !ours {
+        if !ticket.locks_hold(now) {
             return None;
         }
         let recorded = if ticket.retry {
@@ -45,6 +37,11 @@ impl Refresher {
         };
         if let Err(error) = recorded {
             return Some(Err(error.into()));
+        }
+        // Recording waits for the disk, and a process may be stopped at any time.
+        if !ticket.locks_hold(inner.clock.now()) {
+            let undone = inner.nothing_decided(&ticket, attempt, false);
+            return undone.err().map(|error| Err(error.into()));
         }
         let answer = {
             let call = ticket.endpoint.refresh(
@@ -75,5 +72,14 @@ impl Refresher {
                 .with_source(error)
                 .into())
         }))
+    }
+}
+
+impl Ticket {
+    /// Whether all locks are still this process's, and young enough to stay so.
+    fn locks_hold(&self, now: Timestamp) -> bool {
+        let refresh = |lock: &RefreshLock| lock.held_for(now) < OLDEST_REFRESH_LOCK && lock.verify();
+        let store = |lock: &StoreLock| lock.held_for(now) < STORE_LOCK_DURING_CALL && lock.verify();
+        self.refresh_locks.iter().all(refresh) && self.store_locks.iter().all(store)
     }
 }
