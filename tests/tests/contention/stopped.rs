@@ -174,7 +174,7 @@ async fn stopped_under_its_lock(scene: &Scene) -> Result<Child> {
         // Not one await between the sight of the lock and the signal.
         let caught = tokio::task::spawn_blocking(move || -> Result<()> {
             let started = std::time::Instant::now();
-            while read_json(&path).is_ok_and(|payload| payload["pid"] == pid) == false {
+            while !read_json(&path).is_ok_and(|payload| payload["pid"] == pid) {
                 ensure!(started.elapsed() < BUSY, "kalit takes no lock");
                 std::thread::yield_now();
             }
