@@ -91,6 +91,8 @@ fn figures(name: &'static str, outcome: &Outcome) -> Figures {
         .row("violations", verdict.violations.len())
         .row("time", format!("{:.1} s", outcome.took.as_secs_f64()));
     for (text, times) in &outcome.failures {
+        // What follows names files.
+        let text = text.split(" | ").next().unwrap_or_default();
         figures.row(format!("OpenClaw: {text}"), times);
     }
     figures
