@@ -3,6 +3,11 @@
 #![cfg(unix)]
 
 mod contention {
+    mod clock;
+    #[cfg(target_os = "linux")]
+    mod namespaces;
+    #[cfg(target_os = "linux")]
+    mod stopped;
     mod storm;
     mod storms;
     mod verdict;

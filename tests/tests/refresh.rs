@@ -210,12 +210,21 @@ async fn a_busy_lock_is_told_with_its_holder_and_nothing_is_sent() -> Result<()>
 }
 
 #[tokio::test]
-async fn under_a_refresh_lock_of_forty_seconds_nothing_is_sent_it_is_taken_anew() -> Result<()> {
+async fn under_a_lock_of_forty_seconds_nothing_is_sent_it_is_taken_anew() -> Result<()> {
     let scene = Scene::new(Version::V2026_6_1).await?;
+    let locks = scene.home.state_dir().join("locks/oauth-refresh");
+    taken_anew(&scene, locks).await?;
+    // 2026.2.17 knows store locks alone.
+    let scene = Scene::new(Version::V2026_2_17).await?;
+    let locks = scene.home.agent_dir("main");
+    taken_anew(&scene, locks).await
+}
+
+async fn taken_anew(scene: &Scene, locks: PathBuf) -> Result<()> {
     scene.endpoint.set_delay(IN_FLIGHT);
     // As if the machine had slept between the lock and the request.
     let clock = Arc::new(Sleepy {
-        locks: scene.home.state_dir().join("locks/oauth-refresh"),
+        locks,
         slept: OnceLock::new(),
     });
     let broker = scene.kalit.broker(clock.clone())?;

@@ -26,8 +26,8 @@ use tokio::task::JoinHandle;
 
 use super::verdict::{By, Renewal, Sent, Verdict};
 
-/// How long the storm may take for so many rotations.
-const SECONDS_PER_ROTATION: usize = 2;
+/// How long one rotation may take on average.
+const LONGEST_ROTATION: Duration = Duration::from_secs(2);
 
 /// Who takes part.
 #[derive(Clone, Copy, Debug)]
@@ -91,7 +91,7 @@ pub async fn rage(
         false => None,
     };
 
-    let limit = Duration::from_secs((60 + rotations * SECONDS_PER_ROTATION) as u64);
+    let limit = Duration::from_secs(60) + LONGEST_ROTATION * u32::try_from(rotations)?;
     let made_anew = until_rotated(&scene, rotations, go_on, limit).await?;
     let took = started.elapsed();
 

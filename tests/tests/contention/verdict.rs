@@ -219,3 +219,80 @@ impl Verdict {
         }
     }
 }
+
+/// The control: a log and what was told of it, with one thing wrong at a time.
+#[test]
+fn each_kind_of_violation_is_found() {
+    use By::{Kalit, OpenClaw};
+    let sent = |at, by, sent: &str, issued: Option<&str>| Sent {
+        at,
+        port: if by == Kalit { 1 } else { 2 },
+        pid: 7,
+        by,
+        sent: sent.to_owned(),
+        issued: issued.map(str::to_owned),
+        reuse: issued.is_none(),
+    };
+    let told = |began, result: &str, error: Option<&str>| Renewal {
+        port: 1,
+        began,
+        ended: began + 10,
+        result: result.to_owned(),
+        error: error.map(str::to_owned),
+    };
+    let found = |log: &[Sent], renewals: &[Renewal]| Verdict::of(log, renewals).violations;
+    let well = [
+        sent(5, Kalit, "a", Some("b")),
+        sent(20, OpenClaw, "b", Some("c")),
+        sent(35, Kalit, "c", Some("d")),
+    ];
+    let renewals = [
+        told(0, "refreshed", None),
+        told(20, "adopted", None),
+        told(32, "refreshed", None),
+    ];
+    assert_eq!(found(&well, &renewals), Vec::<String>::new());
+    let only = |violations: Vec<String>, text: &str| {
+        assert!(
+            violations.len() == 1 && violations[0].contains(text),
+            "{text}: {violations:?}"
+        );
+    };
+
+    let reused = |at, by| [&well[..], &[sent(at, by, "c", None)]].concat();
+    only(found(&reused(36, Kalit), &renewals), "second to send c");
+    assert_eq!(found(&reused(36, OpenClaw), &renewals), Vec::<String>::new());
+    let late = Verdict::of(&reused(50, OpenClaw), &renewals);
+    assert_eq!((late.reused_by_openclaw, late.late_by_openclaw), (1, 1));
+    let late = found(&reused(50, Kalit), &renewals);
+    assert!(
+        late.iter().any(|text| text.contains("after it was told")),
+        "{late:?}"
+    );
+
+    let anew = sent(60, OpenClaw, "x", Some("y"));
+    let lost = [&well[..], std::slice::from_ref(&anew)].concat();
+    only(found(&lost, &renewals), "nobody ever used d");
+    let ended = [reused(36, OpenClaw), vec![anew]].concat();
+    let signed_out = |began| {
+        [
+            &renewals[..],
+            &[told(began, "failed", Some("refresh.signed_out"))],
+        ]
+        .concat()
+    };
+    assert_eq!(found(&ended, &signed_out(40)), Vec::<String>::new());
+    only(found(&ended, &signed_out(61)), "refresh.signed_out");
+    only(found(&well, &signed_out(40)), "refresh.signed_out");
+
+    only(found(&well, &renewals[..2]), "2 rotations of a Kalit, 1 told");
+    let once_more = [&renewals[..], &[told(50, "refreshed", None)]].concat();
+    assert!(found(&well, &once_more)[0].contains("never rotated"));
+
+    let mut end = Verdict::of(&well, &renewals);
+    let stored = serde_json::json!({"refresh": "d", "access": "D"});
+    end.look_at_the_end(&stored, Some("d"), Some("D"), &[]);
+    assert_eq!(end.violations, Vec::<String>::new());
+    end.look_at_the_end(&stored, Some("e"), Some("D"), &[PathBuf::from("x.lock")]);
+    assert_eq!(end.violations.len(), 2);
+}

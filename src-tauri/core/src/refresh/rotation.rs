@@ -301,7 +301,7 @@ fn answer_lost_twice() -> Error {
 mod tests {
     use std::path::PathBuf;
     use std::sync::Arc;
-    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
     use std::{fmt, fs};
 
@@ -365,11 +365,12 @@ mod tests {
         );
     }
 
-    /// A clock on which something happens as soon as the store lock is held: between the last look
-    /// at the store and the request.
+    /// A clock on which something happens at the n-th look at it under the store lock: before the
+    /// request is recorded, or between the record and the request.
     struct Interrupted<F> {
         lock: PathBuf,
-        done: AtomicBool,
+        looks: AtomicUsize,
+        nth: usize,
         happening: F,
     }
 
@@ -381,7 +382,7 @@ mod tests {
 
     impl<F: Fn() + Send + Sync> Clock for Interrupted<F> {
         fn now(&self) -> Timestamp {
-            if self.lock.exists() && !self.done.swap(true, Ordering::SeqCst) {
+            if self.lock.exists() && self.looks.fetch_add(1, Ordering::SeqCst) + 1 == self.nth {
                 (self.happening)();
             }
             NOW
@@ -390,34 +391,40 @@ mod tests {
 
     #[tokio::test]
     async fn nothing_is_sent_under_a_store_lock_that_was_stolen_before_the_request() {
-        let machine = Machine::new();
-        let main = machine.agent_dir(".openclaw", "main");
-        machine.write_store(&main, &login("REF0", -1000));
-        let server = machine.serve(vec![answer(2, "REF2")]).await;
-        // 2026.2.17 takes the lock over, renews and lets go, while this process stands still.
-        let lock = main.join("auth-profiles.json.lock");
-        let (stolen, store) = (lock.clone(), main.join("auth-profiles.json"));
-        let clock = Arc::new(Interrupted {
-            lock,
-            done: AtomicBool::new(false),
-            happening: move || {
-                let renewed = fs::read_to_string(&store).unwrap().replace("REF0", "REF1");
-                fs::write(&store, renewed).unwrap();
-                fs::remove_file(&stolen).unwrap();
-            },
-        });
-        let broker = Broker::open(Options {
-            environment: machine.environment(),
-            clock,
-            state_dir: None,
-            program: "kalit",
-        })
-        .unwrap();
-        let outcomes = broker.refresh(RefreshTarget::All).await;
-        assert_eq!(outcomes[0].result, RefreshResult::Adopted, "{outcomes:?}");
-        assert_eq!(server.requests().len(), 0);
-        assert_eq!(machine.read_store(&main)["profiles"][ANN]["refresh"], "REF1");
-        assert_eq!(machine.names(&main), ["auth-profiles.json"]);
+        for nth in [1, 2] {
+            let machine = Machine::new();
+            let main = machine.agent_dir(".openclaw", "main");
+            machine.write_store(&main, &login("REF0", -1000));
+            let server = machine.serve(vec![answer(2, "REF2")]).await;
+            // 2026.2.17 takes the lock over, renews and lets go, while this process stands still.
+            let lock = main.join("auth-profiles.json.lock");
+            let (stolen, store) = (lock.clone(), main.join("auth-profiles.json"));
+            let clock = Arc::new(Interrupted {
+                lock,
+                looks: AtomicUsize::new(0),
+                nth,
+                happening: move || {
+                    let renewed = fs::read_to_string(&store).unwrap().replace("REF0", "REF1");
+                    fs::write(&store, renewed).unwrap();
+                    fs::remove_file(&stolen).unwrap();
+                },
+            });
+            let broker = Broker::open(Options {
+                environment: machine.environment(),
+                clock,
+                state_dir: None,
+                program: "kalit",
+            })
+            .unwrap();
+            let outcomes = broker.refresh(RefreshTarget::All).await;
+            assert_eq!(outcomes[0].result, RefreshResult::Adopted, "{outcomes:?}");
+            assert_eq!(server.requests().len(), 0);
+            assert_eq!(machine.read_store(&main)["profiles"][ANN]["refresh"], "REF1");
+            assert_eq!(machine.names(&main), ["auth-profiles.json"]);
+            let generations = Generations::open(&machine.environment().data_dir()).unwrap();
+            let known = generations.find(Secret::new("REF0").fingerprint()).unwrap();
+            assert!(known.is_none_or(|known| known.unknown_since.is_none()));
+        }
     }
 
     #[tokio::test]

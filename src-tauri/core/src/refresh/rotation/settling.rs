@@ -82,7 +82,12 @@ impl Inner {
     }
 
     /// May be sent again. An answer that was lost before, or that may hide a rotation, stays known.
-    fn nothing_decided(&self, ticket: &Ticket, attempt: &Attempt, may_have_rotated: bool) -> Result<()> {
+    pub(super) fn nothing_decided(
+        &self,
+        ticket: &Ticket,
+        attempt: &Attempt,
+        may_have_rotated: bool,
+    ) -> Result<()> {
         if ticket.retry || may_have_rotated {
             self.generations.record_doubt(attempt.seen)
         } else {
