@@ -99,7 +99,8 @@ impl Act {
         self.renews() || self == Self::SignIn
     }
 
-    fn agents(self) -> &'static [&'static str] {
+    /// Whose stores it concerns.
+    pub fn agents(self) -> &'static [&'static str] {
         match self {
             Self::RefreshCopies => &["main", "two", "work"],
             Self::Restore(2) => &["main", "work"],
@@ -201,7 +202,8 @@ impl Stage {
             });
         }
         // Two accounts, so that there is something to switch.
-        profiles[self.second()] = json!({"type": "token", "provider": provider, "token": "test-token-second"});
+        profiles[self.second()] =
+            json!({"type": "token", "provider": provider, "token": "test-token-second"});
         let mut store = json!({"version": 1, "profiles": profiles, "later": {"kept": [1, 2.50]}});
         let order = json!({provider: [self.second(), self.profile]});
         let state = json!({
@@ -352,7 +354,8 @@ impl Stage {
             for path in [self.home.profiles_path(agent), self.home.state_path(agent)] {
                 match fs::read(&path) {
                     Ok(bytes) => {
-                        let value = serde_json::from_slice(&bytes).with_context(|| path.display().to_string())?;
+                        let value =
+                            serde_json::from_slice(&bytes).with_context(|| path.display().to_string())?;
                         stores.insert(path, value);
                     }
                     Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
@@ -434,7 +437,9 @@ impl Stage {
             let url = url::Url::parse(&line)?;
             let of = |wanted: &str| {
                 let found = url.query_pairs().find(|(name, _)| name == wanted);
-                found.map(|(_, value)| value.into_owned()).context("no such parameter")
+                found
+                    .map(|(_, value)| value.into_owned())
+                    .context("no such parameter")
             };
             let (redirect, state) = (of("redirect_uri")?, of("state")?);
             let code = authorization_code(&self.login.account_id);
@@ -455,7 +460,9 @@ impl Stage {
         let snapshots = logins.with_file_name("snapshots/index.json");
         let sealed = |dir: &Path| {
             let names = fs::read_dir(dir).into_iter().flatten().flatten();
-            names.filter(|entry| entry.path().extension().is_some_and(|end| end == "age")).count()
+            names
+                .filter(|entry| entry.path().extension().is_some_and(|end| end == "age"))
+                .count()
         };
         until_some("the sealed copies", COMMAND, || {
             let done = sealed(&logins) >= 1 && snapshots.exists();
@@ -463,7 +470,10 @@ impl Stage {
             (done || ended).then_some(())
         })
         .await?;
-        if let Some(pid) = child.id().and_then(|id| rustix::process::Pid::from_raw(id.cast_signed())) {
+        if let Some(pid) = child
+            .id()
+            .and_then(|id| rustix::process::Pid::from_raw(id.cast_signed()))
+        {
             // It may have ended meanwhile.
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
         }

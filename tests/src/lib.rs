@@ -4,6 +4,8 @@
 
 #[cfg(target_os = "linux")]
 pub mod acts;
+#[cfg(target_os = "linux")]
+pub mod aftermath;
 pub mod authserver;
 #[cfg(target_os = "linux")]
 pub mod browser;
