@@ -6,7 +6,7 @@
 //! that is meant. OpenClaw's files are written by [`crate::store`] only, under their locks.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io::{self, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use fs4::{FileExt, TryLockError};
@@ -91,6 +91,18 @@ impl Temporary {
         file.write_all(bytes)?;
         file.sync_all()?;
         Ok(temporary)
+    }
+
+    /// Writes other content over what it holds, into room that is its own already, and makes that the
+    /// target, durably.
+    pub(crate) fn fill(mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.rewind()?;
+        self.file.write_all(bytes)?;
+        self.file.set_len(bytes.len() as u64)?;
+        self.file.sync_all()?;
+        let target = self.target.clone();
+        self.put_in_place()?;
+        sync_directory_of(&target)
     }
 
     /// Makes it the target. Lasting only after [`sync_directory_of`].

@@ -83,6 +83,24 @@ pub fn new_tokens(answer: &TokenAnswer, claims: &Claims, at: Timestamp) -> NewTo
     }
 }
 
+/// How long stores that cannot be written now are tried again.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    pub(super) limit: Duration,
+    /// The answer is safe: for a disk that fails nobody has to wait.
+    pub(super) is_journalled: bool,
+}
+
+impl Patience {
+    fn is_over(self, started: Instant, error: &Error) -> bool {
+        let of_the_disk = matches!(
+            error.code(),
+            ErrorCode::StoreWriteFailed | ErrorCode::LockFailed | ErrorCode::VaultFailed
+        );
+        (self.is_journalled && of_the_disk) || started.elapsed() > self.limit
+    }
+}
+
 /// Writes the answer into all holders, `held` locks first, the others one by one as they become
 /// free; then looks for copies that appeared meanwhile.
 pub(super) fn into_all(
@@ -90,7 +108,7 @@ pub(super) fn into_all(
     answer: &Answer,
     holders: &[Holder],
     held: Vec<StoreLock>,
-    limit: Duration,
+    patience: Patience,
 ) -> Result<Vec<Holder>> {
     let mut left_alone = Vec::new();
     let mut note = |holder: &Holder, placed: Placed| {
@@ -112,14 +130,14 @@ pub(super) fn into_all(
     drop(held);
     let started = Instant::now();
     loop {
-        let mut last_error = None;
+        let mut last_error = Error::new(ErrorCode::StoreChanged, "the old login keeps coming back");
         waiting.retain(|holder| match locked_into_one(inner, answer, holder) {
             Ok(placed) => {
                 note(holder, placed);
                 false
             }
             Err(error) => {
-                last_error = Some(error);
+                last_error = error;
                 true
             }
         });
@@ -133,9 +151,8 @@ pub(super) fn into_all(
             }
             waiting = late;
         }
-        if started.elapsed() > limit {
-            return Err(last_error
-                .unwrap_or_else(|| Error::new(ErrorCode::StoreChanged, "the old login keeps coming back")));
+        if patience.is_over(started, &last_error) {
+            return Err(last_error);
         }
         std::thread::sleep(Duration::from_millis(100));
     }
@@ -267,8 +284,11 @@ pub fn replay(refresher: &Refresher) -> Result<Vec<PathBuf>> {
     replay_some(refresher.inner(), None)
 }
 
-/// Whether a journal of this user holds an answer. Only lists directories.
+/// Whether a journal of this user, or this process's memory, holds an answer. Only lists directories.
 pub fn answers_wait(refresher: &Refresher) -> bool {
+    if !refresher.inner().unwritten().is_empty() {
+        return true;
+    }
     let Ok(installations) = std::fs::read_dir(refresher.inner().data_dir.join("installations")) else {
         return false;
     };
@@ -292,6 +312,13 @@ pub(super) fn replay_answer(inner: &Inner, sent: Fingerprint) -> Result<()> {
 fn replay_some(inner: &Inner, only: Option<Fingerprint>) -> Result<Vec<PathBuf>> {
     let fleet = inner.fleet()?;
     let (mut done, mut first_error) = (Vec::new(), None);
+    inner.unwritten().retain(|entry| match entry.write() {
+        Ok(()) => false,
+        Err(error) => {
+            first_error.get_or_insert(error);
+            true
+        }
+    });
     for installation in &fleet.installations {
         let journal = Journal::open(&installation_dir(
             &inner.data_dir,
@@ -369,8 +396,80 @@ fn replay_entry(
     }
     // A Kalit that is at it right now holds these; those of one that crashed are taken over.
     let _refresh_locks = inner.refresh_locks(fleet, &holders)?;
-    let left_alone = into_all(inner, &answer, &holders, Vec::new(), REPLAYED_HOLDERS)?;
+    let patience = Patience {
+        limit: REPLAYED_HOLDERS,
+        is_journalled: true,
+    };
+    let left_alone = into_all(inner, &answer, &holders, Vec::new(), patience)?;
     inner.seal_unplaced(&answer, &left_alone)?;
     journal.discharge(entry)?;
     Ok(holders.into_iter().map(|holder| holder.agent_dir).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::store::lock::LockContext;
+    use crate::testbed::{ANN, Machine, NOW, access_token, login};
+    use crate::vault::journal::Received;
+
+    #[test]
+    fn an_answer_that_only_memory_holds_is_stored_as_soon_as_the_disk_takes_it() {
+        let machine = Machine::new();
+        let main = machine.agent_dir(".openclaw", "main");
+        machine.write_store(&main, &login("REF0", -1000));
+        machine.lead_to("http://127.0.0.1:1/token");
+        let environment = machine.environment();
+        let data_dir = environment.data_dir();
+        let generations = Generations::open(&data_dir).unwrap();
+        let locks = LockContext::for_test();
+        let refresher = Refresher::new(
+            environment,
+            None,
+            Arc::new(crate::clock::SystemClock),
+            locks,
+            generations,
+        );
+        let holder = machine
+            .fleet()
+            .holders(Secret::new("REF0").fingerprint())
+            .stores
+            .remove(0);
+        let state_dir = canonical(&holder.state_dir);
+        let sent = Secret::new("REF0").fingerprint();
+        let family = refresher.generations().family_of(sent).unwrap();
+
+        let journal = Journal::open(&installation_dir(&data_dir, &state_dir));
+        let room = journal.reserve(family, sent).unwrap();
+        let name = format!("{}-{}.json", family.short(), sent.short());
+        let in_the_way = journal.dir().join(name);
+        fs::create_dir(&in_the_way).unwrap();
+        let places = vec![EntryHolder {
+            agent_dir: holder.agent_dir,
+            provider: crate::ids::ProviderId::parse(&holder.provider).unwrap(),
+            profile_id: holder.profile_id,
+        }];
+        let received = Received {
+            access_token: Secret::new(access_token(1, 3_600_000)),
+            refresh_token: Some(Secret::new("REF1")),
+            id_token: None,
+            expires_in: Some(3600),
+        };
+        let (entry, written) = journal.record(room, &state_dir.display().to_string(), places, received, NOW);
+        written.unwrap_err();
+        refresher.inner().unwritten().push(entry);
+
+        assert!(answers_wait(&refresher));
+        let error = replay_answer(refresher.inner(), sent).unwrap_err();
+        assert_eq!(error.code(), ErrorCode::VaultFailed, "nothing may be sent");
+        assert_eq!(machine.read_store(&main)["profiles"][ANN]["refresh"], "REF0");
+
+        fs::remove_dir(&in_the_way).unwrap();
+        replay(&refresher).unwrap();
+        assert_eq!(machine.read_store(&main)["profiles"][ANN]["refresh"], "REF1");
+        assert!(!answers_wait(&refresher));
+    }
 }
