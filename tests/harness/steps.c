@@ -6,7 +6,7 @@
  *
  *   STEPS_LOG=<file>              one line a step: number, microseconds, call, path or `socket`
  *   STEPS_KILL=<n>:before|after   SIGKILL to itself around step n
- *   STEPS_FAIL=<n>:<errno>[+]     step n fails; with `+` all later ones too
+ *   STEPS_FAIL=<n>:<errno>[-<m>]  step n fails; with `-<m>` all to step m
  *   STEPS_SLOW=<ms>               fsync and fdatasync take this long
  */
 #define _GNU_SOURCE
@@ -31,9 +31,11 @@
 static char root[PATH_MAX];
 static size_t root_length;
 static int log_fd = -1;
-static long kill_at, fail_at, slow_ms;
-static int kill_after, fail_errno, fail_on;
+static long kill_at, fail_at, fail_to, slow_ms;
+static int kill_after, fail_errno;
 static atomic_long counter;
+/* How long the file is to be at least after the call that is under way. */
+static __thread long long grows_to;
 
 __attribute__((constructor)) static void begin(void) {
   const char *value = getenv("STEPS_ROOT");
@@ -51,7 +53,7 @@ __attribute__((constructor)) static void begin(void) {
     char *end;
     fail_at = strtol(value, &end, 10);
     fail_errno = *end == ':' ? (int)strtol(end + 1, &end, 10) : EIO;
-    fail_on = *end == '+';
+    fail_to = *end == '-' ? strtol(end + 1, NULL, 10) : fail_at;
   }
   if ((value = getenv("STEPS_SLOW")) != NULL) slow_ms = atol(value);
   const char *ours[] = {"LD_PRELOAD", "STEPS_ROOT", "STEPS_LOG", "STEPS_KILL", "STEPS_FAIL", "STEPS_SLOW"};
@@ -106,12 +108,16 @@ static void stop(void) {
   for (;;) pause();
 }
 
-/* A full disk does not keep anybody from removing files or changing modes; nothing keeps locks from
- * being taken. */
-static int can_fail(const char *call) {
+/* A full disk keeps nobody from writing where there is something already, from removing files or
+ * from changing modes; nothing keeps locks from being taken. */
+static int can_fail(const char *call, const char *full) {
   if (strcmp(call, "flock") == 0) return 0;
   if (fail_errno != ENOSPC && fail_errno != EDQUOT) return 1;
-  return strncmp(call, "unlink", 6) != 0 && strcmp(call, "rmdir") != 0 && strstr(call, "chmod") == NULL;
+  struct stat now;
+  int exists = syscall(SYS_newfstatat, AT_FDCWD, full, &now, 0) == 0;
+  if (strcmp(call, "open") == 0 || strcmp(call, "mkdir") == 0 || strcmp(call, "link") == 0) return !exists;
+  if (strstr(call, "write") != NULL || strcmp(call, "ftruncate") == 0) return !exists || grows_to > now.st_size;
+  return strcmp(call, "fallocate") == 0;
 }
 
 /* Takes a number; whether the call is to fail. */
@@ -132,9 +138,9 @@ static int enter(const char *call, enum what what, const char *full, long *numbe
     struct timespec pause_for = {slow_ms / 1000, slow_ms % 1000 * 1000000};
     nanosleep(&pause_for, NULL);
   }
+  int fails = *number >= fail_at && *number <= fail_to && what == FILE_BELOW && can_fail(call, full);
   errno = before;
-  int hit = fail_at > 0 && (*number == fail_at || (fail_on && *number > fail_at));
-  return hit && what == FILE_BELOW && can_fail(call);
+  return fails;
 }
 
 static void leave(long number) {
@@ -202,14 +208,29 @@ int creat(const char *path, mode_t mode) {
     char full[PATH_MAX];                                                  \
     STEP(type, call, of_fd(fd, full), full, REAL(name) arguments);        \
   }
-ON_FD(ssize_t, write, "write", (int fd, const void *bytes, size_t size), (fd, bytes, size))
-ON_FD(ssize_t, writev, "writev", (int fd, const struct iovec *parts, int count), (fd, parts, count))
-ON_FD(ssize_t, pwrite, "pwrite", (int fd, const void *bytes, size_t size, off_t at), (fd, bytes, size, at))
-ON_FD(ssize_t, pwrite64, "pwrite", (int fd, const void *bytes, size_t size, off64_t at), (fd, bytes, size, at))
-ON_FD(ssize_t, pwritev, "pwrite", (int fd, const struct iovec *parts, int count, off_t at), (fd, parts, count, at))
-ON_FD(ssize_t, pwritev64, "pwrite", (int fd, const struct iovec *parts, int count, off64_t at), (fd, parts, count, at))
-ON_FD(int, ftruncate, "ftruncate", (int fd, off_t size), (fd, size))
-ON_FD(int, ftruncate64, "ftruncate", (int fd, off64_t size), (fd, size))
+
+/* The same for calls that may make the file longer. */
+static long long total(const struct iovec *parts, int count) {
+  long long size = 0;
+  for (int i = 0; i < count; i++) size += (long long)parts[i].iov_len;
+  return size;
+}
+#define GROWS(type, name, call, to, parameters, arguments)                \
+  type name parameters {                                                  \
+    char full[PATH_MAX];                                                  \
+    enum what on = of_fd(fd, full);                                       \
+    if (on == FILE_BELOW) grows_to = (to);                                \
+    STEP(type, call, on, full, REAL(name) arguments);                     \
+  }
+#define HERE ((long long)lseek(fd, 0, SEEK_CUR))
+GROWS(ssize_t, write, "write", HERE + (long long)size, (int fd, const void *bytes, size_t size), (fd, bytes, size))
+GROWS(ssize_t, writev, "writev", HERE + total(parts, count), (int fd, const struct iovec *parts, int count), (fd, parts, count))
+GROWS(ssize_t, pwrite, "pwrite", at + (long long)size, (int fd, const void *bytes, size_t size, off_t at), (fd, bytes, size, at))
+GROWS(ssize_t, pwrite64, "pwrite", at + (long long)size, (int fd, const void *bytes, size_t size, off64_t at), (fd, bytes, size, at))
+GROWS(ssize_t, pwritev, "pwrite", at + total(parts, count), (int fd, const struct iovec *parts, int count, off_t at), (fd, parts, count, at))
+GROWS(ssize_t, pwritev64, "pwrite", at + total(parts, count), (int fd, const struct iovec *parts, int count, off64_t at), (fd, parts, count, at))
+GROWS(int, ftruncate, "ftruncate", size, (int fd, off_t size), (fd, size))
+GROWS(int, ftruncate64, "ftruncate", size, (int fd, off64_t size), (fd, size))
 ON_FD(int, fallocate, "fallocate", (int fd, int kind, off_t at, off_t size), (fd, kind, at, size))
 ON_FD(int, fallocate64, "fallocate", (int fd, int kind, off64_t at, off64_t size), (fd, kind, at, size))
 ON_FD(int, fsync, "fsync", (int fd), (fd))

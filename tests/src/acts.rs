@@ -408,7 +408,8 @@ impl Stage {
         })
     }
 
-    async fn finish(&self, mut command: Command) -> Result<Ran> {
+    /// Lets a command that was made of [`Stage::arguments`] do it.
+    pub async fn finish(&self, mut command: Command) -> Result<Ran> {
         command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -248,11 +248,12 @@ impl Stage {
                 .find_map(|store| store["order"].get(provider).cloned())
         };
         let now = of(&stores.iter().collect::<Vec<_>>());
-        let new = match self.act {
-            Act::ClearOrder => None,
-            _ => Some(json!([self.profile, self.second()])),
+        // Kalit adds the provider's other accounts behind those that were named.
+        let is_new = match &now {
+            None => self.act == Act::ClearOrder,
+            Some(order) => order[0] == self.profile && order[1] == self.second(),
         };
-        if now == new {
+        if is_new {
             return Ok(Outcome::New);
         }
         ensure!(

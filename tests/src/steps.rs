@@ -2,6 +2,7 @@
 //! the unmodified program: `harness/steps.c`, compiled once and preloaded. What the program starts is
 //! left alone.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -29,6 +30,8 @@ pub enum Plan {
     Fail(usize, Errno),
     /// That step and every later one.
     FailFrom(usize, Errno),
+    /// From the first of these steps to the last.
+    FailBetween(usize, usize, Errno),
     /// Every fsync takes so long.
     SlowSync(Duration),
 }
@@ -114,7 +117,10 @@ impl Steps {
                 variables.push(("STEPS_FAIL", format!("{number}:{}", errno.number())));
             }
             Plan::FailFrom(number, errno) => {
-                variables.push(("STEPS_FAIL", format!("{number}:{}+", errno.number())));
+                variables.push(("STEPS_FAIL", format!("{number}:{}-{}", errno.number(), i32::MAX)));
+            }
+            Plan::FailBetween(first, last, errno) => {
+                variables.push(("STEPS_FAIL", format!("{first}:{}-{last}", errno.number())));
             }
             Plan::SlowSync(pause) => variables.push(("STEPS_SLOW", pause.as_millis().to_string())),
         }
@@ -139,4 +145,121 @@ pub fn read_steps(log: &Path) -> Result<Vec<Step>> {
             })
         })
         .collect()
+}
+
+/// Every call by which a program changes a file or speaks to the network, as `strace` names it.
+pub const CALLS: &str = "open,openat,openat2,creat,write,pwrite64,writev,pwritev,pwritev2,ftruncate,truncate,\
+    fallocate,fsync,fdatasync,sync_file_range,msync,rename,renameat,renameat2,unlink,unlinkat,link,linkat,\
+    mkdir,mkdirat,mknod,mknodat,chmod,fchmod,fchmodat,?fchmodat2,chown,fchown,lchown,fchownat,utimensat,\
+    setxattr,fsetxattr,symlink,symlinkat,rmdir,flock,copy_file_range,sendfile,splice,io_uring_setup,\
+    connect,sendto,sendmsg,sendmmsg,recvfrom,recvmsg,recvmmsg,read,readv,shutdown";
+
+/// One call as `strace` saw it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Traced {
+    /// By the name that a [`Step`] has.
+    pub call: String,
+    pub path: String,
+    /// A file without a name.
+    pub is_nameless: bool,
+}
+
+/// The arguments with which `strace -f` writes what [`read_trace`] reads.
+pub fn strace(trace: &Path, variables: &[(&'static str, String)]) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = ["-DD", "-f", "-yy", "-q", "-s", "0", "-e"].map(Into::into).into();
+    arguments.push(format!("trace={CALLS}").into());
+    arguments.extend(["-o".into(), trace.into()]);
+    for (name, value) in variables {
+        arguments.extend(["-E".into(), format!("{name}={value}").into()]);
+    }
+    arguments
+}
+
+/// What changed files below `root` or spoke to the network, in the order of its beginning.
+pub fn read_trace(trace: &Path, root: &Path) -> Result<Vec<Traced>> {
+    let text = std::fs::read_to_string(trace).with_context(|| trace.display().to_string())?;
+    let root = format!("{}/", root.display());
+    Ok(text.lines().filter_map(|line| traced(line, &root)).collect())
+}
+
+fn traced(line: &str, root: &str) -> Option<Traced> {
+    let (_, line) = line.split_once(' ')?;
+    let (call, arguments) = line.trim_start().split_once('(')?;
+    if call.starts_with('<') || call.starts_with('+') || call.starts_with('-') {
+        return None;
+    }
+    let quoted = || arguments.split('"').skip(1).step_by(2);
+    let of_file = || arguments.split_once('<')?.1.split_once('>').map(|(path, _)| path);
+    let is_network =
+        arguments.split(',').next()?.contains("<TCP") || arguments.split(',').next()?.contains("<UDP");
+    let (call, path) = match call {
+        "open" | "openat" | "openat2" | "creat" => {
+            let makes = ["O_CREAT", "O_TRUNC", "O_TMPFILE"]
+                .iter()
+                .any(|flag| arguments.contains(flag));
+            ("open", makes.then(|| quoted().next())??)
+        }
+        "rename" | "renameat" | "renameat2" => ("rename", quoted().last()?),
+        "link" | "linkat" => ("link", quoted().last()?),
+        "unlink" | "unlinkat" => ("unlink", quoted().next()?),
+        "mkdir" | "mkdirat" => ("mkdir", quoted().next()?),
+        "chmod" | "fchmodat" | "fchmodat2" => ("chmod", quoted().next()?),
+        "rmdir" | "truncate" | "mknod" | "mknodat" | "setxattr" | "chown" | "lchown" => {
+            (call, quoted().next()?)
+        }
+        "symlink" | "symlinkat" | "utimensat" | "fchownat" => (call, quoted().last()?),
+        "pwrite64" | "pwritev" | "pwritev2" => ("pwrite", of_file()?),
+        "sendto" | "sendmsg" | "sendmmsg" if is_network => ("send", "socket"),
+        "recvfrom" | "recvmsg" | "recvmmsg" | "read" | "readv" if is_network => ("recv", "socket"),
+        "connect" if is_network => ("connect", "socket"),
+        "writev" | "write" | "shutdown" if is_network => (call, "socket"),
+        "sendto" | "sendmsg" | "sendmmsg" | "recvfrom" | "recvmsg" | "recvmmsg" | "read" | "readv"
+        | "connect" | "shutdown" => return None,
+        other => (other, of_file()?),
+    };
+    let path = match path {
+        "socket" => path,
+        path => path.strip_prefix(root)?,
+    };
+    Some(Traced {
+        is_nameless: arguments.contains("O_TMPFILE"),
+        call: call.to_owned(),
+        path: path.trim_end_matches(" (deleted)").to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_traces_lines_become_steps() {
+        let lines = [
+            "7 openat(AT_FDCWD</h>, \"/h/a\", O_RDONLY|O_CLOEXEC) = 3</h/a>",
+            "7 openat(AT_FDCWD</h>, \"/h\", O_WRONLY|O_CLOEXEC|O_TMPFILE, 0666) = 4",
+            "7 openat(AT_FDCWD</h>, \"/h/d\", O_WRONLY|O_TMPFILE, 0666 <unfinished ...>",
+            "7 <... openat resumed>) = 4",
+            "8 pwrite64(9</h/a.sqlite-wal>, \"\"..., 32, 0) = 32",
+            "8 write(1</x/out>, \"\"..., 32) = 32",
+            "8 linkat(AT_FDCWD</h>, \"/proc/self/fd/4\", AT_FDCWD</h>, \"/h/d/x.lock\", AT_SYMLINK_FOLLOW) = 0",
+            "8 recvfrom(9<TCP:[127.0.0.1:1->127.0.0.1:2]>, \"\"..., 8192, 0, NULL, NULL) = 5",
+            "8 read(5<pipe:[3]>, \"\"..., 1) = 1",
+            "7 +++ exited with 0 +++",
+        ];
+        let of = |call: &str, path: &str, is_nameless| Traced {
+            call: call.to_owned(),
+            path: path.to_owned(),
+            is_nameless,
+        };
+        let seen: Vec<Traced> = lines.iter().filter_map(|line| traced(line, "/h/")).collect();
+        assert_eq!(
+            seen,
+            [
+                of("open", "d", true),
+                of("pwrite", "a.sqlite-wal", false),
+                of("link", "d/x.lock", false),
+                of("recv", "socket", false),
+            ]
+        );
+    }
 }

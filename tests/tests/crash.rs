@@ -8,9 +8,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use kalit_journeys::acts::{Act, Performed, Stage};
 use kalit_journeys::aftermath::{Outcome, is_whole_lock};
+use kalit_journeys::process::binary;
 use kalit_journeys::proof::{Figures, is_long, times};
-use kalit_journeys::steps::{Plan, Step, Steps};
+use kalit_journeys::steps::{Plan, Step, Steps, Traced, read_steps, read_trace, strace};
 use kalit_journeys::token_endpoint::{Login, TokenEndpoint};
+use kalit_journeys::wait::until_some;
+use tokio::process::Command;
 
 /// From the start after a crash to a state without fault.
 const SOON: Duration = Duration::from_secs(10);
@@ -140,6 +143,82 @@ async fn an_answer_that_is_taken_away_from_the_journal_is_found_to_be_lost() -> 
     let lock = stage.home.agent_dir("main").join("auth-profiles.json.lock");
     std::fs::write(&lock, "")?;
     assert!(is_whole_lock(&lock).is_err());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_step_goes_unseen_but_those_between_two_that_are_seen() -> Result<()> {
+    let steps = Steps::build()?;
+    for act in Act::ALL {
+        let endpoint = endpoint().await?;
+        let stage = Stage::new(act, 0, "traced", &endpoint)?;
+        let (log, trace) = (
+            stage.home.path().with_extension("steps"),
+            stage.home.path().with_extension("trace"),
+        );
+        let variables = steps.variables(stage.home.path(), &log, Plan::Count);
+        let mut command = Command::new("strace");
+        command
+            .args(strace(&trace, &variables))
+            .arg(binary("KALIT_BIN", "kalit")?)
+            .args(stage.arguments())
+            .env_clear()
+            .envs(stage.kalit.variables())
+            .current_dir(stage.home.path());
+        let ran = stage.finish(command).await?;
+        assert!(ran.code == 0, "{act:?}: {ran:?}");
+        let traced = until_some("the end of the trace", SOON, || {
+            let text = std::fs::read_to_string(&trace).ok()?;
+            let first = text.split_once(' ')?.0;
+            let ended = text
+                .lines()
+                .rev()
+                .any(|line| line.starts_with(first) && line.contains("+++ exited"));
+            ended.then(|| read_trace(&trace, stage.home.path()))
+        })
+        .await??;
+        let seen = read_steps(&log)?;
+        std::fs::remove_file(&log)?;
+        std::fs::remove_file(&trace)?;
+
+        // Kalit's own process only: what it starts is not Kalit.
+        let mut unseen = traced.clone();
+        for step in &seen {
+            let path = step.path.trim_end_matches(" (deleted)");
+            match unseen
+                .iter()
+                .position(|call| call.call == step.call && call.path == path)
+            {
+                Some(place) => drop(unseen.remove(place)),
+                None => panic!("{act:?}: {step:?} is not in the trace"),
+            }
+        }
+        // How often there was nothing to read is chance, and the library looks before it reads.
+        unseen.retain(|call| call.call != "recv");
+        let is_known = |call: &Traced| {
+            call.is_nameless || call.call == "flock" || call.call == "link" && call.path.ends_with(".lock")
+        };
+        let unknown: Vec<&Traced> = unseen.iter().filter(|call| !is_known(call)).collect();
+        assert!(unknown.is_empty(), "{act:?}: {unknown:?}");
+        // A killed process leaves the same files after such a call as before the next step.
+        let mut last_was_link = false;
+        for call in traced
+            .iter()
+            .filter(|call| !call.is_nameless && call.call != "flock" && call.call != "recv")
+        {
+            let is_link = call.call == "link";
+            assert!(
+                !(is_link && last_was_link),
+                "{act:?}: two locks without a step between them"
+            );
+            last_was_link = is_link;
+        }
+        let locks = traced.iter().filter(|call| call.call == "link").count();
+        assert!(
+            locks > 0 || matches!(act, Act::Restore(_) | Act::Watch),
+            "{act:?} took no lock"
+        );
+    }
     Ok(())
 }
 
