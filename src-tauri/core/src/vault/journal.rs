@@ -244,9 +244,18 @@ impl Journal {
         }
     }
 
+    /// Whether the answer to a refresh of `sent` waits for its stores. Only looks for the file.
+    pub fn holds_answer_to(&self, family: Family, sent: Fingerprint) -> bool {
+        self.path_of(family, sent).exists()
+    }
+
     /// Where the entries lie.
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    fn path_of(&self, family: Family, sent: Fingerprint) -> PathBuf {
+        self.dir.join(format!("{}-{}.json", family.short(), sent.short()))
     }
 
     fn unlistable(&self, error: io::Error) -> Error {
