@@ -236,6 +236,7 @@ ON_FD(int, fallocate64, "fallocate", (int fd, int kind, off64_t at, off64_t size
 ON_FD(int, fsync, "fsync", (int fd), (fd))
 ON_FD(int, fdatasync, "fdatasync", (int fd), (fd))
 ON_FD(int, fchmod, "fchmod", (int fd, mode_t mode), (fd, mode))
+ON_FD(int, fchown, "fchown", (int fd, uid_t user, gid_t group), (fd, user, group))
 ON_FD(int, flock, "flock", (int fd, int kind), (fd, kind))
 
 /* These answer with an error number and leave errno alone. */

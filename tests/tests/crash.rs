@@ -8,11 +8,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use kalit_journeys::acts::{Act, Performed, Stage};
 use kalit_journeys::aftermath::{Outcome, is_whole_lock};
+use kalit_journeys::openclaw::Version;
 use kalit_journeys::process::binary;
 use kalit_journeys::proof::{Figures, is_long, times};
 use kalit_journeys::steps::{Plan, Step, Steps, Traced, read_steps, read_trace, strace};
 use kalit_journeys::token_endpoint::{Login, TokenEndpoint};
 use kalit_journeys::wait::until_some;
+use serde_json::{Value, json};
 use tokio::process::Command;
 
 /// From the start after a crash to a state without fault.
@@ -124,9 +126,7 @@ async fn an_answer_that_is_taken_away_from_the_journal_is_found_to_be_lost() -> 
     let steps = Steps::build()?;
     let act = Act::RefreshCopies;
     let (_, done) = uninterrupted(&steps, act, 0).await?;
-    let merge = number_of(&done.steps, |step| {
-        step.call == "rename" && step.path.ends_with("auth-profiles.json")
-    })?;
+    let merge = number_of(&done.steps, is_merge)?;
     let endpoint = endpoint().await?;
     let stage = Stage::new(act, 0, "sabotaged", &endpoint)?;
     stage.perform(&steps, Plan::KillBefore(merge)).await?;
@@ -143,6 +143,32 @@ async fn an_answer_that_is_taken_away_from_the_journal_is_found_to_be_lost() -> 
     let lock = stage.home.agent_dir("main").join("auth-profiles.json.lock");
     std::fs::write(&lock, "")?;
     assert!(is_whole_lock(&lock).is_err());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_waits_in_the_journal_is_told_and_no_sign_out_is() -> Result<()> {
+    let steps = Steps::build()?;
+    let act = Act::Refresh(Version::V2026_6_1);
+    let (_, done) = uninterrupted(&steps, act, 0).await?;
+    let merge = number_of(&done.steps, is_merge)?;
+    let endpoint = endpoint().await?;
+    let stage = Stage::new(act, 0, "waiting", &endpoint)?;
+    stage.perform(&steps, Plan::KillBefore(merge)).await?;
+    let waiting = async || -> Result<Value> {
+        Ok(stage.kalit.run(&["doctor", "--json"]).await?.json()?["journal"].clone())
+    };
+    let told = waiting().await?.to_string();
+    assert!(told.contains("an answer waits for 1 stores"), "{told}");
+    let account = stage.kalit.account("main", &stage.profile).await?;
+    assert_eq!(account["state"], "expired", "{account:#}");
+    let sentence = account["sentence"].as_str().unwrap_or_default();
+    assert!(sentence.contains("wait in Kalit's journal"), "{account:#}");
+    let ran = stage.kalit.run(&["refresh", &stage.profile, "--json"]).await?;
+    assert_eq!((ran.code, ran.result()?.as_str()), (0, "adopted"), "{ran:?}");
+    assert_eq!(waiting().await?, json!([]));
+    let account = stage.kalit.account("main", &stage.profile).await?;
+    assert_eq!(account["state"], "healthy", "{account:#}");
     Ok(())
 }
 
@@ -318,6 +344,10 @@ fn in_the_window(stage: &Stage, steps: &[Step]) -> Result<()> {
 
 fn is_journalled(step: &Step) -> bool {
     step.call == "rename" && step.path.contains("/journal/")
+}
+
+fn is_merge(step: &Step) -> bool {
+    step.call == "rename" && step.path.ends_with("auth-profiles.json")
 }
 
 /// Microseconds from the moment at which the answer can be read to its entry in the journal.
