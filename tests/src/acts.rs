@@ -138,7 +138,9 @@ impl Stage {
             &json!({"name": "openclaw", "version": version.as_str()}),
         )?;
         fs::write(release.package_dir.join("openclaw.mjs"), "")?;
-        let kalit = Kalit::new(&home, &release, &endpoint.manifest(&[free_port()?]))?;
+        // The system's many certificates are not needed on loopback, and take longest to read.
+        let kalit = Kalit::new(&home, &release, &endpoint.manifest(&[free_port()?]))?
+            .with_var("SSL_CERT_FILE", endpoint.ca_file().to_string_lossy());
         let login = Login::named(name, &format!("test-refresh-{name}"));
         endpoint.add_login(login.clone());
         let mut stage = Self {
