@@ -1,5 +1,6 @@
 //! What must hold after an act of [`crate::acts`] was interrupted, and after Kalit was started again.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -42,7 +43,7 @@ impl Stage {
     pub fn is_whole(&self, endpoint: &TokenEndpoint) -> Result<()> {
         let stores = self.stores()?;
         self.others_are_untouched(&stores)?;
-        self.targets_are_old_or_new(&stores.values().collect::<Vec<_>>(), endpoint)?;
+        self.targets_are_old_or_new(&stores, endpoint)?;
         for path in files_below(self.home.path())? {
             self.is_private(&path)?;
         }
@@ -52,20 +53,27 @@ impl Stage {
         Ok(())
     }
 
-    fn targets_are_old_or_new(&self, stores: &[&Value], endpoint: &TokenEndpoint) -> Result<()> {
+    fn targets_are_old_or_new(
+        &self,
+        stores: &BTreeMap<PathBuf, Value>,
+        endpoint: &TokenEndpoint,
+    ) -> Result<()> {
         let current = endpoint.current_refresh(&self.login.account_id);
-        let before: Vec<&Value> = self.before.values().collect();
-        for store in stores {
+        for (path, store) in stores {
             let profile = &store["profiles"][&self.profile];
-            let is_old = before
-                .iter()
-                .any(|before| before["profiles"][&self.profile] == *profile);
+            let before = self
+                .before
+                .get(path)
+                .map(|before| &before["profiles"][&self.profile]);
+            let is_old = *profile == before.cloned().unwrap_or_default();
             let is_new = match self.act {
                 Act::Restore(_) => profile["refresh"] == json!(self.login.refresh),
                 _ => profile["refresh"].as_str() == current.as_deref(),
             };
+            // What Kalit does not know stays.
+            let is_complete = before.is_none_or(|before| before["unknown"] == profile["unknown"]);
             ensure!(
-                is_old || is_new || profile.is_null(),
+                is_old || (is_new && is_complete),
                 "{profile} is neither old nor new"
             );
         }

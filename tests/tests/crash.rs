@@ -14,6 +14,9 @@ use kalit_journeys::proof::{Figures, is_long, times};
 use kalit_journeys::steps::{Plan, Step, Steps, Traced, read_steps, read_trace, strace};
 use kalit_journeys::token_endpoint::{Login, TokenEndpoint};
 use kalit_journeys::wait::until_some;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
@@ -76,6 +79,8 @@ async fn after_a_crash_at_any_step_every_store_is_whole_and_the_newest_generatio
         }
     }
     let total = points.len();
+    // What a long run has done so far is of everything.
+    points.shuffle(&mut StdRng::seed_from_u64(4));
 
     let mut workers = tokio::task::JoinSet::new();
     for worker in 0..WORKERS {
@@ -280,6 +285,15 @@ async fn crash_at_each(steps: &Steps, worker: usize, points: &[Point]) -> Result
         let tally = tallies.entry(point.act).or_default();
         if let Err(error) = crash_at(steps, point, &name, &endpoint, tally).await {
             tally.faults.push(format!("{point:?}: {error:#}"));
+        }
+        if number % 100 == 99 {
+            let of = |of: fn(&Tally) -> usize| tallies.values().map(of).sum::<usize>();
+            println!(
+                "worker {worker}: {} killed, {} answers lost, {} faults",
+                of(|tally| tally.killed),
+                of(|tally| tally.lost_answers),
+                of(|tally| tally.faults.len())
+            );
         }
     }
     let lost: usize = tallies.values().map(|tally| tally.lost_answers).sum();
