@@ -53,12 +53,10 @@ async fn a_disk_that_refuses_costs_no_login_and_is_told_with_a_code() -> Result<
             .into_iter()
             .flat_map(|errno| [(errno, false), (errno, true)]);
         for (kind, (errno, goes_on)) in kinds.enumerate() {
-            // Each kind looks at other steps.
-            let stride = if is_long() { 4 } else { writes.len() };
-            let first = if is_long() {
-                kind % 4
-            } else {
-                (kind * 37 + seed * 11) % writes.len()
+            // The long form refuses every step once, in one of the eight ways; the short form a few.
+            let (first, stride) = match is_long() {
+                true => (kind, 8),
+                false => ((kind * 37 + seed * 11) % writes.len(), writes.len()),
             };
             for step in writes.iter().skip(first).step_by(stride) {
                 let number = step.number;
