@@ -2,6 +2,10 @@
 //! misbehave, a certified authorization server, a real desktop session and a real browser.
 //! Nothing here is linked into the app.
 
+#[cfg(target_os = "linux")]
+pub mod acts;
+#[cfg(target_os = "linux")]
+pub mod aftermath;
 pub mod authserver;
 #[cfg(target_os = "linux")]
 pub mod browser;
@@ -19,6 +23,8 @@ pub mod process;
 pub mod proof;
 pub mod proxy;
 pub mod renewal;
+#[cfg(target_os = "linux")]
+pub mod steps;
 pub mod token_endpoint;
 #[cfg(target_os = "linux")]
 pub mod trace;

@@ -225,7 +225,20 @@ pub struct TestHome {
 impl TestHome {
     /// An empty home with an empty state directory.
     pub fn new() -> Result<Self> {
-        let dir = tempfile::Builder::new().prefix("kalit-home-").tempdir()?;
+        Self::below(&std::env::temp_dir())
+    }
+
+    /// The same in memory where the system has such a place: for thousands of homes.
+    pub fn in_memory() -> Result<Self> {
+        let memory = Path::new("/dev/shm");
+        match tempfile::tempfile_in(memory) {
+            Ok(_) => Self::below(memory),
+            Err(_) => Self::new(),
+        }
+    }
+
+    fn below(dir: &Path) -> Result<Self> {
+        let dir = tempfile::Builder::new().prefix("kalit-home-").tempdir_in(dir)?;
         let home = Self { dir };
         fs::create_dir_all(home.state_dir())?;
         fs::create_dir_all(home.path().join("tmp"))?;

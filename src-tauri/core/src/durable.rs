@@ -6,7 +6,7 @@
 //! that is meant. OpenClaw's files are written by [`crate::store`] only, under their locks.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io::{self, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use fs4::{FileExt, TryLockError};
@@ -67,20 +67,21 @@ pub(crate) struct Temporary {
     target: PathBuf,
     pub(crate) path: PathBuf,
     in_place: bool,
+    /// Locked as long as it is open: nobody takes it for what a crash left.
+    file: File,
 }
 
 impl Temporary {
     /// Writes the content beside `target`.
     pub(crate) fn beside(target: &Path, bytes: &[u8]) -> io::Result<Self> {
-        let mut name = target.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
-        name.push(format!(".{:032x}{TEMPORARY_SUFFIX}", rand::random::<u128>()));
-        let path = target.with_file_name(name);
-        let mut file = private(OpenOptions::new().write(true).create_new(true)).open(&path)?;
-        let temporary = Self {
+        let (path, file) = create_beside(target)?;
+        let mut temporary = Self {
             target: target.to_owned(),
             path,
             in_place: false,
+            file,
         };
+        let file = &mut temporary.file;
         #[cfg(unix)]
         {
             // A umask may have taken the owner's own bits away.
@@ -90,6 +91,18 @@ impl Temporary {
         file.write_all(bytes)?;
         file.sync_all()?;
         Ok(temporary)
+    }
+
+    /// Writes other content over what it holds, into room that is its own already, and makes that the
+    /// target, durably.
+    pub(crate) fn fill(mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.rewind()?;
+        self.file.write_all(bytes)?;
+        self.file.set_len(bytes.len() as u64)?;
+        self.file.sync_all()?;
+        let target = self.target.clone();
+        self.put_in_place()?;
+        sync_directory_of(&target)
     }
 
     /// Makes it the target. Lasting only after [`sync_directory_of`].
@@ -107,6 +120,41 @@ impl Drop for Temporary {
             let _ = fs::remove_file(&self.path);
         }
     }
+}
+
+/// A new file with a name of its own, locked.
+fn create_beside(target: &Path) -> io::Result<(PathBuf, File)> {
+    loop {
+        let mut name = target.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
+        name.push(format!(".{:032x}{TEMPORARY_SUFFIX}", rand::random::<u128>()));
+        let path = target.with_file_name(name);
+        let file = private(OpenOptions::new().write(true).create_new(true)).open(&path)?;
+        match try_lock(&file) {
+            // Who removes what a crash left was faster than the lock.
+            Ok(locked) if !locked || !path.exists() => {}
+            // A file system without such locks: nothing is removed there either.
+            Ok(_) | Err(_) => return Ok((path, file)),
+        }
+    }
+}
+
+/// Removes the temporary files in `dir` that nobody is writing any more.
+pub(crate) fn remove_abandoned(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        if !path
+            .as_os_str()
+            .as_encoded_bytes()
+            .ends_with(TEMPORARY_SUFFIX.as_bytes())
+        {
+            continue;
+        }
+        let Ok(file) = File::open(&path) else { continue };
+        if matches!(try_lock(&file), Ok(true)) {
+            remove(&path)?;
+        }
+    }
+    Ok(())
 }
 
 /// Whether `name` is that of a temporary file beside a file named `of`.
@@ -167,4 +215,25 @@ fn rename(from: &Path, to: &Path) -> io::Result<()> {
         }
     }
     fs::rename(from, to)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_nobody_writes_any_more_is_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("entry.json");
+        let living = Temporary::beside(&target, b"new").unwrap();
+        let dead = dir.path().join("entry.json.0123.kalit.tmp");
+        fs::write(&dead, b"half").unwrap();
+        fs::write(dir.path().join("other.tmp"), b"").unwrap();
+        remove_abandoned(dir.path()).unwrap();
+        assert!(!dead.exists());
+        living.put_in_place().unwrap();
+        remove_abandoned(dir.path()).unwrap();
+        assert_eq!(fs::read(&target).unwrap(), b"new");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+    }
 }

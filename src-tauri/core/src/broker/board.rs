@@ -382,10 +382,7 @@ impl Context<'_> {
             last_error: known
                 .as_ref()
                 .filter(|known| known.superseded_by.is_some())
-                .map(|_| {
-                    let text = "the store went back to an older login than the newest one known";
-                    Notice::new(crate::ErrorCode::RefreshSuperseded, text)
-                })
+                .map(|known| self.superseded(known))
                 .or_else(|| failure.map(|failure| failure.notice)),
             last_used: usage.and_then(|usage| usage.last_used),
         };
@@ -396,6 +393,25 @@ impl Context<'_> {
             view.sentence = sentences::answer_lost_twice();
         }
         view
+    }
+
+    /// Why a newer generation is known than the one in the store.
+    fn superseded(&self, known: &Generation) -> Notice {
+        let code = crate::ErrorCode::RefreshSuperseded;
+        let state_dir = self.fleet.current().state_dir.canonical();
+        let journal = self.inner.journal(&state_dir);
+        if journal.holds_answer_to(known.family, known.fingerprint) {
+            let text =
+                "it was renewed, and the new tokens wait in Kalit's journal until the store can be written";
+            return Notice {
+                hint: "Keep Kalit running, or run `kalit refresh`.".to_owned(),
+                ..Notice::new(code, text)
+            };
+        }
+        Notice::new(
+            code,
+            "the store went back to an older login than the newest one known",
+        )
     }
 
     /// The signals of a lost login, the surest first.

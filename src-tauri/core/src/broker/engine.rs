@@ -321,9 +321,11 @@ impl Inner {
         }
     }
 
-    /// Removes what a crash left of interrupted writes in agent directories, under each store's
-    /// lock. A store that is busy, or that Kalit may not write, keeps its files: `doctor` lists them.
+    /// Removes what a crash left of interrupted writes: in Kalit's own directories, and in agent
+    /// directories under each store's lock. A store that is busy, or that Kalit may not write, keeps
+    /// its files: `doctor` lists them.
     fn remove_leftovers(&self) {
+        crate::vault::remove_abandoned(&self.environment.data_dir());
         let Ok(fleet) = self.fleet() else { return };
         for store in &fleet.stores {
             let Some(installation) = fleet.installation(&store.state_dir) else {

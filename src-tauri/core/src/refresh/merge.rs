@@ -83,6 +83,24 @@ pub fn new_tokens(answer: &TokenAnswer, claims: &Claims, at: Timestamp) -> NewTo
     }
 }
 
+/// How long stores that cannot be written now are tried again.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    pub(super) limit: Duration,
+    /// The answer is safe: for a disk that fails nobody has to wait.
+    pub(super) is_journalled: bool,
+}
+
+impl Patience {
+    fn is_over(self, started: Instant, error: &Error) -> bool {
+        let of_the_disk = matches!(
+            error.code(),
+            ErrorCode::StoreWriteFailed | ErrorCode::LockFailed | ErrorCode::VaultFailed
+        );
+        (self.is_journalled && of_the_disk) || started.elapsed() > self.limit
+    }
+}
+
 /// Writes the answer into all holders, `held` locks first, the others one by one as they become
 /// free; then looks for copies that appeared meanwhile.
 pub(super) fn into_all(
@@ -90,7 +108,7 @@ pub(super) fn into_all(
     answer: &Answer,
     holders: &[Holder],
     held: Vec<StoreLock>,
-    limit: Duration,
+    patience: Patience,
 ) -> Result<Vec<Holder>> {
     let mut left_alone = Vec::new();
     let mut waiting: Vec<Holder> = Vec::new();
@@ -109,7 +127,7 @@ pub(super) fn into_all(
     drop(held);
     let started = Instant::now();
     loop {
-        let mut last_error = None;
+        let mut last_error = Error::new(ErrorCode::StoreChanged, "the old login keeps coming back");
         waiting.retain(|holder| match locked_into_one(inner, answer, holder) {
             Ok(placed) => {
                 if placed == Placed::LeftAlone {
@@ -118,7 +136,7 @@ pub(super) fn into_all(
                 false
             }
             Err(error) => {
-                last_error = Some(error);
+                last_error = error;
                 true
             }
         });
@@ -133,9 +151,8 @@ pub(super) fn into_all(
             }
             waiting = late;
         }
-        if started.elapsed() > limit {
-            return Err(last_error
-                .unwrap_or_else(|| Error::new(ErrorCode::StoreChanged, "the old login keeps coming back")));
+        if patience.is_over(started, &last_error) {
+            return Err(last_error);
         }
         std::thread::sleep(Duration::from_millis(100));
     }
@@ -272,8 +289,11 @@ pub fn replay(refresher: &Refresher) -> Result<Vec<PathBuf>> {
     replay_some(refresher.inner(), None)
 }
 
-/// Whether a journal of this user holds an answer. Only lists directories.
+/// Whether a journal of this user, or this process's memory, holds an answer. Only lists directories.
 pub fn answers_wait(refresher: &Refresher) -> bool {
+    if !refresher.inner().unwritten().is_empty() {
+        return true;
+    }
     let Ok(installations) = std::fs::read_dir(refresher.inner().data_dir.join("installations")) else {
         return false;
     };
@@ -297,6 +317,13 @@ pub(super) fn replay_answer(inner: &Inner, sent: Fingerprint) -> Result<()> {
 fn replay_some(inner: &Inner, only: Option<Fingerprint>) -> Result<Vec<PathBuf>> {
     let fleet = inner.fleet()?;
     let (mut done, mut first_error) = (Vec::new(), None);
+    inner.unwritten().retain(|entry| match entry.write() {
+        Ok(()) => false,
+        Err(error) => {
+            first_error.get_or_insert(error);
+            true
+        }
+    });
     for installation in &fleet.installations {
         let journal = Journal::open(&installation_dir(
             &inner.data_dir,
@@ -364,7 +391,11 @@ fn replay_entry(
     }
     // A Kalit that is at it right now holds these; those of one that crashed are taken over.
     let _refresh_locks = inner.refresh_locks(fleet, &holders)?;
-    let left_alone = into_all(inner, &answer, &holders, Vec::new(), REPLAYED_HOLDERS)?;
+    let patience = Patience {
+        limit: REPLAYED_HOLDERS,
+        is_journalled: true,
+    };
+    let left_alone = into_all(inner, &answer, &holders, Vec::new(), patience)?;
     inner.seal_unplaced(&answer, &left_alone)?;
     journal.discharge(entry)?;
     Ok(holders.into_iter().map(|holder| holder.agent_dir).collect())
@@ -372,56 +403,107 @@ fn replay_entry(
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
-    use crate::ids::{ProfileId, ProviderId};
-    use crate::oauth::testing::jwt;
     use crate::store::lock::LockContext;
-    use crate::testbed::{ANN, Machine, NOW, login};
+    use crate::testbed::{ANN, Machine, NOW, access_token, login};
     use crate::vault::journal::Received;
+
+    /// A machine whose main store holds `REF0`, to which `REF1` was the answer.
+    struct Scene {
+        machine: Machine,
+        refresher: Refresher,
+        main: PathBuf,
+        own: PathBuf,
+        journal: Journal,
+    }
+
+    impl Scene {
+        fn new() -> Self {
+            let machine = Machine::new();
+            let main = machine.agent_dir(".openclaw", "main");
+            machine.write_store(&main, &login("REF0", -1000));
+            machine.lead_to("http://127.0.0.1:1/token");
+            let environment = machine.environment();
+            let data_dir = environment.data_dir();
+            let generations = Generations::open(&data_dir).unwrap();
+            let (clock, locks) = (machine.clock.clone(), LockContext::for_test());
+            let own = installation_dir(&data_dir, &canonical(&machine.path(".openclaw")));
+            Self {
+                refresher: Refresher::new(environment, None, clock, locks, generations),
+                main,
+                journal: Journal::open(&own),
+                own,
+                machine,
+            }
+        }
+
+        fn answered(&self) -> (Entry, Result<()>) {
+            let [sent, ..] = generations();
+            let family = self.refresher.generations().family_of(sent).unwrap();
+            let room = self.journal.reserve(family, sent).unwrap();
+            let holder = self.machine.fleet().holders(sent).stores.remove(0);
+            let place = EntryHolder {
+                agent_dir: holder.agent_dir,
+                provider: crate::ids::ProviderId::parse(&holder.provider).unwrap(),
+                profile_id: holder.profile_id,
+            };
+            let received = Received {
+                access_token: Secret::new(access_token(1, 3_600_000)),
+                refresh_token: Some(Secret::new("REF1")),
+                id_token: None,
+                expires_in: Some(3600),
+            };
+            let state_dir = canonical(&holder.state_dir).display().to_string();
+            self.journal.record(room, &state_dir, vec![place], received, NOW)
+        }
+
+        fn stored(&self) -> serde_json::Value {
+            self.machine.read_store(&self.main)["profiles"][ANN]["refresh"].clone()
+        }
+    }
+
+    fn generations() -> [Fingerprint; 3] {
+        ["REF0", "REF1", "REF2"].map(|token| Secret::new(token).fingerprint())
+    }
+
+    #[test]
+    fn an_answer_that_only_memory_holds_is_stored_as_soon_as_the_disk_takes_it() {
+        let scene = Scene::new();
+        let [sent, ..] = generations();
+        let family = scene.refresher.generations().family_of(sent).unwrap();
+        let name = format!("{}-{}.json", family.short(), sent.short());
+        let in_the_way = scene.journal.dir().join(name);
+        fs::create_dir_all(&in_the_way).unwrap();
+        let (entry, written) = scene.answered();
+        written.unwrap_err();
+        scene.refresher.inner().unwritten().push(entry);
+
+        assert!(answers_wait(&scene.refresher));
+        let error = replay_answer(scene.refresher.inner(), sent).unwrap_err();
+        assert_eq!(error.code(), ErrorCode::VaultFailed, "nothing may be sent");
+        assert_eq!(scene.stored(), "REF0");
+
+        fs::remove_dir(&in_the_way).unwrap();
+        replay(&scene.refresher).unwrap();
+        assert_eq!(scene.stored(), "REF1");
+        assert!(!answers_wait(&scene.refresher));
+    }
 
     #[test]
     fn an_answer_with_a_known_successor_is_sealed_and_not_written() {
-        let machine = Machine::new();
-        let main = machine.agent_dir(".openclaw", "main");
-        machine.lead_to("http://127.0.0.1:1/token");
-        let generations = Generations::open(&machine.environment().data_dir()).unwrap();
-        let [zero, one, two] = ["REF0", "REF1", "REF2"].map(|token| Secret::new(token).fingerprint());
-        let locks = LockContext::for_test();
-        let clock = machine.clock.clone();
-        let refresher = Refresher::new(machine.environment(), None, clock, locks, generations);
-        machine.write_store(&main, &login("REF0", -1000));
-        let state_dir = canonical(&machine.path(".openclaw"));
-        let own = installation_dir(&machine.environment().data_dir(), &state_dir);
-        let journal = Journal::open(&own);
-        let family = refresher.generations().family_of(zero).unwrap();
-        let holder = EntryHolder {
-            agent_dir: main.clone(),
-            provider: ProviderId::parse("openai").unwrap(),
-            profile_id: ProfileId::parse(ANN).unwrap(),
-        };
-        let received = Received {
-            access_token: Secret::new(jwt(&serde_json::json!({"exp": 1}))),
-            refresh_token: Some(Secret::new("REF1")),
-            id_token: None,
-            expires_in: Some(3600),
-        };
-        let installation = state_dir.display().to_string();
-        journal
-            .record(&installation, family, vec![holder], zero, received, NOW)
-            .unwrap();
+        let scene = Scene::new();
+        scene.answered().1.unwrap();
         // Another process has renewed what the entry brings.
-        refresher
-            .generations()
-            .record_rotation(zero, one, NOW, None)
-            .unwrap();
-        refresher
-            .generations()
-            .record_rotation(one, two, NOW, None)
-            .unwrap();
-        replay(&refresher).unwrap();
-        assert_eq!(machine.read_store(&main)["profiles"][ANN]["refresh"], "REF0");
-        assert!(journal.entries().unwrap().entries.is_empty());
-        let sealed = Snapshots::open(&own).list().unwrap().snapshots;
+        let [zero, one, two] = generations();
+        let record = scene.refresher.generations();
+        record.record_rotation(zero, one, NOW, None).unwrap();
+        record.record_rotation(one, two, NOW, None).unwrap();
+        replay(&scene.refresher).unwrap();
+        assert_eq!(scene.stored(), "REF0");
+        assert!(!answers_wait(&scene.refresher));
+        let sealed = Snapshots::open(&scene.own).list().unwrap().snapshots;
         assert_eq!(sealed.len(), 1);
         assert_eq!(sealed[0].reason, "answer-not-placed");
     }

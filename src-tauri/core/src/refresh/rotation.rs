@@ -5,7 +5,7 @@ mod sending;
 mod settling;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::task::spawn_blocking;
@@ -22,6 +22,8 @@ use crate::settings::Settings;
 use crate::store::agent_store::AgentStore;
 use crate::store::credential::NewTokens;
 use crate::store::lock::LockContext;
+use crate::vault::journal::Entry;
+use crate::vault::{Journal, installation_dir};
 
 use super::fleet::Fleet;
 use super::holders::Holder;
@@ -45,6 +47,8 @@ pub(super) struct Inner {
     pub(super) data_dir: PathBuf,
     pub(super) generations: Generations,
     kept: Mutex<Vec<Kept>>,
+    /// Answers that only memory holds: neither their stores nor the journal could be written.
+    unwritten: Mutex<Vec<Entry>>,
     /// Made for the first renewal.
     endpoint: Mutex<Option<TokenEndpoint>>,
 }
@@ -172,6 +176,7 @@ impl Refresher {
                 data_dir,
                 generations,
                 kept: Mutex::default(),
+                unwritten: Mutex::default(),
                 endpoint: Mutex::default(),
             }),
         }
@@ -241,6 +246,16 @@ impl Inner {
         let content = AgentStore::new(&attempt.agent_dir).read()?;
         let credential = content.document.credential(&attempt.profile_id);
         Ok(credential.is_some_and(|credential| credential.generation() == Some(attempt.seen)))
+    }
+
+    /// Answers that only memory holds.
+    pub(super) fn unwritten(&self) -> MutexGuard<'_, Vec<Entry>> {
+        self.unwritten.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The journal of the installation in a canonical state directory.
+    fn journal(&self, state_dir: &Path) -> Journal {
+        Journal::open(&installation_dir(&self.data_dir, state_dir))
     }
 
     pub(super) fn ensure_writable(&self, fleet: &Fleet, state_dir: &Path) -> Result<()> {

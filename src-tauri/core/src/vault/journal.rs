@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use super::private_file::{self, DirLock};
 use crate::clock::Timestamp;
-use crate::durable::TEMPORARY_SUFFIX;
+use crate::durable::{TEMPORARY_SUFFIX, Temporary};
 use crate::error::{Error, ErrorCode, Result};
 use crate::history::Family;
 use crate::ids::{AgentId, ProfileId, ProviderId};
@@ -23,6 +23,8 @@ use crate::secret::{Fingerprint, Secret};
 
 const VERSION: u32 = 1;
 const ENTRY_LIMIT: u64 = 4 * 1024 * 1024;
+/// What is reserved for an answer: several times the largest that were seen.
+const ROOM: usize = 64 * 1024;
 
 /// The journal of one installation.
 #[derive(Clone, Debug)]
@@ -40,6 +42,14 @@ pub struct Entry {
     /// When the answer came.
     pub at: Timestamp,
     path: PathBuf,
+}
+
+/// Room on disk for the answer to a refresh, taken before anything is sent: a disk that is full by
+/// then must not lose the answer. Given back when it is dropped.
+pub struct Room {
+    sent: Fingerprint,
+    path: PathBuf,
+    temporary: Temporary,
 }
 
 /// What the answer is an answer to: it decides where the tokens belong.
@@ -125,26 +135,43 @@ impl Journal {
         }
     }
 
-    /// Writes the answer to a refresh; when this returns it survives a power failure. There is one
-    /// file for each family and generation sent, so an earlier answer that still waits is never
-    /// overwritten.
+    /// Takes room for the answer to a refresh of `sent`. There is one file for each family and
+    /// generation sent, so an earlier answer that still waits is never overwritten.
+    pub fn reserve(&self, family: Family, sent: Fingerprint) -> Result<Room> {
+        let path = self.dir.join(format!("{}-{}.json", family.short(), sent.short()));
+        Ok(Room {
+            sent,
+            temporary: private_file::reserve(&path, ROOM)?,
+            path,
+        })
+    }
+
+    /// Writes the answer to a refresh. The entry, and whether it survives a power failure now; one
+    /// that could not be written is the only copy ([`Entry::write`]).
     pub fn record(
         &self,
+        room: Room,
         installation: &str,
-        family: Family,
         holders: Vec<EntryHolder>,
-        sent: Fingerprint,
         received: Received,
         at: Timestamp,
-    ) -> Result<Entry> {
-        let name = format!("{}-{}.json", family.short(), sent.short());
-        self.write(
-            &name,
-            installation,
-            Question::Refresh { sent, holders },
+    ) -> (Entry, Result<()>) {
+        let entry = Entry {
+            installation: installation.to_owned(),
+            question: Question::Refresh {
+                sent: room.sent,
+                holders,
+            },
             received,
             at,
-        )
+            path: room.path,
+        };
+        let written = entry.to_json().and_then(|bytes| {
+            let filled = room.temporary.fill(&bytes);
+            // Room that fails must not keep the answer from another try.
+            filled.or_else(|_| private_file::write(&entry.path, &bytes))
+        });
+        (entry, written)
     }
 
     /// Writes the answer to a sign-in's exchange; when this returns it survives a power failure.
@@ -156,25 +183,14 @@ impl Journal {
         at: Timestamp,
     ) -> Result<Entry> {
         let name = format!("sign-in-{}.json", received.generation().short());
-        self.write(&name, installation, Question::SignIn(asked), received, at)
-    }
-
-    fn write(
-        &self,
-        name: &str,
-        installation: &str,
-        question: Question,
-        received: Received,
-        at: Timestamp,
-    ) -> Result<Entry> {
         let entry = Entry {
             installation: installation.to_owned(),
-            question,
+            question: Question::SignIn(asked),
             received,
             at,
             path: self.dir.join(name),
         };
-        private_file::write(&entry.path, &entry.to_json()?)?;
+        entry.write()?;
         Ok(entry)
     }
 
@@ -228,9 +244,18 @@ impl Journal {
         }
     }
 
+    /// Whether the answer to a refresh of `sent` waits for its stores. Only looks for the file.
+    pub fn holds_answer_to(&self, family: Family, sent: Fingerprint) -> bool {
+        self.path_of(family, sent).exists()
+    }
+
     /// Where the entries lie.
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    fn path_of(&self, family: Family, sent: Fingerprint) -> PathBuf {
+        self.dir.join(format!("{}-{}.json", family.short(), sent.short()))
     }
 
     fn unlistable(&self, error: io::Error) -> Error {
@@ -280,6 +305,11 @@ impl Entry {
     /// The file of this entry.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Writes it again; when this returns it survives a power failure.
+    pub fn write(&self) -> Result<()> {
+        private_file::write(&self.path, &self.to_json()?)
     }
 
     fn same_answer(&self, other: &Entry) -> bool {
@@ -476,16 +506,17 @@ mod tests {
     }
 
     fn record(journal: &Journal, sent: &str, number: u32, at: i64) -> Entry {
-        journal
-            .record(
-                "/home/ann/.openclaw",
-                Family::begun_by(generation("REF0")),
-                vec![holder("/home/ann/.openclaw/agents/main/agent")],
-                generation(sent),
-                received(number),
-                Timestamp::from_millis(at),
-            )
-            .unwrap()
+        let family = Family::begun_by(generation("REF0"));
+        let room = journal.reserve(family, generation(sent)).unwrap();
+        let (entry, written) = journal.record(
+            room,
+            "/home/ann/.openclaw",
+            vec![holder("/home/ann/.openclaw/agents/main/agent")],
+            received(number),
+            Timestamp::from_millis(at),
+        );
+        written.unwrap();
+        entry
     }
 
     #[test]
@@ -649,18 +680,59 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("in the way");
         fs::write(&file, "x").unwrap();
-        let error = Journal::open(&file)
-            .record(
-                "/s",
-                Family::begun_by(generation("REF0")),
-                vec![],
-                generation("REF0"),
-                received(1),
-                Timestamp::from_millis(0),
-            )
-            .unwrap_err();
+        let family = Family::begun_by(generation("REF0"));
+        let refused = Journal::open(&file).reserve(family, generation("REF0"));
+        assert_eq!(
+            refused.err().map(|error| error.code()),
+            Some(ErrorCode::VaultFailed)
+        );
+
+        let journal = Journal::open(dir.path());
+        let room = journal.reserve(family, generation("REF0")).unwrap();
+        fs::remove_dir_all(journal.dir()).unwrap();
+        fs::write(journal.dir(), "in the way").unwrap();
+        let at = Timestamp::from_millis(0);
+        let (entry, written) = journal.record(room, "/s", vec![], received(1), at);
+        let error = written.unwrap_err();
         assert_eq!(error.code(), ErrorCode::VaultFailed);
         assert!(!format!("{error:?}").contains("ACC1"));
+        fs::remove_file(journal.dir()).unwrap();
+        entry.write().unwrap();
+        assert_eq!(journal.entries().unwrap().entries.len(), 1);
+    }
+
+    #[test]
+    fn room_is_taken_before_the_answer_and_given_back_without_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = Journal::open(dir.path());
+        let lengths = || -> Vec<u64> {
+            let files = fs::read_dir(journal.dir()).unwrap().flatten();
+            files.map(|file| file.metadata().unwrap().len()).collect()
+        };
+        let family = Family::begun_by(generation("REF0"));
+        let room = journal.reserve(family, generation("REF0")).unwrap();
+        assert_eq!(lengths(), [ROOM as u64]);
+        assert_eq!(journal.entries().unwrap().entries.len(), 0);
+        drop(room);
+        assert!(lengths().is_empty());
+        record(&journal, "REF0", 1, 1);
+        let text = fs::read(journal.entries().unwrap().entries[0].path()).unwrap();
+        assert_eq!(lengths(), [text.len() as u64]);
+    }
+
+    #[test]
+    fn an_answer_whose_room_is_gone_is_kept_all_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = Journal::open(dir.path());
+        let room = journal
+            .reserve(Family::begun_by(generation("REF0")), generation("REF0"))
+            .unwrap();
+        for file in fs::read_dir(journal.dir()).unwrap() {
+            fs::remove_file(file.unwrap().path()).unwrap();
+        }
+        let at = Timestamp::from_millis(0);
+        journal.record(room, "/s", vec![], received(1), at).1.unwrap();
+        assert_eq!(journal.entries().unwrap().entries.len(), 1);
     }
 
     #[test]

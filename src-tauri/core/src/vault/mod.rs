@@ -19,6 +19,8 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use crate::durable;
+
 pub use backups::Backups;
 pub use journal::{Journal, leftover_temp_files};
 pub use logins::{GenerationDigest, SealedLogins};
@@ -40,6 +42,19 @@ pub fn installation_dir(data_dir: &Path, canonical_state_dir: &Path) -> PathBuf 
     data_dir
         .join("installations")
         .join(installation_id(canonical_state_dir))
+}
+
+/// Removes the temporary files that a crash left in Kalit's own directories. What cannot be removed
+/// now stays until the next start.
+pub(crate) fn remove_abandoned(data_dir: &Path) {
+    let within = |dir: PathBuf| std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let dirs = within(data_dir.join("installations"))
+        .flat_map(|installation| within(installation.path()))
+        .map(|entry| entry.path())
+        .chain([data_dir.join("key")]);
+    for dir in dirs.filter(|dir| dir.is_dir()) {
+        let _ = durable::remove_abandoned(&dir);
+    }
 }
 
 /// The first 16 hexadecimal digits of SHA-256.

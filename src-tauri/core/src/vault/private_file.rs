@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-use crate::durable::{self, directory_of, private};
+use crate::durable::{self, Temporary, directory_of, private};
 use crate::error::{Error, ErrorCode, Result};
 
 /// Makes a directory and its missing parents, each 0700.
@@ -20,6 +20,14 @@ pub(crate) fn create_dir(dir: &Path) -> Result<()> {
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     create_dir(directory_of(path))?;
     durable::replace(path, bytes).map_err(|error| failed("write", path, error))
+}
+
+/// Takes `size` bytes on disk for what will be `path`. What stands there cannot be compressed away.
+pub(crate) fn reserve(path: &Path, size: usize) -> Result<Temporary> {
+    create_dir(directory_of(path))?;
+    let mut filler = vec![0; size];
+    rand::fill(&mut filler[..]);
+    Temporary::beside(path, &filler).map_err(|error| failed("write", path, error))
 }
 
 /// Makes an empty file unless there is one.

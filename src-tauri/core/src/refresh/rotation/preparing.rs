@@ -10,6 +10,7 @@ use crate::clock::Timestamp;
 use crate::error::{Error, ErrorCode, Result};
 use crate::history::{Family, Generation, SignIn};
 use crate::ids::ProviderId;
+use crate::install::canonical;
 use crate::oauth::{Provider, Providers, TokenEndpoint};
 use crate::refresh::fleet::Fleet;
 use crate::refresh::holders::{Holder, Holders};
@@ -17,6 +18,7 @@ use crate::refresh::{merge, schedule};
 use crate::secret::{Fingerprint, Secret};
 use crate::store::agent_store::AgentStore;
 use crate::store::lock::{RefreshLock, StoreLock};
+use crate::vault::journal::Room;
 
 /// A holder's lock that is not free within this time makes everything start again.
 const TRY_LOCK: Duration = Duration::from_secs(1);
@@ -40,6 +42,8 @@ pub(super) struct Ticket {
     pub(super) retry: bool,
     /// Known before the request: nothing but the journal may stand between an answer and a store.
     pub(super) family: Family,
+    /// Where the answer goes first.
+    pub(super) room: Room,
 }
 
 pub(super) enum Prepared {
@@ -117,6 +121,10 @@ impl Inner {
         if !keeps_store_locks {
             store_locks.clear();
         }
+        let family = self.generations.family_of(attempt.seen)?;
+        let room = self
+            .journal(&canonical(&first.state_dir))
+            .reserve(family, attempt.seen)?;
         Ok(Prepared::Send(Box::new(Ticket {
             provider,
             endpoint,
@@ -130,7 +138,8 @@ impl Inner {
             keeps_store_locks,
             store_locked_at,
             retry,
-            family: self.generations.family_of(attempt.seen)?,
+            family,
+            room,
         })))
     }
 

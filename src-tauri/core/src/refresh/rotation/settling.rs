@@ -6,13 +6,12 @@ use std::sync::PoisonError;
 use super::preparing::Ticket;
 use super::{Attempt, Done, Failed, Inner, Kept};
 use crate::clock::Timestamp;
-use crate::error::Result;
+use crate::error::{Error, ErrorCode, Result};
 use crate::ids::ProviderId;
 use crate::install::canonical;
 use crate::oauth::{Class, RefreshAnswer, TokenAnswer};
-use crate::refresh::merge::{self, Answer};
+use crate::refresh::merge::{self, Answer, Patience};
 use crate::vault::journal::{EntryHolder, Received};
-use crate::vault::{Journal, installation_dir};
 
 impl Inner {
     pub(super) fn settle(
@@ -122,12 +121,11 @@ impl Inner {
             .map(|holder| holder.state_dir.clone())
             .unwrap_or_default();
         let state_dir = canonical(&state_dir);
-        let journal = Journal::open(&installation_dir(&self.data_dir, &state_dir));
-        let entry = journal.record(
+        let journal = self.journal(&state_dir);
+        let (entry, written) = journal.record(
+            ticket.room,
             &state_dir.display().to_string(),
-            family,
             holders,
-            attempt.seen,
             Received::from(tokens),
             now,
         );
@@ -141,7 +139,10 @@ impl Inner {
             &answer,
             &ticket.holders,
             ticket.store_locks,
-            merge::ALL_HOLDERS,
+            Patience {
+                limit: merge::ALL_HOLDERS,
+                is_journalled: written.is_ok(),
+            },
         );
         drop(ticket.refresh_locks);
         let merged = merged.and_then(|left_alone| self.seal_unplaced(&answer, &left_alone));
@@ -155,16 +156,32 @@ impl Inner {
                 holders: ticket.holders.clone(),
                 tokens: answer.into_tokens(),
             });
-        match (entry, merged) {
-            (Ok(entry), Ok(())) => journal.discharge(entry)?,
-            (Err(_), Ok(())) => {}
+        match (merged, written) {
+            (Ok(()), _) => journal.discharge(entry)?,
             // The journal stands: the next start merges it.
-            (Ok(_), Err(error)) => return Err(error),
-            (Err(journal_error), Err(_)) => return Err(journal_error),
+            (Err(error), Ok(())) => return Err(error),
+            (Err(error), Err(_)) => {
+                self.unwritten().push(entry);
+                return Err(nowhere(&error));
+            }
         }
         Ok(Done::Refreshed {
             generation,
             holders: ticket.holders,
         })
     }
+}
+
+/// Only memory holds the answer.
+fn nowhere(error: &Error) -> Error {
+    Error::new(
+        ErrorCode::VaultFailed,
+        format!(
+            "the login was renewed, and neither its store nor Kalit's journal could be written: {}",
+            error.message()
+        ),
+    )
+    .with_hint(
+        "Make room on the disk, or repair it. A Kalit that goes on running stores the login then; after a command that ended, sign in again.",
+    )
 }

@@ -33,6 +33,11 @@ impl Payload {
         }
     }
 
+    /// Whether both name the same process.
+    pub fn has_owner_of(&self, other: &Self) -> bool {
+        (self.pid, self.starttime) == (other.pid, other.starttime)
+    }
+
     /// `JSON.stringify(payload, null, 2)` and a newline, as 2026.5.12 and later write it.
     pub fn encode(pid: u32, created_at: Timestamp, starttime: Option<u64>) -> Vec<u8> {
         let starttime = starttime.map_or(String::new(), |ticks| format!(",\n  \"starttime\": {ticks}"));

@@ -9,6 +9,7 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::payload::Payload;
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorCode, Result};
 
@@ -40,8 +41,8 @@ struct Inner {
 
 #[derive(Debug, Default)]
 struct Seen {
-    /// When which young lock with a dead owner was found.
-    recent: VecDeque<(Timestamp, Vec<u8>)>,
+    /// When the first young lock of which dead owner was found.
+    recent: VecDeque<(Timestamp, Payload)>,
     /// Two came together: true until the process ends.
     foreign: bool,
 }
@@ -90,17 +91,23 @@ impl PidTrust {
         Err(Error::new(ErrorCode::PidsUntrusted, reason))
     }
 
-    /// Takes note of a lock whose owner is dead; one lock counts once. [`PidTrust::check`] tells
-    /// whether it may still be broken.
-    pub(super) fn saw_dead_owner(&self, lock: &[u8], created_at: Timestamp, now: Timestamp) {
+    /// Takes note of a lock whose owner is dead. All that one process left count once; what it made
+    /// after it was found dead proves that it lives elsewhere. [`PidTrust::check`] tells whether the
+    /// lock may still be broken.
+    pub(super) fn saw_dead_owner(&self, lock: &Payload, created_at: Timestamp, now: Timestamp) {
         if now.millis_since(created_at).abs() >= YOUNG_MS {
             return;
         }
         let mut seen = self.seen();
-        seen.recent
-            .retain(|(at, other)| now.millis_since(*at) <= TOGETHER_MS && other != lock);
-        seen.foreign |= !seen.recent.is_empty();
-        seen.recent.push_back((now, lock.to_vec()));
+        seen.recent.retain(|(at, _)| now.millis_since(*at) <= TOGETHER_MS);
+        let one_crash = seen
+            .recent
+            .iter()
+            .any(|(at, other)| other.has_owner_of(lock) && created_at <= *at);
+        if !one_crash {
+            seen.foreign |= !seen.recent.is_empty();
+            seen.recent.push_back((now, *lock));
+        }
     }
 
     fn seen(&self) -> std::sync::MutexGuard<'_, Seen> {
@@ -172,27 +179,47 @@ mod tests {
         assert_eq!(refusal(&wsl, "/mnt/c/x"), None);
     }
 
+    fn lock_of(pid: u32) -> Payload {
+        Payload::parse(&Payload::encode(pid, NOW, Some(7)))
+    }
+
     #[test]
     fn two_young_locks_of_dead_owners_within_a_minute_end_the_trust() {
         let trust = trust_with(false, PLAIN, false);
-        trust.saw_dead_owner(b"first", NOW.plus_millis(-29_999), NOW);
-        trust.saw_dead_owner(b"first", NOW.plus_millis(-29_999), NOW);
+        trust.saw_dead_owner(&lock_of(1), NOW.plus_millis(-29_999), NOW);
+        trust.saw_dead_owner(&lock_of(1), NOW.plus_millis(-29_999), NOW);
         assert_eq!(refusal(&trust, "/home/u"), None, "one lock counts once");
         let later = NOW.plus_millis(60_000);
-        trust.clone().saw_dead_owner(b"second", later, later);
+        trust.clone().saw_dead_owner(&lock_of(2), later, later);
         assert_eq!(refusal(&trust, "/home/u"), UNTRUSTED);
         trust.set_trusted(true);
         assert_eq!(refusal(&trust, "/home/u"), None);
     }
 
     #[test]
+    fn all_locks_that_one_crash_left_count_once() {
+        let trust = trust_with(false, PLAIN, false);
+        for age in [40, 30, 20] {
+            trust.saw_dead_owner(&lock_of(1), NOW.plus_millis(-age), NOW.plus_millis(100 - age));
+        }
+        assert_eq!(refusal(&trust, "/home/u"), None);
+        let later = NOW.plus_millis(5000);
+        trust.saw_dead_owner(&lock_of(1), later, later);
+        assert_eq!(
+            refusal(&trust, "/home/u"),
+            UNTRUSTED,
+            "made after its owner was found dead"
+        );
+    }
+
+    #[test]
     fn crashes_far_apart_and_old_locks_do_not_end_it() {
         let trust = trust_with(false, PLAIN, false);
-        trust.saw_dead_owner(b"first", NOW, NOW);
+        trust.saw_dead_owner(&lock_of(1), NOW, NOW);
         let later = NOW.plus_millis(60_001);
-        trust.saw_dead_owner(b"second", later, later);
-        trust.saw_dead_owner(b"third", later.plus_millis(-30_000), later);
-        trust.saw_dead_owner(b"fourth", later.plus_millis(3_600_000), later);
+        trust.saw_dead_owner(&lock_of(2), later, later);
+        trust.saw_dead_owner(&lock_of(3), later.plus_millis(-30_000), later);
+        trust.saw_dead_owner(&lock_of(4), later.plus_millis(3_600_000), later);
         assert_eq!(refusal(&trust, "/home/u"), None);
     }
 }
