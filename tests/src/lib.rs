@@ -3,6 +3,7 @@
 //! Nothing here is linked into the app.
 
 pub mod authserver;
+pub mod bad_network;
 #[cfg(target_os = "linux")]
 pub mod browser;
 #[cfg(target_os = "linux")]
