@@ -129,10 +129,12 @@ impl BadNetwork {
 
     /// What happens to connections from now on.
     pub async fn set(&mut self, fault: Fault) -> Result<()> {
-        let black_hole = fault == Fault::BlackHole;
         self.fillers.clear();
-        self.fault.send_replace(fault);
-        while black_hole {
+        self.fault.send_replace(fault.clone());
+        if fault != Fault::BlackHole {
+            return Ok(());
+        }
+        loop {
             match tokio::time::timeout(UNANSWERED, TcpStream::connect(self.address)).await {
                 Ok(filler) => self.fillers.push(filler?),
                 Err(_elapsed) => return Ok(()),
