@@ -143,7 +143,6 @@ impl BadNetwork {
                 bail!("{} does not fill up", self.address);
             }
         }
-        Ok(())
     }
 }
 
