@@ -31,10 +31,13 @@ const NAMES: [&str; 10] = [
     "helper",
 ];
 
+/// What `PATH` holds in front, by the home.
+type Entry = fn(&Path) -> String;
+
 #[tokio::test]
 async fn a_planted_program_is_never_started() -> Result<()> {
     let release = release(Version::V2026_6_1).await?;
-    let places: [(&str, fn(&Path) -> String, u32); 7] = [
+    let places: [(&str, Entry, u32); 7] = [
         ("the working directory", |_| ".".to_owned(), 0o755),
         ("an empty entry", |_| String::new(), 0o755),
         ("a relative entry", |_| "planted".to_owned(), 0o755),
