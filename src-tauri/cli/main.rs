@@ -20,8 +20,8 @@ use clap::Parser;
 use clap::error::ErrorKind;
 use kalit_core::broker::{Broker, Options};
 use kalit_core::clock::SystemClock;
-use kalit_core::environment::Environment;
 use kalit_core::{Error, ErrorCode};
+use kalit_shell::process;
 
 use crate::arguments::Arguments;
 
@@ -48,7 +48,7 @@ fn run(arguments: Arguments) -> Result<u8, Error> {
         .build()
         .map_err(|error| Error::new(ErrorCode::Internal, "cannot start").with_source(error))?;
     let broker = Broker::open(Options {
-        environment: environment(),
+        environment: process::environment(),
         clock: Arc::new(SystemClock),
         state_dir: arguments.state_dir,
         program: "kalit",
@@ -57,16 +57,6 @@ fn run(arguments: Arguments) -> Result<u8, Error> {
     // A thread may still wait for a line on stdin: it must not keep the process.
     runtime.shutdown_background();
     result
-}
-
-fn environment() -> Environment {
-    let vars = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    Environment::new(
-        vars,
-        std::env::home_dir().unwrap_or_default(),
-        std::env::current_dir().unwrap_or_default(),
-    )
 }
 
 fn usage(error: &clap::Error, json: bool) -> ExitCode {

@@ -8,6 +8,7 @@ use kalit_core::broker::{
 };
 use kalit_core::oauth::paste;
 use kalit_core::{Error, ErrorCode};
+use kalit_shell::browser;
 use tokio::sync::oneshot;
 
 use crate::arguments::PasteArguments;
@@ -157,7 +158,7 @@ fn ended_by_the_provider(error: &Error) -> bool {
 /// long as it runs.
 pub fn open_browser(url: String) -> oneshot::Receiver<bool> {
     let (tell, told) = oneshot::channel();
-    std::thread::spawn(move || tell.send(open::that(url).is_ok()));
+    std::thread::spawn(move || tell.send(browser::open(&url)));
     told
 }
 

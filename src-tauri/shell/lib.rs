@@ -1,7 +1,8 @@
-//! What tray and window share, and what the tray decides: pure functions over a snapshot. Nothing
-//! here draws, and nothing here needs a GUI toolkit.
+//! What the shells share, and what the tray decides: pure functions over a snapshot. Nothing here
+//! draws, and nothing here needs a GUI toolkit.
 
 pub mod alerts;
+pub mod browser;
 pub mod in_flight;
 pub mod menu;
 pub mod process;

@@ -1,4 +1,4 @@
-//! What both programs start with, and how a session ends them.
+//! What the programs start with, and how a session ends them.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};

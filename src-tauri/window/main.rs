@@ -15,7 +15,7 @@ use clap::Parser;
 use kalit_shell::process;
 use kalit_shell::route::{QUIT, Route, SHOWN};
 use tauri::{
-    AppHandle, Context, Emitter, Manager, RunEvent, WebviewUrl, WebviewWindow, WebviewWindowBuilder,
+    AppHandle, Context, Emitter, Manager, RunEvent, Url, WebviewUrl, WebviewWindow, WebviewWindowBuilder,
     WindowEvent, Wry, async_runtime,
 };
 
@@ -77,9 +77,19 @@ fn open(app: &AppHandle, route: &Route) -> tauri::Result<WebviewWindow> {
         .title("Kalit")
         .inner_size(760.0, 560.0)
         .min_inner_size(480.0, 400.0)
+        // Nothing but Kalit's own page is ever shown where Kalit's commands can be called.
+        .on_navigation(is_own_page)
         // What the web view keeps stays in Kalit's own directory.
         .data_directory(process::environment().data_dir().join("window"))
         .build()
+}
+
+/// The embedded page under each system's spelling.
+fn is_own_page(url: &Url) -> bool {
+    matches!(
+        (url.scheme(), url.host_str()),
+        ("tauri", Some("localhost")) | ("http" | "https", Some("tauri.localhost"))
+    ) && url.port().is_none()
 }
 
 /// Goes to `route` in the open window, which may have been hidden for its end. The page fetches
@@ -147,4 +157,34 @@ fn close(app: &AppHandle) {
             app.exit(0);
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_page_but_the_embedded_one_is_shown() {
+        let own = |text: &str| is_own_page(&Url::parse(text).unwrap());
+        for page in [
+            "tauri://localhost/index.html#/board",
+            "http://tauri.localhost/",
+            "https://tauri.localhost/",
+        ] {
+            assert!(own(page), "{page}");
+        }
+        for page in [
+            "https://example.com/",
+            "http://localhost/",
+            "http://127.0.0.1:8080/index.html",
+            "http://tauri.localhost:8080/",
+            "http://tauri.localhost.example.com/",
+            "tauri://example.com/",
+            "file:///etc/passwd",
+            "data:text/html,x",
+            "about:blank",
+        ] {
+            assert!(!own(page), "{page}");
+        }
+    }
 }

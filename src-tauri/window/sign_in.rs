@@ -11,7 +11,7 @@ use kalit_core::broker::{
 };
 use kalit_core::secret::Secret;
 use kalit_core::{Error, ErrorCode};
-use kalit_shell::alerts;
+use kalit_shell::{alerts, browser};
 use tauri::{AppHandle, Emitter, Manager, async_runtime};
 use tauri_plugin_notification::NotificationExt;
 
@@ -164,9 +164,10 @@ impl SignIn {
         let Running { attempt, url, .. } = running.as_ref().ok_or_else(not_running)?;
         let (app, attempt, url) = (app.clone(), *attempt, url.clone().ok_or_else(not_running)?);
         async_runtime::spawn_blocking(move || {
-            let what = match tauri_plugin_opener::open_url(url, None::<&str>) {
-                Ok(()) => SignInOutcome::BrowserOpened,
-                Err(_) => SignInOutcome::BrowserFailed,
+            let what = if browser::open(&url) {
+                SignInOutcome::BrowserOpened
+            } else {
+                SignInOutcome::BrowserFailed
             };
             let _ = app.emit(SIGN_IN, SignInEvent { attempt, what });
         });

@@ -14,11 +14,11 @@ use std::process::Command;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use crate::http::{Answer, Reply, Request, Server, value_of};
+use crate::http::{Answer, Reply, Request, Server, fetch, post_form_for_location, value_of};
 use crate::process::Process;
 use crate::wait::until_some;
 pub use grants::{ACCOUNTS, Account};
@@ -111,6 +111,26 @@ impl AuthorizationServer {
     /// What the page's "Revoke" does; the number of logins that ended.
     pub fn revoke(&self, email: &str) -> usize {
         self.shared.grants().revoke_account(email)
+    }
+
+    /// What a person does in the browser with the address of a sign-in, `allow` or `deny`: the
+    /// address of the last page.
+    pub async fn consent(&self, authorize_url: &str, decision: &str) -> Result<String> {
+        let (status, page) = fetch(authorize_url).await?;
+        ensure!(status == 200, "{page}");
+        let request = page
+            .split("name=\"request\" value=\"")
+            .nth(1)
+            .and_then(|rest| rest.split('"').next())
+            .context("no consent page")?;
+        let form = url::form_urlencoded::Serializer::new(String::new())
+            .extend_pairs([
+                ("request", request),
+                ("account", ACCOUNTS[0].email),
+                ("decision", decision),
+            ])
+            .finish();
+        post_form_for_location(&format!("{}/oauth/decision", self.url()), form).await
     }
 
     /// From now on token requests are carried out and logged, and their answers kept back.

@@ -242,11 +242,15 @@ impl Kalit {
         Ok(watching)
     }
 
+    /// What every Kalit of this home is started with.
+    pub fn environment(&self) -> Environment {
+        Environment::new(self.vars.clone(), &self.home, &self.home)
+    }
+
     /// The broker in this process, on a clock of the test's.
     pub fn broker(&self, clock: Arc<dyn Clock>) -> Result<Broker> {
-        let environment = Environment::new(self.vars.clone(), &self.home, &self.home);
         Ok(Broker::open(Options {
-            environment,
+            environment: self.environment(),
             clock,
             state_dir: None,
             program: "kalit",

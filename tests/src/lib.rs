@@ -7,6 +7,7 @@ pub mod acts;
 #[cfg(target_os = "linux")]
 pub mod aftermath;
 pub mod authserver;
+pub mod bad_network;
 #[cfg(target_os = "linux")]
 pub mod browser;
 #[cfg(target_os = "linux")]

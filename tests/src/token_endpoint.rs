@@ -243,7 +243,12 @@ impl TokenEndpoint {
         format!("http://127.0.0.1:{}", self.plain.port())
     }
 
-    /// The port of the door with TLS. Its certificate is good for 127.0.0.1 as well.
+    /// The port of the plain door.
+    pub fn port(&self) -> u16 {
+        self.plain.port()
+    }
+
+    /// The port of the door with TLS. Its certificate is good for loopback as well.
     pub fn tls_port(&self) -> u16 {
         self.tls.port()
     }
@@ -530,7 +535,7 @@ fn model_answer() -> String {
     .collect()
 }
 
-/// A CA that exists for one test, and a leaf for [`HOSTS`] and 127.0.0.1 signed by it; `ca.pem`
+/// A CA that exists for one test, and a leaf for [`HOSTS`] and loopback signed by it; `ca.pem`
 /// goes to `dir`.
 fn throw_away_tls(dir: &Path) -> Result<rustls::ServerConfig> {
     let mut ca = CertificateParams::new(Vec::new())?;
@@ -542,7 +547,10 @@ fn throw_away_tls(dir: &Path) -> Result<rustls::ServerConfig> {
     std::fs::write(dir.join("ca.pem"), ca.self_signed(&ca_key)?.pem())?;
     let issuer = Issuer::new(ca, ca_key);
 
-    let names = HOSTS.into_iter().chain(["127.0.0.1"]).map(str::to_owned);
+    let names = HOSTS
+        .into_iter()
+        .chain(["127.0.0.1", "::1", "localhost"])
+        .map(str::to_owned);
     let mut leaf = CertificateParams::new(names.collect::<Vec<_>>())?;
     leaf.distinguished_name.push(DnType::CommonName, HOSTS[0]);
     leaf.use_authority_key_identifier_extension = true;

@@ -19,6 +19,8 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
+mod passing;
+
 /// Longer than a store lock may be held around a request.
 const LONG: Duration = Duration::from_secs(26);
 const STORE_LOCK: Duration = Duration::from_secs(20);
@@ -237,17 +239,8 @@ impl Silent {
         })
     }
 
-    /// Lets time pass for timers and for the wall clock; what is awaited meanwhile goes on.
     async fn pass(&self, time: Duration) {
-        tokio::time::pause();
-        tokio::time::advance(time).await;
-        self.clock
-            .advance_millis(i64::try_from(time.as_millis()).unwrap_or(i64::MAX));
-        tokio::time::resume();
-        // What the timers woke has its turn.
-        for _ in 0..50 {
-            tokio::task::yield_now().await;
-        }
+        passing::pass(&self.clock, time).await;
     }
 
     async fn outcome_within(

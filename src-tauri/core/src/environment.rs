@@ -1,7 +1,7 @@
 //! What the process was started with, handed in by the shell. Core never calls `std::env`.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 /// Environment variables, home and working directory of the process (or of a test).
 #[derive(Clone, Debug)]
@@ -45,6 +45,34 @@ impl Environment {
         self
     }
 
+    /// The directories of `PATH` in which a program may be looked for: absolute ones that exist, in
+    /// the order in which they stand there. An entry in which everybody can plant a program is left
+    /// out like the working directory. One that a group can write is not: Debian's `/usr/local/bin`
+    /// and Homebrew's are such.
+    pub fn program_dirs(&self) -> Vec<PathBuf> {
+        let separator = if cfg!(windows) { ';' } else { ':' };
+        let path = self.var("PATH").or_else(|| self.var("Path"));
+        path.unwrap_or_default()
+            .split(separator)
+            .map(PathBuf::from)
+            .filter(|dir| dir.is_absolute() && dir.components().all(|part| part != Component::ParentDir))
+            .filter(|dir| is_out_of_strangers_reach(dir))
+            .collect()
+    }
+
+    /// A `PATH` of [`Environment::program_dirs`] for a program that starts others, with one
+    /// directory in front.
+    pub fn program_path(&self, first: Option<&Path>) -> String {
+        let separator = if cfg!(windows) { ";" } else { ":" };
+        let dirs: Vec<String> = first
+            .map(Path::to_owned)
+            .into_iter()
+            .chain(self.program_dirs())
+            .map(|dir| dir.to_string_lossy().into_owned())
+            .collect();
+        dirs.join(separator)
+    }
+
     /// `HOME`, else `USERPROFILE`, else what the operating system says.
     pub fn home(&self) -> PathBuf {
         self.var("HOME")
@@ -86,5 +114,80 @@ impl Environment {
                 .unwrap_or_else(|| self.home().join(unix))
         };
         base.join("kalit")
+    }
+}
+
+/// Whether the directory exists and not everybody can put a file into it: neither is it writable for
+/// all, nor can all rename one that it lies in (the sticky bit of `/tmp` prevents that).
+pub(crate) fn is_out_of_strangers_reach(dir: &Path) -> bool {
+    let Ok(real) = dir.canonicalize() else {
+        return false;
+    };
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt as _;
+        // What cannot be looked at cannot be started from either.
+        let mode = |dir: &Path| dir.metadata().map_or(0, |metadata| metadata.mode());
+        mode(&real) & 0o002 == 0
+            && real
+                .ancestors()
+                .skip(1)
+                .all(|above| mode(above) & 0o1002 != 0o002)
+    }
+    #[cfg(not(unix))]
+    real.is_dir()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn a_program_is_not_looked_for_where_everybody_can_plant_one() {
+        use std::os::unix::fs::{PermissionsExt as _, symlink};
+        let root = tempfile::tempdir().unwrap();
+        let dir = |name: &str, mode: u32| {
+            let path = root.path().join(name);
+            std::fs::create_dir_all(&path).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            path
+        };
+        let (own, group) = (dir("own", 0o755), dir("group", 0o2775));
+        let sticky = dir("sticky", 0o1777);
+        let below_sticky = dir("sticky/own", 0o755);
+        let open = dir("open", 0o777);
+        let below_open = dir("open/own", 0o755);
+        let link = root.path().join("link");
+        symlink(&open, &link).unwrap();
+        let missing = root.path().join("missing");
+        let climbing = root.path().join("open/../own");
+        let all = [
+            &own,
+            &open,
+            &below_open,
+            &link,
+            &missing,
+            &climbing,
+            &sticky,
+            &below_sticky,
+            &group,
+        ];
+        let all: Vec<String> = all.iter().map(|dir| dir.display().to_string()).collect();
+        let path = format!("::.:own:{}:", all.join(":"));
+        let environment = Environment::new([("PATH".to_owned(), path)], root.path(), root.path());
+        assert_eq!(
+            environment.program_dirs(),
+            [own.clone(), below_sticky.clone(), group.clone()]
+        );
+        assert_eq!(
+            environment.program_path(Some(Path::new("/first"))),
+            format!(
+                "/first:{}:{}:{}",
+                own.display(),
+                below_sticky.display(),
+                group.display()
+            )
+        );
     }
 }

@@ -123,6 +123,7 @@ error_codes! {
     StoreNotAFile, "store.not_a_file", 65, "Nothing was changed. Something else stands where OpenClaw keeps its store: move it away.";
     StoreUnreadable, "store.unreadable", 77, "Make the file readable for this user: it must belong to you, mode 0600.";
     StoreSymlink, "store.symlink", 77, "Let the link point to a file of yours in a directory of yours, or replace it by the file itself.";
+    StoreExposed, "store.exposed", 77, "Make the directory yours alone (chmod go-w), and remove other names of the file (find -samefile).";
     StoreWriteFailed, "store.write_failed", 73, "Nothing was changed. Check free space and permissions of the directory, then try again.";
     StoreChanged, "store.changed", 75, "Another program wrote at the same moment: try again.";
     StoreUnconfirmed, "store.unconfirmed", 73, "The file does not hold what was written: run `kalit status` and try again.";

@@ -6,31 +6,13 @@ use std::time::Duration;
 
 use super::bed::{Bed, assert_no_secret, free_port};
 use kalit_journeys::authserver::{AuthorizationServer, Options};
-use kalit_journeys::http::{fetch, post_form_for_location};
+use kalit_journeys::http::fetch;
 use kalit_journeys::process::Process;
 use kalit_journeys::wait::until_some;
 use serde_json::json;
 use url::Url;
 
 const SOON: Duration = Duration::from_secs(20);
-
-/// What the person does in the browser: the address of the last page.
-async fn consent(authorize_url: &str, server: &str, decision: &str) -> String {
-    let (status, page) = fetch(authorize_url).await.unwrap();
-    assert_eq!(status, 200, "{page}");
-    let after = page.split("name=\"request\" value=\"").nth(1).unwrap();
-    let request = after.split('"').next().unwrap();
-    let form = url::form_urlencoded::Serializer::new(String::new())
-        .extend_pairs([
-            ("request", request),
-            ("account", "ada@example.com"),
-            ("decision", decision),
-        ])
-        .finish();
-    post_form_for_location(&format!("{server}/oauth/decision"), form)
-        .await
-        .unwrap()
-}
 
 fn parameter(url: &str, wanted: &str) -> String {
     let url = Url::parse(url).unwrap();
@@ -77,7 +59,7 @@ async fn a_person_without_a_browser_here_pastes_the_last_address() {
     writeln!(stdin, "{redirect}?code=test-code-1&state=foreign").unwrap();
     says(&mut kalit, "[login.state_mismatch]").await;
 
-    let last = consent(&url, &server.url(), "allow").await;
+    let last = server.consent(&url, "allow").await.unwrap();
     writeln!(stdin, "{last}").unwrap();
     assert!(kalit.end(SOON).await.unwrap().success(), "{}", kalit.output());
     assert!(
@@ -104,7 +86,7 @@ async fn a_person_without_a_browser_here_pastes_the_last_address() {
         })
         .await
         .unwrap();
-    writeln!(stdin, "{}", consent(&url, &server.url(), "allow").await).unwrap();
+    writeln!(stdin, "{}", server.consent(&url, "allow").await.unwrap()).unwrap();
     assert!(kalit.end(SOON).await.unwrap().success(), "{}", kalit.output());
     let profiles = bed.profiles("main");
     assert_eq!(profiles.as_object().unwrap().len(), 1);
@@ -137,7 +119,7 @@ async fn a_busy_port_is_told_with_its_holder_and_pasting_still_works() {
         "{notice}"
     );
     let url = shown_url(&mut kalit).await;
-    writeln!(stdin, "{}", consent(&url, &server.url(), "allow").await).unwrap();
+    writeln!(stdin, "{}", server.consent(&url, "allow").await.unwrap()).unwrap();
     assert!(kalit.end(SOON).await.unwrap().success(), "{}", kalit.output());
 }
 
@@ -149,7 +131,7 @@ async fn a_browser_that_cannot_be_opened_is_told_and_the_callback_still_works() 
     let mut kalit = bed.start(&["login", "openai", "--use"]);
     let url = shown_url(&mut kalit).await;
     says(&mut kalit, "[browser.failed]").await;
-    let last = consent(&url, &server.url(), "allow").await;
+    let last = server.consent(&url, "allow").await.unwrap();
     let (status, _) = fetch(&last.replace("localhost", "127.0.0.1")).await.unwrap();
     assert_eq!(status, 200);
     assert!(kalit.end(SOON).await.unwrap().success(), "{}", kalit.output());
@@ -164,7 +146,7 @@ async fn a_refusal_at_the_consent_page_ends_the_sign_in() {
     let mut kalit = bed.start(&["login", "openai", "--no-browser"]);
     let mut stdin = kalit.take_stdin().unwrap();
     let url = shown_url(&mut kalit).await;
-    writeln!(stdin, "{}", consent(&url, &server.url(), "deny").await).unwrap();
+    writeln!(stdin, "{}", server.consent(&url, "deny").await.unwrap()).unwrap();
     let status = kalit.end(SOON).await.unwrap();
     assert_eq!(status.code(), Some(69), "{}", kalit.output());
     assert!(kalit.output().contains("[login.denied]"), "{}", kalit.output());

@@ -15,7 +15,7 @@ use crate::refresh::{Fleet, FleetStore, due_item};
 use crate::routing::{self, PassedOver, Resolution};
 use crate::store::credential::{Credential, Expiry};
 use crate::store::lock::{inspect_refresh_lock, inspect_store_lock};
-use crate::store::{FenceKind, UsageStats, sqlite};
+use crate::store::{FenceKind, UsageStats, atomic, sqlite};
 use crate::view::{
     AccountState, AccountView, AgentView, AuthStatus, CooldownView, CredentialKind, EraView,
     InstallationView, LockView, LostSignal, LostView, Notice, PinView, ProviderView, RestoreView, SCHEMA,
@@ -678,6 +678,7 @@ pub(super) fn flaws(fleet: &Fleet) -> Vec<Notice> {
         // An error of the state names its place itself.
         notices.extend(content.state_error.as_ref().map(notice_of));
         let path = store_path(installation, &store.agent_dir);
+        notices.extend(atomic::check_exposure(&path).err().as_ref().map(notice_of));
         if let Some(schema) = store.untested_schema {
             let text = format!(
                 "{}: schema {schema} is newer than any that was tested",

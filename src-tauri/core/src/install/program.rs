@@ -3,14 +3,14 @@
 
 use std::fs::{self, File};
 use std::io::Read;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
 use super::gateway_unit::GatewayUnit;
 use super::paths;
 use super::version::Version;
-use crate::environment::Environment;
+use crate::environment::{Environment, is_out_of_strangers_reach};
 use crate::settings::Settings;
 
 /// Names under which the package was ever published.
@@ -41,7 +41,7 @@ pub(super) fn installed(environment: &Environment, settings: &Settings) -> Vec<P
         let path = paths::user_path(&binary.to_string_lossy(), environment);
         push(&mut found, launcher("setting", path));
     }
-    for dir in path_dirs(environment) {
+    for dir in environment.program_dirs() {
         for name in launcher_names() {
             push(&mut found, launcher("PATH", dir.join(name)));
         }
@@ -83,21 +83,10 @@ fn launcher_names() -> &'static [&'static str] {
     }
 }
 
-/// The directories of `PATH` that are absolute: an `openclaw` planted in the working directory
-/// must not be found.
-pub(crate) fn path_dirs(environment: &Environment) -> Vec<PathBuf> {
-    let separator = if cfg!(windows) { ';' } else { ':' };
-    let path = environment.var("PATH").or_else(|| environment.var("Path"));
-    path.unwrap_or_default()
-        .split(separator)
-        .map(PathBuf::from)
-        .filter(|dir| dir.is_absolute() && dir.components().all(|part| !matches!(part, Component::ParentDir)))
-        .collect()
-}
-
+/// A program that everybody could have planted is none.
 fn launcher(what: &'static str, path: PathBuf) -> Option<Program> {
     let real = fs::canonicalize(&path).ok()?;
-    if !real.is_file() {
+    if !real.is_file() || !is_out_of_strangers_reach(real.parent()?) {
         return None;
     }
     let package = package_above(&real).or_else(|| package_of_shim(&real));
@@ -113,6 +102,9 @@ fn launcher(what: &'static str, path: PathBuf) -> Option<Program> {
 /// The package in a `node_modules` directory.
 fn package(what: &'static str, modules: &Path) -> Option<Program> {
     let dir = fs::canonicalize(modules.join("openclaw")).ok()?;
+    if !is_out_of_strangers_reach(&dir) {
+        return None;
+    }
     let version = read_package(&dir)?;
     Some(Program {
         what,
@@ -337,6 +329,29 @@ mod tests {
         let climbing = format!(".::work:{}/x/../work:..", home.display());
         let environment = Environment::new([("PATH".to_owned(), climbing)], home, &work);
         assert_eq!(versions(&environment), []);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_program_that_everybody_could_have_planted_is_ignored() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let home = tempfile::tempdir().unwrap();
+        let home = home.path();
+        let open = home.join("open");
+        let package = plant(&open.join("lib/node_modules"), "2026.6.1");
+        fs::create_dir(home.join("bin")).unwrap();
+        let link = home.join("bin/openclaw");
+        std::os::unix::fs::symlink(package.join("openclaw.mjs"), &link).unwrap();
+        let environment = environment(home)
+            .with_var("PATH", &home.join("bin").to_string_lossy())
+            .with_var("NPM_CONFIG_PREFIX", &open.to_string_lossy());
+        let settings = Settings {
+            openclaw_binary: Some(link),
+            ..Settings::default()
+        };
+        assert_eq!(installed(&environment, &settings).len(), 1, "the package");
+        fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).unwrap();
+        assert_eq!(installed(&environment, &settings), []);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! Must never listen beyond the loopback interface, redirect, echo a parameter, or let a request
 //! without this sign-in's `state` change anything.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -12,7 +13,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -27,7 +28,8 @@ use super::settlement::{Claim, Claimed, Settled, Settlement};
 const MAX_HEAD: usize = 8 * 1024;
 /// How long a client may take for its head, and for taking the answer.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How many clients are served at once; the others wait in the system's queue.
+/// How many clients are served at once in each family. One more, and the oldest has to go: the
+/// browser says all it has to say at once, so it is never the one that dawdles.
 const MAX_CONNECTIONS: usize = 8;
 /// How often any free port is looked for until both families have the same one.
 const EPHEMERAL_ATTEMPTS: usize = 20;
@@ -98,15 +100,9 @@ impl CallbackListener {
 
     /// Starts to answer.
     pub(super) fn serve(self, expected: Arc<Expected>, settlement: Settlement) -> Serving {
-        let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let mut tasks = JoinSet::new();
         for socket in self.sockets {
-            tasks.spawn(accept(
-                socket,
-                Arc::clone(&slots),
-                Arc::clone(&expected),
-                settlement.clone(),
-            ));
+            tasks.spawn(accept(socket, Arc::clone(&expected), settlement.clone()));
         }
         Serving { _tasks: tasks }
     }
@@ -205,20 +201,22 @@ impl fmt::Display for PortsBusy {
     }
 }
 
-async fn accept(socket: TcpListener, slots: Arc<Semaphore>, expected: Arc<Expected>, settlement: Settlement) {
+async fn accept(socket: TcpListener, expected: Arc<Expected>, settlement: Settlement) {
     let mut connections = JoinSet::new();
+    // A client whose sender is dropped has to go.
+    let mut served = VecDeque::new();
     loop {
-        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
-            return;
-        };
         match socket.accept().await {
             Ok((stream, _)) => {
                 let expected = Arc::clone(&expected);
                 let settlement = settlement.clone();
-                connections.spawn(async move {
-                    converse(stream, &expected, &settlement).await;
-                    drop(slot);
-                });
+                let (stay, go) = oneshot::channel::<()>();
+                served.retain(|stay: &oneshot::Sender<()>| !stay.is_closed());
+                if served.len() == MAX_CONNECTIONS {
+                    served.pop_front();
+                }
+                served.push_back(stay);
+                connections.spawn(async move { converse(stream, go, &expected, &settlement).await });
             }
             // Out of file descriptors, most likely: others may close some.
             Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
@@ -227,8 +225,19 @@ async fn accept(socket: TcpListener, slots: Arc<Semaphore>, expected: Arc<Expect
     }
 }
 
-async fn converse(mut stream: TcpStream, expected: &Expected, settlement: &Settlement) {
-    let head = match timeout(CLIENT_TIMEOUT, read_head(&mut stream)).await {
+/// A client that has to `go` is left while it has not said all, or has been told all.
+async fn converse(
+    mut stream: TcpStream,
+    mut go: oneshot::Receiver<()>,
+    expected: &Expected,
+    settlement: &Settlement,
+) {
+    let head = tokio::select! {
+        biased;
+        head = timeout(CLIENT_TIMEOUT, read_head(&mut stream)) => head,
+        _ = &mut go => return,
+    };
+    let head = match head {
         Ok(Head::Complete(head)) => Ok(head),
         Ok(Head::TooLarge) => Err(Page::TooLarge),
         Ok(Head::Gone) => return,
@@ -247,7 +256,10 @@ async fn converse(mut stream: TcpStream, expected: &Expected, settlement: &Settl
         claim.resolve(settled);
     }
     if matches!(written, Ok(Ok(()))) {
-        linger(&mut stream).await;
+        tokio::select! {
+            () = linger(&mut stream) => {}
+            _ = go => {}
+        }
     }
 }
 

@@ -359,18 +359,21 @@ async fn a_slow_client_is_turned_away_after_five_seconds() {
 }
 
 #[tokio::test]
-async fn eight_idle_clients_delay_the_callback_but_do_not_stop_it() {
+async fn the_oldest_of_many_idle_clients_make_way_for_the_callback() {
     let site = site().await;
     let mut idle = Vec::new();
-    for _ in 0..20 {
-        idle.push(TcpStream::connect(("127.0.0.1", site.port)).await.unwrap());
+    for _ in 0..50 {
+        let mut stream = TcpStream::connect(("127.0.0.1", site.port)).await.unwrap();
+        stream.write_all(b"GET /auth/callback").await.unwrap();
+        idle.push(stream);
     }
-    let hang_up = tokio::spawn(async move {
-        tokio::time::sleep(Duration::from_millis(200)).await;
-        drop(idle);
-    });
+    let begin = tokio::time::Instant::now();
     assert_eq!(site.status(&site.callback(&site.success())).await, 200);
-    hang_up.await.unwrap();
+    let waited = begin.elapsed();
+    assert!(waited < Duration::from_secs(3), "{waited:?}");
+    let mut answer = [0; 1];
+    let left = timeout(Duration::from_secs(3), idle[0].read(&mut answer)).await;
+    assert!(!matches!(left.unwrap(), Ok(1)), "an answer without a request");
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! One run of OpenClaw's command line.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use super::redaction::redacted;
 use crate::install::Installation;
-use crate::install::program::{self, Program};
+use crate::install::program::Program;
 use crate::secret::Secret;
 use crate::{Error, ErrorCode, Result};
 
@@ -196,7 +196,8 @@ impl<'i> Cli<'i> {
                     .iter()
                     .filter_map(|name| Some((*name, environment.var(name)?))),
             )
-            .env("PATH", search_path(self.installation, self.program))
+            // A version manager keeps `node` beside the launcher.
+            .env("PATH", environment.program_path(launcher.parent()))
             .env("OPENCLAW_STATE_DIR", &self.installation.state_dir.path)
             .env("OPENCLAW_DISABLE_AUTO_UPDATE", "1")
             // One process, which ends when it is killed.
@@ -259,28 +260,11 @@ impl Said {
     }
 }
 
-/// `PATH` with the launcher's directory in front: a version manager keeps `node` beside it.
-fn search_path(installation: &Installation, program: &Program) -> String {
-    let mut dirs: Vec<PathBuf> = program
-        .launcher
-        .parent()
-        .map(Path::to_owned)
-        .into_iter()
-        .collect();
-    dirs.extend(program::path_dirs(installation.environment()));
-    let separator = if cfg!(windows) { ";" } else { ":" };
-    let dirs: Vec<_> = dirs
-        .iter()
-        .map(|dir| dir.to_string_lossy().into_owned())
-        .collect();
-    dirs.join(separator)
-}
-
 /// The first `node` on `PATH`, found without the working directory.
 fn node(installation: &Installation) -> PathBuf {
     let name = if cfg!(windows) { "node.exe" } else { "node" };
-    program::path_dirs(installation.environment())
-        .into_iter()
+    let dirs = installation.environment().program_dirs();
+    dirs.into_iter()
         .map(|dir| dir.join(name))
         .find(|path| path.is_file())
         .unwrap_or_else(|| PathBuf::from(name))

@@ -196,13 +196,12 @@ fn jitter_ms(lead_ms: i64, seed: u64) -> i64 {
     (lead_ms / 10 * share) >> 32
 }
 
+/// A `Retry-After` only makes it later: one that lies in the past, however often, does not.
 fn transient_wait_ms(attempts: u32, retry_after: Option<Duration>) -> i64 {
-    match retry_after {
-        Some(asked) => i64::try_from(asked.min(LONGEST_RETRY_AFTER).as_millis())
-            .unwrap_or(i64::MAX)
-            .max(REFRESH_DISTANCE),
-        None => step(&TRANSIENT_BACKOFF, attempts),
-    }
+    let asked = retry_after.unwrap_or_default().min(LONGEST_RETRY_AFTER);
+    i64::try_from(asked.as_millis())
+        .unwrap_or(i64::MAX)
+        .max(step(&TRANSIENT_BACKOFF, attempts))
 }
 
 fn step(steps: &[i64; 4], attempts: u32) -> i64 {
@@ -435,13 +434,14 @@ mod tests {
         for (attempts, minutes) in [(0, 1), (1, 1), (2, 2), (3, 5), (4, 10), (5, 10), (u32::MAX, 10)] {
             assert_eq!(wait(transient(attempts, None)), Some(minutes * MINUTE));
         }
-        for (asked, waited) in [
-            (Duration::from_secs(0), 30 * SECOND),
-            (Duration::from_secs(45), 45 * SECOND),
-            (Duration::from_secs(3600), HOUR),
-            (Duration::MAX, DAY),
+        for (attempts, asked, waited) in [
+            (1, Duration::from_secs(0), MINUTE),
+            (1, Duration::from_secs(90), 90 * SECOND),
+            (9, Duration::from_secs(0), 10 * MINUTE),
+            (9, Duration::from_secs(3600), HOUR),
+            (9, Duration::MAX, DAY),
         ] {
-            assert_eq!(wait(transient(9, Some(asked))), Some(waited));
+            assert_eq!(wait(transient(attempts, Some(asked))), Some(waited));
         }
         for (attempts, minutes) in [(1, 1), (2, 5), (3, 15), (4, 60), (9, 60)] {
             assert_eq!(

@@ -136,6 +136,30 @@ pub fn read_file(path: &Path) -> Result<Option<Vec<u8>>> {
     Ok(Some(bytes))
 }
 
+/// Who else could get at a store, if anybody could. It is written all the same: neither a new file
+/// nor its rename can be led elsewhere, and a login that could not be stored would be lost.
+///
+/// # Errors
+///
+/// `store.exposed`. A file that cannot be looked at is not this function's business.
+pub(crate) fn check_exposure(path: &Path) -> Result<()> {
+    let exposed = |why: &str| {
+        Err(Error::new(
+            ErrorCode::StoreExposed,
+            format!("{}: {why}", path.display()),
+        ))
+    };
+    if owner::everybody_can_write(directory_of(path)) {
+        return exposed("everybody can write its directory");
+    }
+    if owner::has_other_names(path) {
+        return exposed(
+            "the file has another name (a hard link), which keeps the old tokens when it is saved",
+        );
+    }
+    Ok(())
+}
+
 /// `error` with the file that it is about at the front of its message.
 pub(super) fn about(path: &Path, error: Error) -> Error {
     let message = format!("{}: {}", path.display(), error.message());
@@ -243,6 +267,15 @@ mod owner {
     pub(super) fn others_can_write(metadata: &Metadata) -> bool {
         metadata.mode() & 0o022 != 0
     }
+
+    /// A group is left out: OpenClaw makes its directories with the person's umask.
+    pub(super) fn everybody_can_write(directory: &Path) -> bool {
+        fs::metadata(directory).is_ok_and(|metadata| metadata.mode() & 0o002 != 0)
+    }
+
+    pub(super) fn has_other_names(file: &Path) -> bool {
+        fs::metadata(file).is_ok_and(|metadata| metadata.nlink() > 1)
+    }
 }
 
 /// Windows: ownership and rights are the business of the profile directory's access list.
@@ -262,6 +295,14 @@ mod owner {
     }
 
     pub(super) fn others_can_write(_: &Metadata) -> bool {
+        false
+    }
+
+    pub(super) fn everybody_can_write(_: &Path) -> bool {
+        false
+    }
+
+    pub(super) fn has_other_names(_: &Path) -> bool {
         false
     }
 }

@@ -173,6 +173,27 @@ fn links_that_lead_elsewhere_are_refused() {
 }
 
 #[test]
+fn what_others_can_get_at_is_told_and_a_new_file_has_one_name() {
+    let (directory, path) = store();
+    set_mode(directory.path(), 0o775);
+    check_exposure(&path).unwrap();
+    check_exposure(&directory.path().join("none")).unwrap();
+    set_mode(directory.path(), 0o777);
+    let error = check_exposure(&path).unwrap_err();
+    assert_eq!(error.code(), ErrorCode::StoreExposed);
+    assert!(error.message().ends_with("everybody can write its directory"));
+    set_mode(directory.path(), 0o700);
+
+    let other = directory.path().join("other");
+    fs::hard_link(&path, &other).unwrap();
+    let error = check_exposure(&path).unwrap_err();
+    assert!(error.message().contains("another name"), "{error:?}");
+    write_atomic(&path, b"new").unwrap();
+    check_exposure(&path).unwrap();
+    assert_eq!(fs::read(&other).unwrap(), b"old");
+}
+
+#[test]
 fn what_is_no_file_is_neither_read_nor_written() {
     let directory = tempfile::tempdir().unwrap();
     let dir = directory.path().join("dir");
