@@ -5,6 +5,7 @@
 pub mod authserver;
 #[cfg(target_os = "linux")]
 pub mod browser;
+pub mod canary;
 #[cfg(target_os = "linux")]
 pub mod desktop;
 pub mod dialogue;
