@@ -27,6 +27,7 @@ const LABEL: &str = "main";
 
 /// Runs until the window is closed and nothing is under way.
 fn main() -> anyhow::Result<()> {
+    process::keep_memory_private();
     let arguments = Arguments::parse();
     let mut context: Context<Wry> = tauri::generate_context!("tauri.conf.json");
     // managed before anything can call back

@@ -1,0 +1,9 @@
+//! No token leaks: recognisable tokens go through every verb and every failure, and through a whole
+//! session of the desktop; then everything that came out is searched for them in every form
+//! (`kalit_journeys::canary`). What may hold them: the store, its temporary file while it lives, and a
+//! journal until the next start has merged it.
+#![cfg(target_os = "linux")]
+
+mod canaries {
+    mod dumps;
+}
