@@ -3,6 +3,7 @@
 
 pub mod alerts;
 pub mod in_flight;
+pub mod memory;
 pub mod menu;
 pub mod process;
 pub mod route;

@@ -8,29 +8,6 @@ use kalit_core::broker::{Broker, Options};
 use kalit_core::clock::SystemClock;
 use kalit_core::environment::Environment;
 
-/// Keeps the memory of this process, through which tokens go, to itself: no core dump is written, and
-/// on Linux no other program of the same person can read it. To be called before anything else; a
-/// system that refuses it is no reason not to start.
-pub fn keep_memory_private() {
-    #[cfg(unix)]
-    {
-        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-
-        // Programs that are started from here, such as the browser, may raise it again.
-        let none = Rlimit {
-            current: Some(0),
-            ..getrlimit(Resource::Core)
-        };
-        let _ = setrlimit(Resource::Core, none);
-    }
-    #[cfg(target_os = "linux")]
-    {
-        use rustix::process::{DumpableBehavior, set_dumpable_behavior};
-
-        let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
-    }
-}
-
 /// Opens the broker on the state directory that `--state-dir` or the environment names.
 ///
 /// # Errors

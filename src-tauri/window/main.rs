@@ -12,7 +12,7 @@ mod view;
 use std::io::{BufRead, Write};
 
 use clap::Parser;
-use kalit_shell::process;
+use kalit_shell::{memory, process};
 use kalit_shell::route::{QUIT, Route, SHOWN};
 use tauri::{
     AppHandle, Context, Emitter, Manager, RunEvent, WebviewUrl, WebviewWindow, WebviewWindowBuilder,
@@ -27,7 +27,7 @@ const LABEL: &str = "main";
 
 /// Runs until the window is closed and nothing is under way.
 fn main() -> anyhow::Result<()> {
-    process::keep_memory_private();
+    memory::keep_private();
     let arguments = Arguments::parse();
     let mut context: Context<Wry> = tauri::generate_context!("tauri.conf.json");
     // managed before anything can call back
