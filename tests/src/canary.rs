@@ -2,12 +2,11 @@
 //! process, in every form in which a program may hand a text on. A search that found nothing says
 //! how much it has read; each journey shows beside it that the same search finds what is there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::fs;
 use std::path::Path;
 
-use aho_corasick::AhoCorasick;
 use anyhow::{Context, Result, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -18,11 +17,19 @@ use serde_json::{Value, json};
 const PIECE: usize = 16;
 /// Shorter texts stand in places where nobody put them.
 const SHORTEST: usize = 12;
+/// Every needle is at least this long.
+const BEGIN: usize = 8;
 /// What follows it is looked for.
 const MARK: &str = "kalitcanary";
 /// How much of a process's memory is read at once.
 #[cfg(target_os = "linux")]
-const BLOCK: usize = 1 << 20;
+const BLOCK: usize = 1 << 18;
+/// Of Linux on the machines that Kalit is for.
+#[cfg(target_os = "linux")]
+const PAGE: usize = 4096;
+/// In the highest byte of an entry of `/proc/<pid>/pagemap`: in memory, or swapped out.
+#[cfg(target_os = "linux")]
+const IN_USE: u8 = 0b1100_0000;
 
 /// An invented secret of two pieces that nothing else on the machine contains.
 pub fn canary(kind: &str) -> String {
@@ -149,14 +156,23 @@ impl fmt::Display for Searched {
     }
 }
 
-/// Looks for a set of secrets.
+/// Looks for a set of secrets. A debug build is to search some hundred megabytes in a few seconds: two
+/// bytes are looked up at each place, and more only after those.
 #[derive(Debug)]
 pub struct Searcher {
-    automaton: AhoCorasick,
-    /// The secret's name and the form, for each needle.
-    needles: Vec<(String, &'static str)>,
+    /// With which two bytes a needle begins.
+    begins: Vec<bool>,
+    /// By its first bytes.
+    needles: HashMap<[u8; BEGIN], Vec<Needle>>,
     #[cfg(target_os = "linux")]
     longest: usize,
+}
+
+#[derive(Debug)]
+struct Needle {
+    secret: String,
+    form: &'static str,
+    bytes: Vec<u8>,
 }
 
 impl Searcher {
@@ -166,23 +182,34 @@ impl Searcher {
     /// # Errors
     /// When a secret is too short to be told from other text.
     pub fn new(secrets: impl IntoIterator<Item = (String, String)>) -> Result<Self> {
-        let (mut needles, mut patterns) = (Vec::new(), Vec::new());
-        for (name, secret) in secrets {
-            let texts = parts(&secret);
-            ensure!(!texts.is_empty(), "{name} is too short to be looked for");
+        let mut searcher = Self {
+            begins: vec![false; 1 << 16],
+            needles: HashMap::new(),
+            #[cfg(target_os = "linux")]
+            longest: 0,
+        };
+        for (secret, text) in secrets {
+            let texts = parts(&text);
+            ensure!(!texts.is_empty(), "{secret} is too short to be looked for");
             for text in texts {
-                for (form, pattern) in pieces(text.as_bytes()).flat_map(forms) {
-                    needles.push((name.clone(), form));
-                    patterns.push(pattern);
+                for (form, bytes) in pieces(text.as_bytes()).flat_map(forms) {
+                    let secret = secret.clone();
+                    searcher.learn(Needle { secret, form, bytes })?;
                 }
             }
         }
-        Ok(Self {
-            #[cfg(target_os = "linux")]
-            longest: patterns.iter().map(Vec::len).max().unwrap_or_default(),
-            automaton: AhoCorasick::new(patterns)?,
-            needles,
-        })
+        Ok(searcher)
+    }
+
+    fn learn(&mut self, needle: Needle) -> Result<()> {
+        let begin = needle.bytes.first_chunk().context("a piece is too short")?;
+        self.begins[usize::from(begin[0]) << 8 | usize::from(begin[1])] = true;
+        #[cfg(target_os = "linux")]
+        {
+            self.longest = self.longest.max(needle.bytes.len());
+        }
+        self.needles.entry(*begin).or_default().push(needle);
+        Ok(())
     }
 
     /// Bytes, for example what a program printed.
@@ -191,16 +218,28 @@ impl Searcher {
             bytes: bytes.len() as u64,
             ..Searched::default()
         };
-        for hit in self.automaton.find_overlapping_iter(bytes) {
-            let (secret, form) = &self.needles[hit.pattern().as_usize()];
+        let mut at = 0;
+        while at + BEGIN <= bytes.len() {
+            if self.begins[usize::from(bytes[at]) << 8 | usize::from(bytes[at + 1])] {
+                self.note(place, &bytes[at..], &mut searched);
+            }
+            at += 1;
+        }
+        searched
+    }
+
+    /// Notes the needles with which `bytes` begin.
+    fn note(&self, place: &str, bytes: &[u8], searched: &mut Searched) {
+        let begin = bytes.first_chunk().and_then(|begin| self.needles.get(begin));
+        let hits = begin.into_iter().flatten();
+        for needle in hits.filter(|needle| bytes.starts_with(&needle.bytes)) {
             let found = Found {
-                secret: secret.clone(),
-                form,
+                secret: needle.secret.clone(),
+                form: needle.form,
                 place: place.to_owned(),
             };
             *searched.found.entry(found).or_default() += 1;
         }
-        searched
     }
 
     /// Every file below `dir` and its name, except those that `exempt` knows. A file that goes
@@ -248,27 +287,32 @@ impl Searcher {
         }
         let maps = fs::read_to_string(dir.join("maps")).with_context(|| format!("maps of {pid}"))?;
         let memory = fs::File::open(dir.join("mem")).with_context(|| format!("memory of {pid}"))?;
+        let pages = fs::File::open(dir.join("pagemap")).with_context(|| format!("pages of {pid}"))?;
         let before = searched.bytes;
         let mut block = vec![0; BLOCK + self.longest];
+        let mut entries = [0; 8 * BLOCK / PAGE];
         for region in maps.lines().filter_map(Region::parse) {
             let place = format!("{} of {pid}", region.name);
-            let mut at = region.start;
-            while at < region.end {
-                let wanted = usize::try_from(region.end - at)?.min(block.len());
+            for at in (region.start..region.end).step_by(BLOCK) {
+                // WebKit reserves many gigabytes of which it uses a few pages.
+                let wanted = usize::try_from(region.end - at)?.min(BLOCK) / PAGE * 8;
+                let read = pages.read_at(&mut entries[..wanted], at / PAGE as u64 * 8);
+                let in_use = |entry: &[u8]| entry.last().is_some_and(|flags| flags & IN_USE != 0);
+                let read = &entries[..read.unwrap_or_default()];
+                let first = read.chunks(8).position(in_use);
+                let last = read.chunks(8).rposition(in_use);
+                let (Some(first), Some(last)) = (first, last) else {
+                    continue;
+                };
+                // A secret may stand across the border.
+                let begin = at + (first * PAGE) as u64;
+                let begin = begin.saturating_sub(self.longest as u64).max(region.start);
+                let end = at + ((last + 1) * PAGE) as u64;
+                let wanted = usize::try_from(end - begin)?;
                 // What cannot be read is a device's, or has just been given back.
-                let Ok(read) = memory.read_at(&mut block[..wanted], at) else {
-                    break;
-                };
-                if read == 0 {
-                    break;
+                if let Ok(read) = memory.read_at(&mut block[..wanted], begin) {
+                    searched.add(self.bytes(&place, &block[..read]));
                 }
-                searched.add(self.bytes(&place, &block[..read]));
-                // The next block begins before the end of this one.
-                at += if read > self.longest && at + (read as u64) < region.end {
-                    (read - self.longest) as u64
-                } else {
-                    read as u64
-                };
             }
         }
         ensure!(searched.bytes > before, "no memory of {pid} could be read");
@@ -276,7 +320,8 @@ impl Searcher {
     }
 }
 
-/// A part of a process's memory that it can read.
+/// A part of a process's memory that it can read, except what is mapped from a file and cannot be
+/// written: programs and libraries.
 #[cfg(target_os = "linux")]
 struct Region<'a> {
     start: u64,
@@ -290,10 +335,12 @@ impl<'a> Region<'a> {
     fn parse(line: &'a str) -> Option<Self> {
         let mut words = line.splitn(6, ' ');
         let (start, end) = words.next()?.split_once('-')?;
-        if !words.next()?.starts_with('r') {
+        let rights = words.next()?;
+        let name = words.nth(3).unwrap_or_default().trim();
+        let is_library = name.starts_with('/') && !rights.contains('w') && !name.contains("(deleted)");
+        if !rights.starts_with('r') || is_library {
             return None;
         }
-        let name = words.nth(3).unwrap_or_default().trim();
         Some(Self {
             start: u64::from_str_radix(start, 16).ok()?,
             end: u64::from_str_radix(end, 16).ok()?,

@@ -5,5 +5,15 @@
 #![cfg(target_os = "linux")]
 
 mod canaries {
+    mod desktop;
     mod dumps;
+
+    /// Everything that anybody may turn on to see more.
+    const LOUD: [(&str, &str); 5] = [
+        ("RUST_LOG", "trace"),
+        ("RUST_BACKTRACE", "full"),
+        ("G_MESSAGES_DEBUG", "all"),
+        ("WEBKIT_DEBUG", "all"),
+        ("SOUP_DEBUG", "all"),
+    ];
 }
