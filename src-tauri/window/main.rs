@@ -12,8 +12,8 @@ mod view;
 use std::io::{BufRead, Write};
 
 use clap::Parser;
-use kalit_shell::{memory, process};
 use kalit_shell::route::{QUIT, Route, SHOWN};
+use kalit_shell::{memory, process};
 use tauri::{
     AppHandle, Context, Emitter, Manager, RunEvent, WebviewUrl, WebviewWindow, WebviewWindowBuilder,
     WindowEvent, Wry, async_runtime,

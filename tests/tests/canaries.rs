@@ -5,6 +5,7 @@
 #![cfg(target_os = "linux")]
 
 mod canaries {
+    mod cli;
     mod desktop;
     mod dumps;
 
