@@ -218,7 +218,8 @@ impl Kalit {
             .stderr(Stdio::piped());
         let mut child = command.spawn()?;
         let mut stdin = child.stdin.take().context("no standard input")?;
-        stdin.write_all(format!("{line}\n").as_bytes()).await?;
+        // A program that ends without reading it closes the pipe: its own affair.
+        let _ = stdin.write_all(format!("{line}\n").as_bytes()).await;
         drop(stdin);
         let output = tokio::time::timeout(COMMAND_LIMIT, child.wait_with_output())
             .await
