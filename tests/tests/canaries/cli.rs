@@ -68,6 +68,8 @@ struct Scene {
     kalit: Kalit,
     secrets: Vec<(String, String)>,
     planted: Vec<PathBuf>,
+    /// How many programs Kalit started.
+    children: usize,
     answer: Arc<Mutex<Reply>>,
     _server: Server,
 }
@@ -195,7 +197,8 @@ const WRONG: &[(&str, Make)] = &[
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_verb_and_no_failure_tells_a_token() -> Result<()> {
-    let (mut printed, mut left, mut ran) = (Searched::default(), Searched::default(), 0);
+    let (mut printed, mut left) = (Searched::default(), Searched::default());
+    let (mut ran, mut children) = (0, 0);
     for (index, (what, make)) in WRONG.iter().enumerate() {
         let mut scene = Scene::new().await?;
         // Kalit's own directories are there before anything goes wrong.
@@ -220,12 +223,14 @@ async fn no_verb_and_no_failure_tells_a_token() -> Result<()> {
         let searched = scene.left()?;
         searched.ensure_none(&format!("what is left after {what}"))?;
         left.add(searched);
+        children += scene.children;
         scene.ensure_found()?;
     }
     let mut figures = Figures::new("canaries-cli");
     figures
         .row("ways in which files and answers were wrong", WRONG.len() - 1)
         .row("commands run", ran)
+        .row("programs started by them", children)
         .row(
             "bytes printed, argv and environment of children; hits",
             format!("{}; {}", printed.bytes, printed.hits()),
@@ -235,6 +240,7 @@ async fn no_verb_and_no_failure_tells_a_token() -> Result<()> {
             format!("{}; {}", left.bytes, left.hits()),
         );
     figures.tell()?;
+    ensure!(children > 0, "OpenClaw was never started");
     printed.ensure_none("what was printed or handed to a program")
 }
 
@@ -293,6 +299,7 @@ impl Scene {
             kalit,
             secrets: Vec::new(),
             planted: Vec::new(),
+            children: 0,
             answer,
             _server: server,
         };
@@ -377,6 +384,7 @@ impl Scene {
         printed.add(searcher.bytes(&place, ran.stdout.as_bytes()));
         printed.add(searcher.bytes(&place, ran.stderr.as_bytes()));
         for trace in kalit.traces().await? {
+            self.children += trace.matches(" execve(").count() - 1;
             printed.add(searcher.bytes("a program's start", trace.as_bytes()));
         }
         printed.ensure_none(&place)

@@ -111,7 +111,10 @@ async fn looked_at(
     .await?;
     place.changed()?;
     let field = "const field = document.querySelector('#secret'); return field ? field.value : '';";
-    ensure!(execute(&window, field).await? == "", "the field was not cleared");
+    ensure!(
+        execute(&window, field).await?.is_empty(),
+        "the field was not cleared"
+    );
     // It passed through the window's page; nothing else but the store has it.
     let only_pasted = Searcher::new([("pasted".to_owned(), pasted.clone())])?;
     for (pid, name) in processes(session.dir()) {
