@@ -26,6 +26,7 @@ use kalit_shell::process;
 use crate::arguments::Arguments;
 
 fn main() -> ExitCode {
+    kalit_shell::memory::keep_private();
     let wants_json = std::env::args_os().any(|argument| argument == "--json");
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,

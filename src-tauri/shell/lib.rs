@@ -4,6 +4,7 @@
 pub mod alerts;
 pub mod browser;
 pub mod in_flight;
+pub mod memory;
 pub mod menu;
 pub mod process;
 pub mod route;

@@ -13,6 +13,7 @@ use clap::Parser;
 use crate::arguments::Arguments;
 
 fn main() -> anyhow::Result<()> {
+    kalit_shell::memory::keep_private();
     let arguments = Arguments::parse();
     #[cfg(debug_assertions)]
     build_window();

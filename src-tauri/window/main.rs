@@ -12,8 +12,8 @@ mod view;
 use std::io::{BufRead, Write};
 
 use clap::Parser;
-use kalit_shell::process;
 use kalit_shell::route::{QUIT, Route, SHOWN};
+use kalit_shell::{memory, process};
 use tauri::{
     AppHandle, Context, Emitter, Manager, RunEvent, Url, WebviewUrl, WebviewWindow, WebviewWindowBuilder,
     WindowEvent, Wry, async_runtime,
@@ -27,6 +27,7 @@ const LABEL: &str = "main";
 
 /// Runs until the window is closed and nothing is under way.
 fn main() -> anyhow::Result<()> {
+    memory::keep_private();
     let arguments = Arguments::parse();
     let mut context: Context<Wry> = tauri::generate_context!("tauri.conf.json");
     // managed before anything can call back

@@ -144,6 +144,19 @@ impl Kalit {
         Ok(self)
     }
 
+    /// The same, and from now on it is traced with what it starts other programs.
+    #[cfg(target_os = "linux")]
+    pub fn traced_starts(mut self) -> Result<Self> {
+        self.trace = Some(Arc::new(Trace::of_starts()?));
+        Ok(self)
+    }
+
+    /// What was traced of all that has ended.
+    #[cfg(target_os = "linux")]
+    pub async fn traces(&self) -> Result<Vec<String>> {
+        self.trace.as_ref().context("nothing is traced")?.texts().await
+    }
+
     /// The databases of OpenClaw's that were written under the trace: by Kalit, and by the OpenClaw
     /// that it started.
     #[cfg(target_os = "linux")]
@@ -205,7 +218,8 @@ impl Kalit {
             .stderr(Stdio::piped());
         let mut child = command.spawn()?;
         let mut stdin = child.stdin.take().context("no standard input")?;
-        stdin.write_all(format!("{line}\n").as_bytes()).await?;
+        // A program that ends without reading it closes the pipe: its own affair.
+        let _ = stdin.write_all(format!("{line}\n").as_bytes()).await;
         drop(stdin);
         let output = tokio::time::timeout(COMMAND_LIMIT, child.wait_with_output())
             .await

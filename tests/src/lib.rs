@@ -10,6 +10,7 @@ pub mod authserver;
 pub mod bad_network;
 #[cfg(target_os = "linux")]
 pub mod browser;
+pub mod canary;
 #[cfg(target_os = "linux")]
 pub mod desktop;
 pub mod dialogue;

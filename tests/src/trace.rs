@@ -1,5 +1,5 @@
 //! What a program writes to files, and what the programs it starts write: a trace of system calls
-//! by `strace`, without contents. What goes into memory that is mapped from a file (SQLite's
+//! by `strace`, without contents. Or with what it starts other programs. What goes into memory that is mapped from a file (SQLite's
 //! `-shm`) is not seen.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,15 +12,18 @@ use anyhow::{Context, Result, ensure};
 
 use crate::wait::until_some;
 
-const CALLS: &str = "execve,clone,clone3,fork,vfork,exit_group,write,pwrite64,writev,pwritev,pwritev2,\
+const CALLS: &str = "trace=execve,clone,clone3,fork,vfork,exit_group,write,pwrite64,writev,pwritev,pwritev2,\
                      ftruncate,truncate,fallocate,copy_file_range,sendfile,rename,renameat,renameat2,\
                      unlink,unlinkat,link,linkat";
+const STARTS: &str = "trace=execve,clone,clone3,fork,vfork,exit_group";
 
 /// A directory of traces, one file for each program started through it.
 #[derive(Debug)]
 pub struct Trace {
     dir: tempfile::TempDir,
     started: AtomicUsize,
+    /// What of each call is written down, as options of `strace`.
+    options: &'static [&'static str],
 }
 
 /// A change of a file.
@@ -34,9 +37,19 @@ pub struct Written {
 
 impl Trace {
     pub fn new() -> Result<Self> {
+        Self::with(&["-y", "-s", "0", "-e", CALLS])
+    }
+
+    /// With what arguments and environment every program is started, in full.
+    pub fn of_starts() -> Result<Self> {
+        Self::with(&["-v", "-s", "1000000", "-e", STARTS])
+    }
+
+    fn with(options: &'static [&'static str]) -> Result<Self> {
         Ok(Self {
             dir: tempfile::tempdir()?,
             started: AtomicUsize::new(0),
+            options,
         })
     }
 
@@ -45,10 +58,8 @@ impl Trace {
     pub fn command(&self, program: &Path) -> (PathBuf, Vec<OsString>) {
         let number = self.started.fetch_add(1, Ordering::Relaxed);
         let file = self.dir.path().join(format!("{number}.trace"));
-        let mut arguments: Vec<OsString> = ["-DD", "-f", "-y", "-q", "-s", "0", "-e"]
-            .map(OsString::from)
-            .into();
-        arguments.push(format!("trace={CALLS}").into());
+        let mut arguments: Vec<OsString> = ["-DD", "-f", "-q"].map(OsString::from).into();
+        arguments.extend(self.options.iter().map(OsString::from));
         arguments.extend(["-o".into(), file.into(), program.into()]);
         (PathBuf::from("/usr/bin/strace"), arguments)
     }
@@ -56,7 +67,14 @@ impl Trace {
     /// Every change of a file whose path `concerns`, by all programs that have ended. Waits for the
     /// tracers.
     pub async fn written(&self, concerns: impl Fn(&str) -> bool) -> Result<BTreeSet<Written>> {
-        let mut all = BTreeSet::new();
+        let traces = self.texts().await?;
+        let written = traces.iter().flat_map(|text| parse(text));
+        Ok(written.filter(|written| concerns(&written.path)).collect())
+    }
+
+    /// The traces of all programs, which have ended. Waits for the tracers.
+    pub async fn texts(&self) -> Result<Vec<String>> {
+        let mut all = Vec::new();
         for number in 0..self.started.load(Ordering::Relaxed) {
             let file = self.dir.path().join(format!("{number}.trace"));
             let text = until_some("the end of a trace", Duration::from_secs(10), || {
@@ -66,7 +84,7 @@ impl Trace {
             .await
             .with_context(|| file.display().to_string())?;
             ensure!(text.contains("execve("), "nothing was traced: {text}");
-            all.extend(parse(&text).into_iter().filter(|written| concerns(&written.path)));
+            all.push(text);
         }
         Ok(all)
     }
