@@ -228,6 +228,7 @@ mod tests {
                 offered,
                 text: text.to_owned(),
                 sealed_at: None,
+                snapshot: None,
             });
             // Core's text of the loss ends with that of the remedy.
             let lost = account.lost.as_mut().unwrap();

@@ -215,6 +215,7 @@ fn restorable(offered: bool) -> Option<RestoreView> {
         offered,
         text: String::new(),
         sealed_at: Some(NOW),
+        snapshot: None,
     })
 }
 
