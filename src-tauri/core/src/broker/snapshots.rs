@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use super::sealing::{BROKEN, Broken, CELL, broken, is_replaceable};
+use super::sealing::{BROKEN, CELL, broken, is_replaceable};
 use super::{
     About, Broker, Inner, PasteKind, PasteRequest, PutBackVerdict, SnapshotChoice, SnapshotInfo,
     SnapshotPreview, SnapshotProfile, SnapshotRestored, SnapshotRestoredProfile, SnapshotStore, blocking,
@@ -226,7 +226,7 @@ impl Inner {
             let problem = now.and_then(|now| now.content.as_ref().err());
             let judged = self.judge_store(fleet, opened, sealed, choice);
             let comes = |judged: &&Judged| judged.credential.is_some();
-            offered |= judged.iter().any(|judged| comes(&judged));
+            offered |= judged.iter().any(|judged| comes(&judged)) || is_mendable(fleet, sealed);
             renews |= judged
                 .iter()
                 .filter(comes)
@@ -448,7 +448,7 @@ impl Inner {
             judged.retain(|judged| judged.credential.is_some());
             judged
         };
-        if comes(&fleet).is_empty() {
+        if comes(&fleet).is_empty() && !is_mendable(&fleet, sealed) {
             return Ok(());
         }
         let files = broken(&fleet);
@@ -477,9 +477,15 @@ impl Inner {
             Ok(())
         };
         match files.iter().find(|file| file.agent_dir == sealed.agent_dir) {
-            Some(file) => store.repair(&lock, &file.bytes, edit)?,
-            None => store.update(&lock, edit)?,
-        };
+            Some(file) => {
+                store.repair(&lock, &file.bytes, edit)?;
+                let note = format!("The account file of {} can be read again.", sealed.agent);
+                done.notes.push(note);
+            }
+            None => {
+                store.update(&lock, edit)?;
+            }
+        }
         drop(lock);
         let _ = self.marks.clear_unreadable(&sealed.agent_dir);
         for judged in judged {
@@ -613,14 +619,22 @@ fn document_now(fleet: &Fleet, sealed: &SealedStore) -> Document {
     let now = fleet.store_of(&sealed.agent_dir);
     match now.map(|now| &now.content) {
         Some(Ok(content)) => content.document.clone(),
-        Some(Err(_)) => {
-            let mut files = broken(fleet).into_iter();
-            let file = files.find(|file| file.agent_dir == sealed.agent_dir);
-            let recovered = file.and_then(|file: Broken| Document::recovered(&file.bytes));
-            recovered.unwrap_or_else(Document::empty)
-        }
+        Some(Err(_)) => recovered(fleet, sealed).unwrap_or_else(Document::empty),
         None => Document::empty(),
     }
+}
+
+/// What can still be read of a store's file that does not parse.
+fn recovered(fleet: &Fleet, sealed: &SealedStore) -> Option<Document> {
+    let mut files = broken(fleet).into_iter();
+    let file = files.find(|file| file.agent_dir == sealed.agent_dir)?;
+    Document::recovered(&file.bytes)
+}
+
+/// Whether the store's file does not parse and writing what can be read of it mends it.
+fn is_mendable(fleet: &Fleet, sealed: &SealedStore) -> bool {
+    let now = fleet.store_of(&sealed.agent_dir);
+    now.is_some_and(|now| now.content.is_err()) && recovered(fleet, sealed).is_some()
 }
 
 fn state_now(store: &FleetStore) -> AuthState {
