@@ -81,7 +81,8 @@ function strip(notes, acts) {
 function store(chosen, { agent, path, problem, profiles, orders }, now) {
   return clone('t-put-back-store', {
     agent,
-    path: code(path),
+    // What is wrong names the file itself.
+    path: problem ? null : code(path),
     problem: problem && sentence(problem.message),
     profiles: profiles.map(profile => profileRow(chosen, agent, profile, now)),
     orders: orders.length ? text.ordersBack(orders) : null,
@@ -97,7 +98,7 @@ function profileRow(chosen, agent, profile, now) {
     kind: [text.kinds[kind], expiresAt !== null && (expiresAt > now ? text.endsAt : text.endedAt)(exact(expiresAt, now))].filter(Boolean).join(' · '),
     state: [glyph(shape), words(text.verdicts[verdict] ?? verdict)],
     verbs: several && comes(profile) && !chosen.profile && !chosen.broken ? go(text.onlyThis, places.snapshot(chosen.id, agent, profileId), { name: profileId }) : null,
-    text: sentence(profile.text),
+    text: verdict === 'put-back' && !chosen.profile ? null : sentence(profile.text),
   });
   node.dataset.profile = profileId;
   if (tone) slot(node, 'state').classList.add(tone);
