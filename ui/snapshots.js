@@ -23,17 +23,18 @@ export function snapshotsSheet({ snapshots }, now) {
   const { list, problem } = snapshots ?? {};
   return clone('t-snapshots', {
     lead: problem ? `${sentence(problem.message)} ${problem.hint}`.trim() : !list ? text.snapshotsReading : list.length ? text.snapshotsLead : text.noSnapshots,
-    snapshots: (list ?? []).map(info => row(info, now)),
+    snapshots: (list ?? []).map((info, at) => row(info, now, at === list.findIndex(other => other.missing))),
   });
 }
 
-function row({ id, at, reason, agents, profiles, missing }, now) {
+/** `main`: the newest one that holds something that is missing. */
+function row({ id, at, reason, agents, profiles, missing }, now, main) {
   const node = clone('t-snapshot', {
     name: at === null ? id : exact(at, now),
     reason: reason === null ? text.notIndexed : text.snapshotReasons[reason] ?? reason,
     content: profiles ? text.snapshotContent(profiles, agents) : null,
     missing: missing ? [glyph('g-dropped'), words(text.missingNow(missing))] : null,
-    verbs: go(text.look, places.snapshot(id), { main: missing > 0, name: at === null ? id : exact(at, now) }),
+    verbs: go(text.look, places.snapshot(id), { main, name: at === null ? id : exact(at, now) }),
   });
   node.dataset.snapshot = id;
   return node;
@@ -98,7 +99,7 @@ function profileRow(chosen, agent, profile, now) {
     kind: [text.kinds[kind], expiresAt !== null && (expiresAt > now ? text.endsAt : text.endedAt)(exact(expiresAt, now))].filter(Boolean).join(' · '),
     state: [glyph(shape), words(text.verdicts[verdict] ?? verdict)],
     verbs: several && comes(profile) && !chosen.profile && !chosen.broken ? go(text.onlyThis, places.snapshot(chosen.id, agent, profileId), { name: profileId }) : null,
-    text: verdict === 'put-back' && !chosen.profile ? null : sentence(profile.text),
+    text: sentence(profile.text),
   });
   node.dataset.profile = profileId;
   if (tone) slot(node, 'state').classList.add(tone);

@@ -107,7 +107,12 @@ fn tell_preview(preview: &SnapshotPreview) {
                 PutBackVerdict::Kept => "=",
                 PutBackVerdict::Refused => "!",
             };
-            output::line(format!("  {mark} {}  {}", profile.profile_id, profile.text));
+            let text = if profile.text.is_empty() {
+                "is put back"
+            } else {
+                &profile.text
+            };
+            output::line(format!("  {mark} {}  {text}", profile.profile_id));
         }
         for provider in &store.orders {
             output::line(format!("  + the order of {provider}"));

@@ -315,7 +315,7 @@ pub struct SnapshotProfile {
     pub generation: Option<String>,
     pub expires_at: Option<Timestamp>,
     pub verdict: PutBackVerdict,
-    /// The verdict in words.
+    /// What else there is to say of it; empty when the verdict says it all.
     pub text: String,
 }
 

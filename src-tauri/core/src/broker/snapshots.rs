@@ -16,6 +16,7 @@ use super::{
     SnapshotPreview, SnapshotProfile, SnapshotRestored, SnapshotRestoredProfile, SnapshotStore, blocking,
     notice_of,
 };
+use crate::clock::Timestamp;
 use crate::error::{Error, ErrorCode, Result};
 use crate::event::EventKind;
 use crate::ids::{AgentId, ProfileId, ProviderId};
@@ -288,7 +289,7 @@ impl Inner {
                     choice.profile_id.is_some(),
                 )
             } else {
-                judge_managed(&now, &id, &credential, raw)
+                judge_managed(&now, &id, &credential, raw, self.now())
             };
             Some(Judged {
                 id,
@@ -317,7 +318,7 @@ impl Inner {
         let Some(generation) = sealed.generation() else {
             return match current {
                 Some(_) => kept("it stays as it is".to_owned()),
-                None => (PutBackVerdict::PutBack, "it is put back".to_owned(), Some(raw)),
+                None => (PutBackVerdict::PutBack, String::new(), Some(raw)),
             };
         };
         let Ok(known) = self.generations().find(generation) else {
@@ -327,7 +328,7 @@ impl Inner {
             return refused("the provider has refused this login for good: sign in again");
         }
         let (verdict, text, stored, generation) = match known.filter(|known| known.superseded_by.is_some()) {
-            None => (PutBackVerdict::PutBack, "it is put back", raw, generation),
+            None => (PutBackVerdict::PutBack, "", raw, generation),
             Some(known) => {
                 let newest = self.generations().newest_of(known.family).ok().flatten();
                 let newest = newest.filter(|newest| newest.refusal.is_none());
@@ -353,11 +354,11 @@ impl Inner {
         match current.generation() {
             Some(there) if there == generation => kept("it stands there".to_owned()),
             Some(there) if self.is_older(there, generation) => {
-                let text = format!("{text} over an older one");
+                let text = also(text, "the older one there is replaced");
                 (verdict, text, Some(stored))
             }
             Some(_) | None if alone => {
-                let text = format!("{text} in place of what stands there");
+                let text = also(text, "what stands there is replaced");
                 (verdict, text, Some(stored))
             }
             Some(_) | None => kept("another login stands there and stays".to_owned()),
@@ -556,6 +557,14 @@ impl Inner {
     }
 }
 
+/// `text`, and after it `more`.
+fn also(text: &str, more: &str) -> String {
+    match text {
+        "" => more.to_owned(),
+        text => format!("{text}; {more}"),
+    }
+}
+
 /// Whether Kalit writes the stores itself.
 fn writes_itself(fleet: &Fleet) -> bool {
     matches!(fleet.current().era, Era::Json | Era::Empty)
@@ -723,6 +732,7 @@ fn judge_managed(
     id: &ProfileId,
     sealed: &Credential,
     raw: Zeroizing<String>,
+    at: Timestamp,
 ) -> (PutBackVerdict, String, Option<Zeroizing<String>>) {
     let refused = |text: String| (PutBackVerdict::Refused, text, None);
     match now.credential(id) {
@@ -734,6 +744,7 @@ fn judge_managed(
             refused(format!("OpenClaw dropped it: `kalit restore {id}` puts it back"))
         }
         Some(_) => (PutBackVerdict::Kept, "it stands there and stays".to_owned(), None),
+        None if sealed.expiry().at().is_some_and(|end| end <= at) => refused("it has ended".to_owned()),
         None => match sealed {
             Credential::ApiKey(_) | Credential::Token(_) if sealed.generation().is_some() => (
                 PutBackVerdict::PutBack,

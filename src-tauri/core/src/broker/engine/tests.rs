@@ -1,6 +1,7 @@
 use std::fs;
 
 use super::*;
+use crate::clock::Clock;
 use crate::store::StoreLock;
 use crate::testbed::{ANN, Machine, answer, login};
 

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::broker::observer::Observer;
+use crate::clock::Clock as _;
 use crate::history::SignIn;
 use crate::secret::Secret;
 use crate::testbed::{ANN, Machine, login};
@@ -384,4 +385,53 @@ async fn tokens_that_found_no_place_come_back_in_their_profile() {
             &json!("ann@example.com")
         )
     );
+}
+
+#[tokio::test]
+async fn in_the_sqlite_era_a_login_is_left_to_openclaw() {
+    use crate::broker::sqlite_tests;
+    let bed = sqlite_tests::Bed::new("2026.9.6");
+    let shared = bed.shared();
+    let end = bed.clock.now().plus_millis(3_600_000).as_millis();
+    sqlite_tests::put_shared(
+        &shared,
+        json!({"openai:me": sqlite_tests::login("me", end), "openai:you": sqlite_tests::login("you", end)}),
+    );
+    let mut observer = Observer::default();
+    bed.look(&mut observer);
+    let fence = sqlite_tests::fenced("openai:me", "me", "failed:");
+    sqlite_tests::put_shared(&shared, json!({"openai:me": fence}));
+    bed.settle(&mut observer);
+    let sealed = bed.broker.snapshots().unwrap().pop().unwrap();
+    let preview = bed
+        .broker
+        .snapshot_preview(choice(&sealed.id, None))
+        .await
+        .unwrap();
+    let texts: Vec<_> = preview.stores[0]
+        .profiles
+        .iter()
+        .map(|profile| (profile.verdict, profile.text.as_str()))
+        .collect();
+    assert_eq!(
+        texts,
+        [
+            (
+                PutBackVerdict::Refused,
+                "OpenClaw dropped it: `kalit restore openai:me` puts it back"
+            ),
+            (
+                PutBackVerdict::Refused,
+                "OpenClaw 2026.6.5 or later stores logins itself: sign in again"
+            )
+        ]
+    );
+    for id in [None, Some("openai:me"), Some("openai:you")] {
+        let asked = bed.broker.restore_snapshot(choice(&sealed.id, id)).await;
+        assert_eq!(asked.unwrap_err().code(), ErrorCode::EraSqlite);
+    }
+    let snapshot = bed.broker.snapshot();
+    let accounts = snapshot.agents[0].providers.iter().flat_map(|one| &one.accounts);
+    let vanished = accounts.filter(|one| one.state == crate::view::AccountState::Vanished);
+    assert!(vanished.map(|one| &one.restore).eq([&None]));
 }
