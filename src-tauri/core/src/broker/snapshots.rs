@@ -587,7 +587,7 @@ fn held(fleet: &Fleet) -> BTreeSet<Fingerprint> {
         .collect()
 }
 
-/// The stores in a snapshot, of agents that are known now.
+/// The stores in a snapshot that hold anything, of agents that are known now.
 fn stores_in(fleet: &Fleet, snapshot: &OpenSnapshot) -> Vec<SealedStore> {
     let state_dir = fleet.current().state_dir.canonical();
     let stores = snapshot.files.iter().filter_map(|(name, bytes)| {
@@ -613,6 +613,7 @@ fn stores_in(fleet: &Fleet, snapshot: &OpenSnapshot) -> Vec<SealedStore> {
             return None;
         };
         let known = fleet.store_of(&agent_dir)?;
+        document.profiles().next()?;
         Some(SealedStore {
             agent_dir: known.agent_dir.clone(),
             agent: known.agent.clone(),
