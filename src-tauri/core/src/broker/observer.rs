@@ -28,8 +28,9 @@ const MARK_DELAY_MS: i64 = 1_000;
 const MARK_MARGIN_MS: i64 = 5 * 60_000;
 
 /// A profile that is missing is called gone at a second look, this long after the first one: within
-/// a second of the change, the time until it is seen included.
-const GONE_DELAY_MS: i64 = 500;
+/// a second of the change, the time until it is seen included. A file that is being written does
+/// not parse and is waited for by itself.
+const GONE_DELAY_MS: i64 = 300;
 /// ... and after this time if the whole file is gone: an upgrade to SQLite moves it.
 const NO_FILE_DELAY_MS: i64 = 5_000;
 
