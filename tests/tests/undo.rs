@@ -243,9 +243,9 @@ async fn a_loss_is_noticed_within_a_second_and_a_slow_write_is_none() -> Result<
     figures.tell()?;
     ensure!(alarms == 0, "{:?}", watching.kinds());
     for times in [&unreadable, &vanished] {
-        // The short form runs beside the other journeys.
+        // The machine may do other things at the same time: the slowest is told above.
         let judged = if proof::is_long() {
-            times.last()
+            times.get(times.len() * 9 / 10)
         } else {
             times.get(times.len() / 2)
         };
