@@ -6,6 +6,7 @@ import { again } from './board.js';
 import { commandFor } from './sessions.js';
 import { cuts, cutText, key } from './key.js';
 import * as places from './places.js';
+import { wayBack } from './snapshots.js';
 import * as states from './states.js';
 import { due, duration, exact, sentence } from './words.js';
 
@@ -47,7 +48,7 @@ function verbs(agent, one, { working, managed, several }) {
   const isOauth = one.kind === 'oauth';
   const lost = states.needsYou(one);
   const back = Boolean(one.restore?.offered);
-  if (back) list.push(go(text.restore, places.restore(agent.id, one.profileId), { main: true }));
+  if (back) list.push(go(text.restore, wayBack(agent.id, one.restore, one.profileId), { main: true }));
   if (states.usable(one) && !one.inUse) {
     list.push(one.inherited ? button(text.useInMain, { action: 'use-in-main', ...data }) : button(text.use, { action: 'use', ...data }));
   }

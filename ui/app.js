@@ -16,6 +16,7 @@ import * as places from './places.js';
 import { look, restoreActions, restoreSheet } from './restore.js';
 import { pin, readSessions, sessionActions, sessionsSheet } from './sessions.js';
 import { SignIn, accountName, paste, refresh, signIn, tick } from './sign-in.js';
+import { lookAt, readSnapshots, snapshotActions, snapshotSheet, snapshotsSheet } from './snapshots.js';
 import * as states from './states.js';
 import { testActions, testedSheet } from './test-logins.js';
 import { sentence, time, untilChange } from './words.js';
@@ -24,7 +25,7 @@ const sheet = document.getElementById('sheet');
 const toast = document.getElementById('toast');
 const state = {
   view: null, problem: null, providers: [], logins: [], busy: new Map(), firstRun: false,
-  signIn: null, starting: null, restore: null, sessions: null, test: null, place: places.parse(location.hash),
+  signIn: null, starting: null, restore: null, snapshots: null, chosen: null, sessions: null, test: null, place: places.parse(location.hash),
 };
 let redraw, hideToast, undo;
 
@@ -49,7 +50,9 @@ function content(now) {
   if (place.view === 'paste') return secret(state, place);
   if (place.view === 'account') return account(state, now, place) ?? board(state, now);
   if (place.view === 'restore' && state.restore) return restoreSheet(state, now);
-  if (place.view === 'restore' || place.view === 'sign-in') return clone('t-loading');
+  if (place.view === 'snapshots') return snapshotsSheet(state, now);
+  if (place.view === 'snapshot' && state.chosen) return snapshotSheet(state, now);
+  if (['restore', 'snapshot', 'sign-in'].includes(place.view)) return clone('t-loading');
   if (place.view === 'sessions') return sessionsSheet(state, now, place);
   if (place.view === 'tested') return testedSheet(state);
   return board(state, now, place.view === 'agent' ? place.agent : undefined);
@@ -90,9 +93,10 @@ const outdated = () => ends().some(at => at > state.view.snapshot.at && at <= Da
 function index() {
   const { view, place } = state;
   const all = link(text.allAccounts, places.board, view ? String(view.summary.total) : null, ['board', 'account', 'restore', 'tested'].includes(place.view));
+  const snapshots = link(text.snapshots, places.snapshots, null, ['snapshots', 'snapshot'].includes(place.view));
   const agents = view?.snapshot.agents ?? [];
   const several = agents.length > 1 || agents.some(agent => states.worst(agent));
-  fill(document.getElementById('index-all'), view && (view.summary.total || several) ? [all] : null);
+  fill(document.getElementById('index-all'), view && (view.summary.total || several) ? [all, snapshots] : null);
   document.getElementById('index-title').hidden = !several;
   fill(document.getElementById('index-agents'), several ? agents.map(agent => agentLink(agent, place)) : null);
   fill(document.getElementById('foot'), view && foot(view.snapshot));
@@ -361,6 +365,7 @@ function arrive() {
     state.signIn = null;
   }
   if (state.place.view !== 'restore' || state.restore?.profile !== state.place.profile || state.restore.agent !== state.place.agent) state.restore = null;
+  if (state.place.view !== 'snapshot' || ['id', 'agent', 'profile'].some(part => state.chosen?.[part] !== state.place[part])) state.chosen = null;
   if (state.view) begun(state.place);
   render();
 }
@@ -369,6 +374,8 @@ function arrive() {
 function begun(place) {
   if (place.view === 'sign-in') startSignIn();
   else if (place.view === 'restore' && !state.restore) look(shell, place);
+  else if (place.view === 'snapshots') readSnapshots(shell);
+  else if (place.view === 'snapshot' && !state.chosen) lookAt(shell, place);
   else if (place.view === 'sessions' || place.view === 'account') readSessions(shell, place.agent);
   else if (place.view === 'add') readLogins();
 }
@@ -392,7 +399,7 @@ async function goWhereWanted() {
 }
 
 const shell = { state, render, reload, tell, fail, find, work, changing, followSignIn };
-Object.assign(actions, everywhereActions(shell), restoreActions(shell), sessionActions(shell), testActions(shell), openclawActions(shell));
+Object.assign(actions, everywhereActions(shell), restoreActions(shell), sessionActions(shell), snapshotActions(shell), testActions(shell), openclawActions(shell));
 Object.assign(forms, openclawForms(shell));
 
 addEventListener('hashchange', arrive);

@@ -4,6 +4,7 @@ import { text } from './i18n/en.js';
 import { breakable, button, clone, fill, glyph, go, slot, use } from './dom.js';
 import { key } from './key.js';
 import * as places from './places.js';
+import { wayBack } from './snapshots.js';
 import * as states from './states.js';
 import { duration, moment, sentence } from './words.js';
 
@@ -93,8 +94,8 @@ function agentSection(agent, snapshot, now, busy) {
     name: agent.name ?? agent.id,
     glyph: states.kept(snapshot.installation) ? glyph('g-shelf') : null,
     line: agentLine(agent, snapshot),
-    trouble: agent.storeError && strip('danger', 'g-torn', sentence(agent.storeError.message), agent.storeError.hint,
-      [button(text.checkAgain, { action: 'reload' })], agent.storePath),
+    trouble: agent.storeError && strip('danger', 'g-torn', sentence(agent.storeError.message), agent.restore?.text ?? agent.storeError.hint,
+      [agent.restore?.offered && go(text.restore, wayBack(agent.id, agent.restore), { main: true, name: agent.id }), button(text.checkAgain, { action: 'reload' })].filter(Boolean), agent.storePath),
     providers: agent.providers.map(provider => providerSection(agent, provider, snapshot, now, busy)),
   });
   node.dataset.agent = agent.id;
@@ -211,7 +212,7 @@ export function verb(agent, account, { working, managed }) {
   const data = { agent: agent.id, profile: account.profileId };
   const main = { main: true, name: account.name };
   let node = null;
-  if (account.restore?.offered) return go(text.restore, places.restore(agent.id, account.profileId), main);
+  if (account.restore?.offered) return go(text.restore, wayBack(agent.id, account.restore, account.profileId), main);
   // What OpenClaw renews itself cannot be tried from here.
   const unsure = ['refused', 'suspected', 'not-renewed'].includes(account.state);
   if (states.gone(account) || (unsure && managed)) {

@@ -1,5 +1,5 @@
 // The window's addresses: #/board, #/agent/<id>, #/account/<agent>/<profile>, #/sessions/<agent>,
-// #/restore/<agent>/<profile>, #/tested, #/add?agent=, #/sign-in/<provider>?agent=&profile=&code=,
+// #/restore/<agent>/<profile>, #/snapshots, #/snapshots/<id>?agent=&profile=, #/tested, #/add?agent=, #/sign-in/<provider>?agent=&profile=&code=,
 // #/paste/<provider>?agent=&profile=&kind=.
 
 const encode = encodeURIComponent;
@@ -14,6 +14,8 @@ export const agent = id => `#/agent/${encode(id)}`;
 export const account = (agentId, profile) => `#/account/${encode(agentId)}/${encode(profile)}`;
 export const sessions = agentId => `#/sessions/${encode(agentId)}`;
 export const restore = (agentId, profile) => `#/restore/${encode(agentId)}/${encode(profile)}`;
+export const snapshots = '#/snapshots';
+export const snapshot = (id, agentId, profile) => withQuery(`#/snapshots/${encode(id)}`, { agent: agentId, profile });
 export const tested = '#/tested';
 export const add = agentId => withQuery('#/add', { agent: agentId });
 export const signIn = (provider, agentId, profile, { code = false } = {}) =>
@@ -34,7 +36,8 @@ export function parse(hash) {
   const named = { agent: params.get('agent') || 'main', profile: params.get('profile') || null, kind: params.get('kind') };
   if ((view === 'agent' || view === 'sessions') && first) return { view, agent: first };
   if ((view === 'account' || view === 'restore') && first && second) return { view, agent: first, profile: second };
-  if (view === 'tested') return { view };
+  if (view === 'snapshots' && first) return { view: 'snapshot', id: first, agent: params.get('agent') || null, profile: named.profile };
+  if (view === 'tested' || view === 'snapshots') return { view };
   if (view === 'add') return { view, agent: named.agent };
   if (view === 'sign-in' && first) return { view, provider: first, ...named, code: params.has('code') };
   if (view === 'paste' && first) return { view, provider: first, ...named };

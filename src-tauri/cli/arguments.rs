@@ -128,6 +128,11 @@ pub enum Command {
         #[arg(long)]
         yes: bool,
     },
+    /// Show Kalit's sealed copies of the accounts, or put accounts back from one
+    Snapshots {
+        #[command(subcommand)]
+        action: SnapshotsAction,
+    },
     /// Import credentials that OpenClaw left in its older files, after a preview
     Import {
         #[command(flatten)]
@@ -249,6 +254,32 @@ pub enum SessionsAction {
         session: String,
         #[command(flatten)]
         agent: AgentArgument,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum SnapshotsAction {
+    /// List the snapshots, the newest first
+    List,
+    /// Show what a snapshot holds and what putting it back would do now
+    Show {
+        /// Snapshot id, as the list names it
+        id: String,
+        #[command(flatten)]
+        agent: AnyAgentArgument,
+    },
+    /// Put accounts back from a snapshot, after a preview
+    Restore {
+        /// Snapshot id, as the list names it
+        id: String,
+        #[command(flatten)]
+        agent: AnyAgentArgument,
+        /// Only this profile, in place of what stands there [default: all that is missing]
+        #[arg(long, value_name = "ID")]
+        profile_id: Option<String>,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
     },
 }
 

@@ -14,7 +14,7 @@ use crate::arguments::{AgentArgument, AgentsAction, Command, OrderAction, Provid
 use crate::asking::asking;
 use crate::interrupt::Interrupt;
 use crate::prompt::confirm;
-use crate::{global_order, output, restore, sessions, sign_in, test_logins};
+use crate::{global_order, output, restore, sessions, sign_in, snapshots, test_logins};
 
 type Result<T> = std::result::Result<T, Error>;
 
@@ -85,6 +85,7 @@ pub async fn run(broker: &Broker, command: Command, json: bool) -> Result<u8> {
             let agent = chosen_agent(broker, &agent)?;
             restore::run(broker, &agent, &parse_profile(&profile_id)?, yes, json).await
         }
+        Command::Snapshots { action } => snapshots::run(broker, action, json).await,
         Command::Import { agent, yes } => import(broker, &agent, yes, json).await,
         Command::Agents { action } => agents(broker, action, json).await,
         Command::Providers { action } => providers(broker, action, json),

@@ -11,6 +11,7 @@ mod prompt;
 mod restore;
 mod sessions;
 mod sign_in;
+mod snapshots;
 mod test_logins;
 
 use std::process::ExitCode;

@@ -9,7 +9,7 @@ use kalit_core::view::{AccountView, AgentView, LostSignal, LostView, ProviderVie
 use crate::route::Route;
 use crate::words;
 
-/// One lost login, to be told once.
+/// One lost login, or one store that cannot be read, to be told once.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Alert {
     /// Signal and generation: the same loss has the same key after a restart.
@@ -18,10 +18,11 @@ pub struct Alert {
     /// Plain text, the cause first.
     pub body: String,
     pub agent: AgentId,
-    pub profile: ProfileId,
-    /// Where "Sign in again" leads.
-    pub sign_in: Route,
-    /// Where "Restore" leads, when Kalit holds what OpenClaw dropped.
+    /// `None` for a store.
+    pub profile: Option<ProfileId>,
+    /// Where "Sign in again" leads; nowhere for a store.
+    pub sign_in: Option<Route>,
+    /// Where "Restore" leads, when Kalit holds what is lost.
     pub restore: Option<Route>,
     /// Whether renewing may still show that nothing is lost.
     pub renewable: bool,
@@ -33,6 +34,7 @@ pub fn alerts(snapshot: &Snapshot) -> Vec<Alert> {
     let mut keys = BTreeSet::new();
     let mut alerts = Vec::new();
     for agent in &snapshot.agents {
+        alerts.extend(unreadable(agent));
         for provider in &agent.providers {
             for account in provider.accounts.iter().filter(|account| !account.inherited) {
                 if let Some(lost) = &account.lost
@@ -89,22 +91,39 @@ fn alert(agent: &AgentView, provider: &ProviderView, account: &AccountView, lost
         title: words::lost(lost.signal, &name, &agent.id),
         body,
         agent: agent.id.clone(),
-        profile: account.profile_id.clone(),
-        sign_in: Route::SignIn {
+        profile: Some(account.profile_id.clone()),
+        sign_in: Some(Route::SignIn {
             provider: account.provider.clone(),
             agent: agent.id.clone(),
             profile: Some(account.profile_id.clone()),
-        },
-        restore: words::restorable(account).then(|| Route::Restore {
-            agent: agent.id.clone(),
-            profile: account.profile_id.clone(),
         }),
+        restore: words::way_back(&agent.id, account),
         renewable: account.renewal.is_none()
             && matches!(
                 lost.signal,
                 LostSignal::Suspected | LostSignal::OpenclawRefused | LostSignal::NotRenewed
             ),
     }
+}
+
+/// A store that an engine knows to be unreadable, told once until it can be read again.
+fn unreadable(agent: &AgentView) -> Option<Alert> {
+    agent.store_error.as_ref()?;
+    let since = agent.unreadable_since?;
+    let remedy = agent.restore.as_ref().map_or_else(
+        || "Kalit writes nothing to it until it can be read again.".to_owned(),
+        |restore| restore.text.clone(),
+    );
+    Some(Alert {
+        key: format!("unreadable:{}:{}", agent.agent_dir, since.as_millis()),
+        title: format!("The accounts of {} cannot be read", agent.id),
+        body: format!("OpenClaw cannot use them either. {remedy}"),
+        agent: agent.id.clone(),
+        profile: None,
+        sign_in: None,
+        restore: words::way_back_of_store(agent),
+        renewable: false,
+    })
 }
 
 /// The account's name, unless it is an e-mail address.
@@ -156,10 +175,11 @@ pub fn body_markup(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use kalit_core::view::{AccountState, OrderSource, RestoreView};
+    use kalit_core::ErrorCode;
+    use kalit_core::view::{AccountState, Notice, OrderSource, RestoreView};
 
     use super::*;
-    use crate::summary::samples::{account, agent, lost, provider, snapshot};
+    use crate::summary::samples::{NOW, account, agent, lost, provider, snapshot};
 
     /// main goes on with `work` after `studio` was lost.
     fn one_lost(signal: LostSignal) -> Snapshot {
@@ -178,8 +198,8 @@ mod tests {
             title: "studio is signed out".to_owned(),
             body: "Another program used this login. main goes on with work.".to_owned(),
             agent: AgentId::main(),
-            profile: ProfileId::parse("openai:studio").unwrap(),
-            sign_in: route,
+            profile: ProfileId::parse("openai:studio"),
+            sign_in: Some(route),
             restore: None,
             renewable: false,
         };
@@ -228,6 +248,7 @@ mod tests {
                 offered,
                 text: text.to_owned(),
                 sealed_at: None,
+                snapshot: None,
             });
             // Core's text of the loss ends with that of the remedy.
             let lost = account.lost.as_mut().unwrap();
@@ -244,6 +265,54 @@ mod tests {
         assert_eq!(refused.restore, None);
         assert!(refused.body.contains("sign in again"), "{}", refused.body);
         assert_ne!(offered.key, refused.key);
+    }
+
+    #[test]
+    fn a_vanished_login_is_put_back_from_its_snapshot() {
+        let mut vanished = one_lost(LostSignal::Vanished);
+        vanished.agents[0].providers[0].accounts[1].restore = Some(RestoreView {
+            offered: true,
+            text: String::new(),
+            sealed_at: None,
+            snapshot: Some("01-ab".to_owned()),
+        });
+        let alert = due(&vanished, |_| true).remove(0);
+        assert_eq!(
+            alert.restore,
+            Route::parse("snapshots/01-ab?agent=main&profile=openai:studio")
+        );
+        assert!(alert.sign_in.is_some());
+    }
+
+    #[test]
+    fn a_store_that_cannot_be_read_is_told_once_for_each_time() {
+        let mut broken = agent("main", vec![]);
+        broken.store_error = Some(Notice::new(ErrorCode::StoreUnparsable, "line 3"));
+        let unknown = snapshot(vec![broken.clone()]);
+        assert_eq!(due(&unknown, |_| true), vec![], "no engine has seen it twice");
+        broken.unreadable_since = Some(NOW);
+        broken.restore = Some(RestoreView {
+            offered: true,
+            text: "Kalit holds a sealed copy of its accounts: Restore puts them back.".to_owned(),
+            sealed_at: Some(NOW),
+            snapshot: Some("01-ab".to_owned()),
+        });
+        let expected = Alert {
+            key: format!("unreadable::{}", NOW.as_millis()),
+            title: "The accounts of main cannot be read".to_owned(),
+            body: "OpenClaw cannot use them either. Kalit holds a sealed copy of its accounts: Restore puts them back."
+                .to_owned(),
+            agent: AgentId::main(),
+            profile: None,
+            sign_in: None,
+            restore: Route::parse("snapshots/01-ab?agent=main"),
+            renewable: false,
+        };
+        assert_eq!(due(&snapshot(vec![broken.clone()]), |_| true), vec![expected]);
+        let mut again = broken.clone();
+        again.unreadable_since = Some(NOW.plus_millis(1));
+        let keys = |agent: AgentView| due(&snapshot(vec![agent]), |_| true).remove(0).key;
+        assert_ne!(keys(broken), keys(again));
     }
 
     #[test]

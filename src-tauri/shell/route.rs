@@ -26,17 +26,33 @@ pub enum Route {
     },
     /// What is known of a login that OpenClaw dropped, and the question whether to put it back.
     Restore { agent: AgentId, profile: ProfileId },
+    /// The sealed copies that one can go back to.
+    Snapshots,
+    /// What one of them holds, and the question whether to put it back: the accounts of one agent,
+    /// or one of them.
+    Snapshot {
+        id: String,
+        agent: AgentId,
+        profile: Option<ProfileId>,
+    },
 }
 
 impl Route {
-    /// Parses `board`, `add`, `restore/<agent>/<profile>` or
-    /// `sign-in/<provider>?agent=<id>&profile=<id>`; the agent is main unless named. `None` for
-    /// anything else.
+    /// Parses `board`, `add`, `restore/<agent>/<profile>`, `snapshots`,
+    /// `snapshots/<id>?agent=<id>&profile=<id>` or `sign-in/<provider>?agent=<id>&profile=<id>`; the
+    /// agent is main unless named. `None` for anything else.
     pub fn parse(text: &str) -> Option<Self> {
         let url = Url::parse("kalit:///").ok()?.join(text.trim()).ok()?;
         if url.scheme() != "kalit" || url.has_host() {
             return None;
         }
+        let named = |name: &str| {
+            url.query_pairs()
+                .find(|(key, value)| key == name && !value.is_empty())
+                .map(|(_, value)| value.into_owned())
+        };
+        let agent = || named("agent").map_or_else(AgentId::main, |id| AgentId::normalize(&id));
+        let profile = || named("profile").and_then(|id| ProfileId::parse(&id));
         let steps: Vec<&str> = url.path().trim_matches('/').split('/').collect();
         match steps.as_slice() {
             ["board"] => Some(Self::Board),
@@ -45,18 +61,17 @@ impl Route {
                 agent: AgentId::normalize(&decoded(agent)?),
                 profile: ProfileId::parse(&decoded(profile)?)?,
             }),
-            ["sign-in", provider] => {
-                let named = |name: &str| {
-                    url.query_pairs()
-                        .find(|(key, value)| key == name && !value.is_empty())
-                        .map(|(_, value)| value.into_owned())
-                };
-                Some(Self::SignIn {
-                    provider: ProviderId::parse(&decoded(provider)?)?,
-                    agent: named("agent").map_or_else(AgentId::main, |id| AgentId::normalize(&id)),
-                    profile: named("profile").and_then(|id| ProfileId::parse(&id)),
-                })
-            }
+            ["snapshots"] => Some(Self::Snapshots),
+            ["snapshots", id] if !id.is_empty() => Some(Self::Snapshot {
+                id: decoded(id)?,
+                agent: agent(),
+                profile: profile(),
+            }),
+            ["sign-in", provider] => Some(Self::SignIn {
+                provider: ProviderId::parse(&decoded(provider)?)?,
+                agent: agent(),
+                profile: profile(),
+            }),
             _ => None,
         }
     }
@@ -86,12 +101,13 @@ impl fmt::Display for Route {
                 agent,
                 profile,
             } => {
-                let (provider, agent) = (encode(provider.as_str()), encode(agent.as_str()));
-                write!(formatter, "sign-in/{provider}?agent={agent}")?;
-                match profile {
-                    Some(profile) => write!(formatter, "&profile={}", encode(profile.as_str())),
-                    None => Ok(()),
-                }
+                write!(formatter, "sign-in/{}", encode(provider.as_str()))?;
+                write_place(formatter, agent, profile.as_ref())
+            }
+            Self::Snapshots => formatter.write_str("snapshots"),
+            Self::Snapshot { id, agent, profile } => {
+                write!(formatter, "snapshots/{}", encode(id))?;
+                write_place(formatter, agent, profile.as_ref())
             }
             Self::Restore { agent, profile } => {
                 write!(
@@ -102,6 +118,18 @@ impl fmt::Display for Route {
                 )
             }
         }
+    }
+}
+
+fn write_place(
+    formatter: &mut fmt::Formatter<'_>,
+    agent: &AgentId,
+    profile: Option<&ProfileId>,
+) -> fmt::Result {
+    write!(formatter, "?agent={}", encode(agent.as_str()))?;
+    match profile {
+        Some(profile) => write!(formatter, "&profile={}", encode(profile.as_str())),
+        None => Ok(()),
     }
 }
 
@@ -124,6 +152,14 @@ mod tests {
         }
     }
 
+    fn snapshot(id: &str, agent: &str, profile: Option<&str>) -> Route {
+        Route::Snapshot {
+            id: id.to_owned(),
+            agent: AgentId::normalize(agent),
+            profile: profile.and_then(ProfileId::parse),
+        }
+    }
+
     #[test]
     fn every_route_survives_the_way_through_text() {
         for route in [
@@ -134,6 +170,9 @@ mod tests {
             sign_in("a/b c+d", "main", Some("a b&c=d#e?f/..")),
             restore("main", "openai:me+x@example.com"),
             restore("work", "a b&c=d#e?f/%2F"),
+            Route::Snapshots,
+            snapshot("01763900000000-5f0c1b2a", "work", Some("openai:me+x@example.com")),
+            snapshot("a/b?c", "main", None),
         ] {
             assert_eq!(Route::parse(&route.to_string()), Some(route));
         }

@@ -170,6 +170,8 @@ pub mod samples {
             store_path: String::new(),
             auth_state_path: String::new(),
             store_error: None,
+            unreadable_since: None,
+            restore: None,
             providers,
             missing_providers: Vec::new(),
             pins: Vec::new(),

@@ -4,7 +4,9 @@
 use kalit_core::broker::RefreshResult;
 use kalit_core::clock::Timestamp;
 use kalit_core::ids::AgentId;
-use kalit_core::view::{AccountState, AccountView, LostSignal};
+use kalit_core::view::{AccountState, AccountView, AgentView, LostSignal};
+
+use crate::route::Route;
 
 const MINUTE: i64 = 60_000;
 const HOUR: i64 = 60 * MINUTE;
@@ -58,6 +60,7 @@ pub fn state(account: &AccountView, now: Timestamp) -> String {
         },
         AccountState::NotRenewed if account.renewal.is_some() => "not renewed".to_owned(),
         AccountState::NotRenewed => "not renewed, renew now".to_owned(),
+        AccountState::Vanished if restorable(account) => "disappeared, restore…".to_owned(),
         AccountState::Vanished => "disappeared, sign in again".to_owned(),
         AccountState::Suspected if account.renewal.is_some() => "may be signed out".to_owned(),
         AccountState::Suspected => "may be signed out, check now".to_owned(),
@@ -69,9 +72,33 @@ pub fn state(account: &AccountView, now: Timestamp) -> String {
     }
 }
 
-/// Whether Kalit holds what OpenClaw dropped and can put it back.
+/// Whether Kalit holds what is lost and can put it back.
 pub fn restorable(account: &AccountView) -> bool {
     account.restore.as_ref().is_some_and(|restore| restore.offered)
+}
+
+/// Where a lost account is put back, if it can be.
+pub fn way_back(agent: &AgentId, account: &AccountView) -> Option<Route> {
+    let restore = account.restore.as_ref().filter(|restore| restore.offered)?;
+    let (agent, profile) = (agent.clone(), account.profile_id.clone());
+    Some(match &restore.snapshot {
+        Some(id) => Route::Snapshot {
+            id: id.clone(),
+            agent,
+            profile: Some(profile),
+        },
+        None => Route::Restore { agent, profile },
+    })
+}
+
+/// Where the accounts of a store that cannot be read are put back, if they can be.
+pub fn way_back_of_store(agent: &AgentView) -> Option<Route> {
+    let restore = agent.restore.as_ref().filter(|restore| restore.offered)?;
+    Some(Route::Snapshot {
+        id: restore.snapshot.clone()?,
+        agent: agent.id.clone(),
+        profile: None,
+    })
 }
 
 fn resting(account: &AccountView, now: Timestamp) -> String {

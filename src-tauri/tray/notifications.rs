@@ -56,12 +56,12 @@ impl Notifications {
         let untold =
             |key: &str| !self.told().iter().any(|told| told.alert.key == key) && broker.notified(key);
         for alert in alerts::due(snapshot, untold) {
-            let buttons: &[Button] = if alert.restore.is_some() {
-                &[RESTORE, SIGN_IN]
-            } else if alert.renewable {
-                &[CHECK, SIGN_IN]
-            } else {
-                &[SIGN_IN]
+            let buttons: &[Button] = match (&alert.restore, &alert.sign_in) {
+                (Some(_), Some(_)) => &[RESTORE, SIGN_IN],
+                (Some(_), None) => &[RESTORE],
+                (None, Some(_)) if alert.renewable => &[CHECK, SIGN_IN],
+                (None, Some(_)) => &[SIGN_IN],
+                (None, None) => &[],
             };
             let note = Note {
                 title: &alert.title,
@@ -92,15 +92,15 @@ impl Notifications {
         let told = self.told();
         let Told { alert, .. } = told.iter().find(|told| told.id == Some(id))?;
         Some(if button == SIGN_IN.id {
-            Action::Open(alert.sign_in.clone())
+            Action::Open(alert.sign_in.clone().unwrap_or(Route::Board))
         } else if button == RESTORE.id {
-            // The window shows what is known first: a fence does not tell a spent login from an
-            // unspent one, and a notification has no room to say so.
+            // The window shows first what would be done and what is known: a notification has no
+            // room for it.
             Action::Open(alert.restore.clone().unwrap_or(Route::Board))
-        } else if button == CHECK.id {
+        } else if let Some(profile) = alert.profile.clone().filter(|_| button == CHECK.id) {
             Action::Renew {
                 agent: alert.agent.clone(),
-                profile: alert.profile.clone(),
+                profile,
             }
         } else {
             Action::Open(Route::Board)

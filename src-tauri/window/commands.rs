@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use kalit_core::broker::{
     Activation, GlobalOrderPreview, LoginRoute, OpenClawLoginChoice, PasteKind, PasteRequest, ProviderInfo,
-    RefreshOutcome, RefreshTarget, Removal, RestorePreview, Restored, SignedIn, TestLoginsOffer,
-    TestedLogins,
+    RefreshOutcome, RefreshTarget, Removal, RestorePreview, Restored, SignedIn, SnapshotInfo,
+    SnapshotPreview, SnapshotRestored, TestLoginsOffer, TestedLogins,
 };
 use kalit_core::ids::{AgentId, ProfileId, ProviderId};
 use kalit_core::secret::Secret;
@@ -19,7 +19,9 @@ use tauri::{AppHandle, State, Wry, async_runtime};
 use tauri_plugin_shell::ShellExt;
 
 use crate::session::Session;
-use crate::view::{Answer, OpenClawSignInRequest, PasteTarget, Pasted, SignInRequest, SignInStarted, View};
+use crate::view::{
+    Answer, Chosen, OpenClawSignInRequest, PasteTarget, Pasted, SignInRequest, SignInStarted, View,
+};
 
 /// All commands; src-tauri/permissions/window.toml allows the same ones.
 pub fn handler() -> impl Fn(Invoke<Wry>) -> bool + Send + Sync + 'static {
@@ -47,6 +49,9 @@ pub fn handler() -> impl Fn(Invoke<Wry>) -> bool + Send + Sync + 'static {
         test_logins,
         restore_preview,
         restore,
+        snapshots,
+        snapshot_preview,
+        restore_snapshot,
         refresh,
         refresh_all,
         remove,
@@ -214,6 +219,25 @@ async fn restore(session: Window<'_>, agent: AgentId, profile: ProfileId) -> Ans
     Ok(session.broker()?.restore(&agent, &profile).await?)
 }
 
+/// The sealed snapshots, as far as they are known without the key.
+#[tauri::command]
+async fn snapshots(session: Window<'_>) -> Answer<Vec<SnapshotInfo>> {
+    let broker = session.broker()?;
+    Ok(async_runtime::spawn_blocking(move || broker.snapshots()).await??)
+}
+
+/// What a snapshot holds and what putting it back would do; nothing is changed.
+#[tauri::command]
+async fn snapshot_preview(session: Window<'_>, choice: Chosen) -> Answer<SnapshotPreview> {
+    Ok(session.broker()?.snapshot_preview(choice.into()).await?)
+}
+
+#[tauri::command]
+async fn restore_snapshot(session: Window<'_>, choice: Chosen) -> Answer<SnapshotRestored> {
+    let _begun = session.in_flight.begin().await;
+    Ok(session.broker()?.restore_snapshot(choice.into()).await?)
+}
+
 #[tauri::command]
 async fn refresh(session: Window<'_>, agent: AgentId, profile: ProfileId) -> Answer<Vec<RefreshOutcome>> {
     let _begun = session.in_flight.begin().await;
@@ -311,7 +335,7 @@ mod tests {
             .step_by(2)
             .collect();
         let called = between(include_str!("../../ui/api.js"), "invoke('", "'");
-        assert_eq!(commands.len(), 28);
+        assert_eq!(commands.len(), 31);
         assert_eq!(commands, handled);
         assert_eq!(commands, allowed);
         assert_eq!(commands, called);

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kalit_core::broker::{LoginStep, SignedIn};
+use kalit_core::broker::{LoginStep, SignedIn, SnapshotChoice};
 use kalit_core::ids::{AgentId, ProfileId, ProviderId};
 use kalit_core::view::Snapshot;
 use kalit_core::{Error, ErrorCode};
@@ -136,6 +136,24 @@ pub struct OpenClawSignInRequest {
 pub struct LoginStepEvent {
     pub attempt: u32,
     pub step: LoginStep,
+}
+
+/// What is to be put back of which snapshot: all of it, unless an agent or a profile is named.
+#[derive(Deserialize)]
+pub struct Chosen {
+    pub id: String,
+    pub agent: Option<AgentId>,
+    pub profile: Option<ProfileId>,
+}
+
+impl From<Chosen> for SnapshotChoice {
+    fn from(chosen: Chosen) -> Self {
+        Self {
+            id: chosen.id,
+            agent: chosen.agent,
+            profile_id: chosen.profile,
+        }
+    }
 }
 
 /// A pasted token or key, without the secret itself.

@@ -96,9 +96,11 @@ impl WebView {
         Ok(())
     }
 
-    /// A picture of the web view as PNG. The first one may come before anything was painted, so
-    /// it is taken until it shows something.
+    /// A picture of the web view as PNG, taken when what is in the page now was painted. The first one
+    /// may come before anything was, so it is taken until it shows something.
     pub async fn screenshot(&self, path: &Path) -> Result<()> {
+        let painted = "requestAnimationFrame(() => requestAnimationFrame(arguments[0]))";
+        self.client.execute_async(painted, Vec::new()).await?;
         until("the web view to be painted", Duration::from_secs(10), || async {
             std::fs::write(path, self.client.screenshot().await.ok()?).ok()?;
             ensure_not_blank(path).ok()

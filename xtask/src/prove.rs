@@ -11,19 +11,20 @@ use crate::cargo::{build_binaries, cargo};
 use crate::setup::{self, Needs};
 
 /// The proofs, each a package and one of its test targets.
-const PROOFS: [(&str, &str); 7] = [
+const PROOFS: [(&str, &str); 8] = [
     ("kalit-model", "protocol"),
     ("kalit-journeys", "crash"),
     ("kalit-journeys", "disk"),
     ("kalit-journeys", "contention"),
     ("kalit-journeys", "network"),
     ("kalit-journeys", "attacks"),
+    ("kalit-journeys", "undo"),
     ("kalit-journeys", "canaries"),
 ];
 
 #[derive(Args)]
 pub struct Flags {
-    /// Only these [default: all]: protocol, crash, disk, contention, network, attacks, canaries
+    /// Only these [default: all]: protocol, crash, disk, contention, network, attacks, undo, canaries
     names: Vec<String>,
 }
 

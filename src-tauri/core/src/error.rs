@@ -116,7 +116,7 @@ error_codes! {
     ProviderManifestUntrusted, "provider.manifest_untrusted", 77, "Read the manifest, then run `kalit providers trust <file>`.";
     ProviderFlowUnsupported, "provider.flow_unsupported", 64, "Use the command for this provider's kind of login: `kalit providers list` names it.";
     ConfirmationNeeded, "confirmation.needed", 64, "Add --yes: this cannot be undone.";
-    StoreUnparsable, "store.unparsable", 65, "Nothing was changed. Repair the file by hand or restore a copy; `kalit doctor` lists Kalit's sealed copies.";
+    StoreUnparsable, "store.unparsable", 65, "Nothing was changed. Repair the file by hand, or put back a copy: `kalit snapshots list` shows Kalit's.";
     StoreTooLarge, "store.too_large", 65, "Nothing was changed. A credential store of this size is not OpenClaw's: look at the file.";
     StoreWrongShape, "store.wrong_shape", 65, "Nothing was changed. A field has a type that OpenClaw does not write: look at the file.";
     StoreDuplicateKeys, "store.duplicate_keys", 65, "Nothing was changed. Remove the key that stands twice from the file.";
@@ -184,10 +184,12 @@ error_codes! {
     VaultUnsealed, "vault.unsealed", 73, "Nothing was started, because a login could be lost by it. Check free space and permissions of Kalit's data directory.";
     KeychainUnavailable, "keychain.unavailable", 69, "Unlock the system's keychain and try again. Without one Kalit keeps the key in its own file: nothing is lost.";
     SettingsUnparsable, "settings.unparsable", 65, "Correct Kalit's settings.json, or move it away to start with the defaults.";
-    RestoreNotNeeded, "restore.not_needed", 64, "Nothing was changed: only a login that OpenClaw dropped is put back. `kalit status` shows which.";
+    RestoreNotNeeded, "restore.not_needed", 64, "Nothing was changed: there is nothing to put back. `kalit status` shows what there is.";
     RestoreUnproven, "restore.unproven", 65, "Nothing was changed. Sign in again.";
     RestoreSpent, "restore.spent", 69, "Sign in again: the provider no longer accepts this login.";
     RestorePending, "restore.pending", 75, "Nothing was changed. Wait until OpenClaw has finished; if it was ended while it renewed, sign in again.";
+    SnapshotUnknown, "snapshot.unknown", 64, "Run `kalit snapshots list` to see the snapshots of this installation.";
+    SnapshotSuperseded, "snapshot.superseded", 69, "Nothing was changed. Sign in again.";
     OpenClawMissing, "openclaw.missing", 69, "Install OpenClaw, or name its program as \"openclawBinary\" in Kalit's settings.";
     OpenClawFailed, "openclaw.failed", 69, "OpenClaw's own command failed: run it by hand to see why.";
     OpenClawUnconfirmed, "openclaw.unconfirmed", 73, "OpenClaw said that it was done, its store says otherwise: run `kalit status` and try again.";

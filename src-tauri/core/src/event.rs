@@ -18,6 +18,9 @@ pub struct Event {
     pub profile_id: Option<ProfileId>,
     /// Fingerprint (16 hex) of the generation concerned.
     pub generation: Option<String>,
+    /// The snapshot from which it can be put back.
+    #[serde(default)]
+    pub snapshot: Option<String>,
     /// A stable word: the provider's code, an error code, or who did it.
     pub cause: Option<String>,
     /// One sentence for people, free of secrets.
@@ -50,7 +53,7 @@ pub enum EventKind {
     Imported,
     /// A newer generation was put back over a stale one.
     Repaired,
-    /// A login that OpenClaw had dropped was put back, as a person asked.
+    /// A login was put back as a person asked: one that OpenClaw had dropped, or from a snapshot.
     Restored,
     StoreUnreadable,
     StoreReadable,

@@ -87,6 +87,10 @@ pub struct AgentView {
     pub auth_state_path: String,
     /// Set when the store exists but cannot be used; the accounts are then unknown, not absent.
     pub store_error: Option<Notice>,
+    /// Since when an engine knows that the store cannot be used.
+    pub unreadable_since: Option<Timestamp>,
+    /// Set when the store cannot be read and its accounts can be put back.
+    pub restore: Option<RestoreView>,
     /// Providers of the models that the agent is set to use, without any account.
     pub missing_providers: Vec<ProviderId>,
     pub providers: Vec<ProviderView>,
@@ -183,7 +187,8 @@ pub struct AccountView {
     /// Other agents of this installation that hold the same generation.
     pub copies_in: Vec<AgentId>,
     pub lost: Option<LostView>,
-    /// Set for a login that OpenClaw dropped (a failed fence).
+    /// Set for a login that OpenClaw dropped (a failed fence), and for one that vanished if it can be
+    /// put back.
     pub restore: Option<RestoreView>,
     /// Who is refreshing it right now.
     pub refreshing: Option<LockView>,
@@ -279,16 +284,20 @@ pub struct LostView {
     pub generation: Option<String>,
 }
 
-/// Whether a login that OpenClaw dropped can be put back.
+/// Whether what is lost can be put back: a login that OpenClaw dropped, a profile that vanished, the
+/// accounts of a store that cannot be read.
 #[derive(Clone, Debug, Serialize, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct RestoreView {
-    /// Kalit holds exactly the lost generation and has not put it back before.
+    /// Kalit holds exactly what was lost and may put it back.
     pub offered: bool,
     /// One sentence: what putting back does, or why it is not offered.
     pub text: String,
-    /// When Kalit sealed the generation that is offered.
+    /// When Kalit sealed what is offered.
     pub sealed_at: Option<Timestamp>,
+    /// The snapshot that holds it; `None` for a login that OpenClaw dropped, which has a copy of its
+    /// own.
+    pub snapshot: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, Serialize, PartialEq, Eq, PartialOrd, Ord, Hash)]

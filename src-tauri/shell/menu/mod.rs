@@ -4,7 +4,7 @@
 use kalit_core::clock::Timestamp;
 use kalit_core::ids::{AgentId, ProfileId};
 use kalit_core::view::{
-    AccountState, AccountView, AgentView, EraView, OrderSource, ProviderView, Snapshot, Worst,
+    AccountState, AccountView, AgentView, EraView, OrderSource, ProviderView, RestoreView, Snapshot, Worst,
 };
 
 use crate::route::Route;
@@ -79,14 +79,14 @@ impl MenuModel {
         Self::new(Picture::Paused, status.into(), Vec::new(), Vec::new())
     }
 
-    fn new(picture: Picture, status: String, accounts: Vec<Item>, renewal: Vec<Item>) -> Self {
+    fn new(picture: Picture, status: String, accounts: Vec<Item>, more: Vec<Item>) -> Self {
         let mut items = vec![line("status", &status), separator("top")];
         if !accounts.is_empty() {
             items.extend(accounts);
             items.push(separator("middle"));
         }
         items.push(verb("sign-in", "Sign in…", Action::Open(Route::Add)));
-        items.extend(renewal);
+        items.extend(more);
         items.push(separator("bottom"));
         items.push(verb("open", "Open Kalit", Action::Open(Route::Board)));
         items.push(verb("quit", "Quit", Action::Quit));
@@ -173,18 +173,24 @@ pub fn menu(snapshot: &Snapshot, now: Timestamp) -> MenuModel {
     let mut accounts = Vec::new();
     for agent in &snapshot.agents {
         if agent.store_error.is_some() {
-            let label = format!("{}: the account file cannot be read", agent.id);
+            let back = words::way_back_of_store(agent);
+            let remedy = if back.is_some() { ", restore…" } else { "" };
+            let label = format!("{}: the account file cannot be read{remedy}", agent.id);
             accounts.push(verb(
                 &key(&["store", agent.id.as_str()]),
                 &label,
-                Action::Open(Route::Board),
+                Action::Open(back.unwrap_or(Route::Board)),
             ));
         }
         for provider in &agent.providers {
             accounts.push(group(snapshot, agent, provider, now));
         }
     }
-    let renewal = match snapshot.installation.era {
+    let mut more = Vec::new();
+    if can_restore(snapshot) {
+        more.push(verb("snapshots", "Restore…", Action::Open(Route::Snapshots)));
+    }
+    more.extend(match snapshot.installation.era {
         EraView::Sqlite => vec![line("renewal", "OpenClaw renews these logins on use")],
         EraView::Json | EraView::Mixed | EraView::None => vec![
             verb("renew", "Renew now", Action::RenewAll),
@@ -197,8 +203,18 @@ pub fn menu(snapshot: &Snapshot, now: Timestamp) -> MenuModel {
                 },
             },
         ],
-    };
-    MenuModel::new(picture(snapshot), status(snapshot), accounts, renewal)
+    });
+    MenuModel::new(picture(snapshot), status(snapshot), accounts, more)
+}
+
+/// Whether a snapshot holds something that is lost.
+fn can_restore(snapshot: &Snapshot) -> bool {
+    let in_snapshot = |restore: &RestoreView| restore.offered && restore.snapshot.is_some();
+    snapshot.agents.iter().any(|agent| {
+        let accounts = agent.providers.iter().flat_map(|provider| &provider.accounts);
+        let mut offers = accounts.map(|account| &account.restore).chain([&agent.restore]);
+        offers.any(|restore| restore.as_ref().is_some_and(in_snapshot))
+    })
 }
 
 /// Whether Kalit changes accounts in this installation, by itself or through OpenClaw.
@@ -253,6 +269,9 @@ fn status(snapshot: &Snapshot) -> String {
         0 => {}
         1 => text.push_str(", 1 needs you"),
         many => text.push_str(&format!(", {many} need you")),
+    }
+    if can_restore(snapshot) {
+        text.push_str(", can be restored");
     }
     if snapshot.paused {
         text.push_str(", renewal paused");
@@ -344,8 +363,8 @@ fn click(snapshot: &Snapshot, agent: &AgentView, account: &AccountView) -> Optio
     let (agent, profile) = (agent.id.clone(), account.profile_id.clone());
     match account.state {
         AccountState::NeedsDoctor => None,
-        AccountState::Dropped if words::restorable(account) => {
-            Some(Action::Open(Route::Restore { agent, profile }))
+        AccountState::Dropped | AccountState::Vanished if words::restorable(account) => {
+            words::way_back(&agent, account).map(Action::Open)
         }
         AccountState::SignedOut | AccountState::Dropped | AccountState::Vanished | AccountState::Missing => {
             Some(sign_in_again(account, agent))

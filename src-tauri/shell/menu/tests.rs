@@ -215,6 +215,7 @@ fn restorable(offered: bool) -> Option<RestoreView> {
         offered,
         text: String::new(),
         sealed_at: Some(NOW),
+        snapshot: None,
     })
 }
 
@@ -285,6 +286,52 @@ fn where_both_kinds_of_store_lie_nothing_is_clickable() {
     let text = read(&menu(&mixed, NOW).items, 0);
     assert!(text.contains("\n  work · 7 h left\n"), "{text}");
     assert!(!text.contains("Add ChatGPT"), "{text}");
+}
+
+#[test]
+fn what_a_snapshot_holds_is_offered_in_the_menu() {
+    let from_snapshot = || {
+        restorable(true).map(|restore| RestoreView {
+            snapshot: Some("01-ab".to_owned()),
+            ..restore
+        })
+    };
+    let mut gone = lost("openai:studio", LostSignal::Vanished, "feed");
+    gone.state = AccountState::Vanished;
+    gone.restore = from_snapshot();
+    let mut main = agent("main", vec![provider(OrderSource::Stored, vec![gone])]);
+    main.store_error = Some(Notice::new(kalit_core::ErrorCode::StoreUnparsable, "line 3"));
+    main.restore = from_snapshot();
+    let snapshot = snapshot(vec![main]);
+    let expected = "\
+OpenClaw: 0 ready, 1 needs you, can be restored
+---
+> main: the account file cannot be read, restore…
+v ChatGPT (main)
+  > studio · disappeared, restore…
+  ---
+  > Add ChatGPT account…
+---
+> Sign in…
+> Restore…
+> Renew now
+[ ] Pause renewal
+---
+> Open Kalit
+> Quit
+";
+    let model = menu(&snapshot, NOW);
+    assert_eq!(read(&model.items, 0), expected);
+    let leads = |id: &str| match model.find(id).and_then(Item::action) {
+        Some(Action::Open(route)) => route.to_string(),
+        other => panic!("{id}: {other:?}"),
+    };
+    assert_eq!(leads("store\u{1f}main"), "snapshots/01-ab?agent=main");
+    assert_eq!(
+        leads("use\u{1f}main\u{1f}openai:studio"),
+        "snapshots/01-ab?agent=main&profile=openai%3Astudio"
+    );
+    assert_eq!(leads("snapshots"), "snapshots");
 }
 
 #[test]

@@ -467,6 +467,7 @@ impl Inner {
                 profile_id: Some(id),
                 generation,
                 cause: Some(self.program),
+                ..About::default()
             },
             format!("{} was removed from {agent}", id.account_name()),
         );

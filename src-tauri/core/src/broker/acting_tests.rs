@@ -224,6 +224,33 @@ async fn a_pasted_secret_is_in_no_error() {
 }
 
 #[tokio::test]
+async fn a_token_of_a_snapshot_is_stored_by_openclaw_again() {
+    let home = Home::new(&format!(r#"cat > "$HOME/stdin"; {DONE}"#));
+    let all = [ONE, TWO, "anthropic:new"];
+    home.prepare(&json!({}), &all);
+    write_database(&home.database(), &json!({}), &all);
+    let broker = home.broker();
+    broker.inner.seal("test");
+    write_database(&home.database(), &json!({}), &[ONE, TWO]);
+    let sealed = broker.snapshots().unwrap().remove(0);
+    assert_eq!((sealed.profiles, sealed.missing), (3, 1));
+    let mut choice = SnapshotChoice {
+        id: sealed.id,
+        agent: None,
+        profile_id: None,
+    };
+    let error = broker.restore_snapshot(choice.clone()).await.unwrap_err();
+    assert_eq!(error.code(), ErrorCode::EraSqlite);
+    choice.profile_id = Some(id(ONE));
+    let error = broker.restore_snapshot(choice.clone()).await.unwrap_err();
+    assert_eq!(error.code(), ErrorCode::RestoreNotNeeded);
+    choice.profile_id = Some(id("anthropic:new"));
+    let done = broker.restore_snapshot(choice).await.unwrap();
+    assert_eq!(done.restored[0].profile_id, id("anthropic:new"));
+    assert_eq!(home.written("stdin"), format!("{TOKEN}\n"));
+}
+
+#[tokio::test]
 async fn a_removal_is_expected_and_told_once() {
     let home = Home::new(DONE);
     home.prepare(&json!({}), &[TWO]);

@@ -176,6 +176,11 @@ impl Inner {
             lock: inspect_store_lock(&agent.agent_dir)
                 .filter(|holder| holder.alive && !managed)
                 .map(LockView::from),
+            unreadable_since: store_error
+                .is_some()
+                .then(|| self.marks.unreadable_since(&agent.agent_dir).ok()?)
+                .flatten(),
+            restore: unreadable(fleet, agent).and_then(|error| self.store_offer(fleet, &agent.id, error)),
             store_error,
             ..bare_agent(installation, agent)
         }
@@ -253,7 +258,9 @@ impl Context<'_> {
                 .iter()
                 .filter(|gone| gone.provider == id.as_str())
                 .filter(|gone| !self.survey.seen.iter().any(|seen| seen.id == gone.profile_id))
-                .map(|gone| vanished_account(gone, id)),
+                .map(|gone| {
+                    vanished_account(gone, id, self.inner.profile_offer(self.fleet, gone.generation))
+                }),
         );
         ProviderView {
             id: id.clone(),
@@ -627,8 +634,8 @@ fn is_notice(state: AccountState) -> bool {
     )
 }
 
-fn vanished_account(gone: &Gone, provider: &ProviderId) -> AccountView {
-    let text = sentences::vanished();
+fn vanished_account(gone: &Gone, provider: &ProviderId, restore: Option<RestoreView>) -> AccountView {
+    let text = sentences::vanished(restore.as_ref());
     AccountView {
         name: gone.profile_id.account_name().to_owned(),
         profile_id: gone.profile_id.clone(),
@@ -662,7 +669,7 @@ fn vanished_account(gone: &Gone, provider: &ProviderId) -> AccountView {
             at: gone.at,
             generation: gone.generation.map(|generation| generation.short()),
         }),
-        restore: None,
+        restore,
         refreshing: None,
         last_error: None,
         last_used: None,
@@ -767,6 +774,8 @@ fn bare_agent(installation: &Installation, agent: &Agent) -> AgentView {
         store_path: store_path(installation, &agent.agent_dir).display().to_string(),
         auth_state_path: order_path(installation, agent).display().to_string(),
         store_error: None,
+        unreadable_since: None,
+        restore: None,
         missing_providers: Vec::new(),
         providers: Vec::new(),
         pins: Vec::new(),

@@ -87,10 +87,11 @@ impl Broker {
         })
     }
 
-    /// Watches without renewing anything.
+    /// Watches without renewing anything: OpenClaw's files, and what an engine in another process
+    /// records.
     pub async fn watch(&self) -> Result<Watch> {
         let inner = self.inner.clone();
-        let dirs = blocking(move || Ok(watched(&inner))).await?;
+        let dirs = blocking(move || Ok(watched_with_record(&inner))).await?;
         let (watcher, mut woken) = Watcher::start(dirs)?;
         let (publish, changes) = watch::channel(Arc::new(self.look().await?));
         let broker = self.clone();
@@ -106,7 +107,7 @@ impl Broker {
                     continue;
                 };
                 let inner = broker.inner.clone();
-                if let Ok(dirs) = blocking(move || Ok(watched(&inner))).await {
+                if let Ok(dirs) = blocking(move || Ok(watched_with_record(&inner))).await {
                     watcher.set_paths(dirs);
                 }
                 offer(&publish, snapshot);
@@ -378,6 +379,17 @@ fn watched(inner: &Inner) -> Vec<WatchedDir> {
             ["settings.json"],
         )],
     }
+}
+
+/// What [`watched`] names, and the record in which an engine notes what it noticed: a profile is
+/// called gone a while after the file changed.
+fn watched_with_record(inner: &Inner) -> Vec<WatchedDir> {
+    let mut dirs = watched(inner);
+    dirs.push(WatchedDir::only(
+        inner.environment.data_dir(),
+        ["history.sqlite", "history.sqlite-wal"],
+    ));
+    dirs
 }
 
 fn watched_by<'a>(inner: &Inner, installations: impl Iterator<Item = &'a Installation>) -> Vec<WatchedDir> {

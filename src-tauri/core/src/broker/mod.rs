@@ -24,6 +24,7 @@ mod sealing;
 mod sentences;
 mod sessions;
 mod sign_in;
+mod snapshots;
 #[cfg(test)]
 mod sqlite_tests;
 mod survey;
@@ -272,6 +273,7 @@ impl Inner {
             agent: about.agent.cloned(),
             profile_id: about.profile_id.cloned(),
             generation: about.generation.map(|generation| generation.short()),
+            snapshot: about.snapshot.map(str::to_owned),
             cause: about.cause.map(str::to_owned),
             text: text.into(),
         };
@@ -302,6 +304,8 @@ struct About<'a> {
     agent: Option<&'a AgentId>,
     profile_id: Option<&'a ProfileId>,
     generation: Option<Fingerprint>,
+    /// The snapshot from which it can be put back.
+    snapshot: Option<&'a str>,
     cause: Option<&'a str>,
 }
 

@@ -10,7 +10,7 @@ use super::merge::is_provably_same_person;
 use super::sealing::Pace;
 use super::{About, Inner};
 use crate::clock::Timestamp;
-use crate::error::Result;
+use crate::error::{Error, ErrorCode, Result};
 use crate::event::EventKind;
 use crate::history::Family;
 use crate::ids::{AgentId, ProfileId, ProviderId};
@@ -27,8 +27,11 @@ const MARK_DELAY_MS: i64 = 1_000;
 /// ... and only while the access token has ended or ends within this time.
 const MARK_MARGIN_MS: i64 = 5 * 60_000;
 
-/// A profile is called gone after this time, and after the longer one if the whole file is.
-const GONE_DELAY_MS: i64 = 1_000;
+/// A profile that is missing is called gone at a second look, this long after the first one: within
+/// a second of the change, the time until it is seen included. A file that is being written does
+/// not parse and is waited for by itself.
+const GONE_DELAY_MS: i64 = 300;
+/// ... and after this time if the whole file is gone: an upgrade to SQLite moves it.
 const NO_FILE_DELAY_MS: i64 = 5_000;
 
 /// The memory of one engine.
@@ -126,15 +129,13 @@ impl Observer {
             match &store.content {
                 Ok(content) => self.compare(&scene, fleet, content, &also_there(fleet, store), &ids_then),
                 Err(error) => {
+                    // A busy database is no trouble of the store.
+                    if error.code() != ErrorCode::StoreBusy {
+                        let _ = inner.marks.record_unreadable(&store.agent_dir, inner.now());
+                    }
                     let remembered = self.stores.entry(store.agent_dir.clone()).or_default();
                     if std::mem::replace(&mut remembered.readable, false) {
-                        scene.emit(
-                            EventKind::StoreUnreadable,
-                            None,
-                            None,
-                            error.code().as_str(),
-                            error.message(),
-                        );
+                        scene.unreadable(fleet, error);
                     }
                 }
             }
@@ -163,14 +164,22 @@ impl Observer {
             }
         }
         again.look_in = self.judge(inner, fleet, &own, &installation);
-        if !self.missing.is_empty() {
-            let soon = Duration::from_millis(GONE_DELAY_MS.unsigned_abs());
+        let now = inner.now();
+        for missing in self.missing.values() {
+            // One that waits for longer is looked at as often.
+            let left = GONE_DELAY_MS - now.millis_since(missing.since);
+            let left = if left > 0 {
+                left.min(GONE_DELAY_MS)
+            } else {
+                GONE_DELAY_MS
+            };
+            let soon = Duration::from_millis(left.unsigned_abs());
             again.look_in = Some(again.look_in.map_or(soon, |other| other.min(soon)));
         }
         if matches!(sealed, Ok(false)) {
             again.look_in = Some(Duration::ZERO);
         }
-        if again.wrote || self.credentials_changed(&own) {
+        if again.wrote || self.credentials_changed(fleet, &own) {
             let _ = inner.seal_fleet(fleet, "changed-outside");
         }
         again
@@ -216,6 +225,9 @@ impl Observer {
                 "readable",
                 "the store can be read again",
             );
+        }
+        if !remembered.readable {
+            let _ = scene.inner.marks.clear_unreadable(&scene.store.agent_dir);
         }
         remembered.readable = true;
         for (id, new) in &mut now {
@@ -289,7 +301,7 @@ impl Observer {
             if (0..patience).contains(&at.millis_since(*since)) {
                 return true;
             }
-            scene.vanished(id, old);
+            scene.vanished(fleet, id, old);
             false
         });
         // Without a readable auth-state.json nothing is known of lastGood.
@@ -439,6 +451,7 @@ impl Observer {
                         profile_id: Some(&suspicion.profile_id),
                         generation: Some(suspicion.generation),
                         cause: Some("last_good_removed"),
+                        ..About::default()
                     },
                     super::sentences::openclaw_refused(None, managed),
                 );
@@ -448,9 +461,13 @@ impl Observer {
         wait
     }
 
-    fn credentials_changed(&mut self, own: &[&FleetStore]) -> bool {
+    fn credentials_changed(&mut self, fleet: &Fleet, own: &[&FleetStore]) -> bool {
         let mut text = String::new();
         for store in own {
+            if store.content.is_err() {
+                let revision = fleet.current().store(&store.agent_dir).revision();
+                text.push_str(&format!("{}\n{revision:?}\n", store.agent_dir.display()));
+            }
             for (id, credential) in store
                 .content
                 .iter()
@@ -540,7 +557,24 @@ impl Scene<'_> {
         (same && later).then(|| new_claims.lifetime_ms())
     }
 
-    fn vanished(&self, id: &ProfileId, old: &Profile) {
+    fn unreadable(&self, fleet: &Fleet, error: &Error) {
+        let restore = self.inner.store_offer(fleet, &self.store.agent, error);
+        let text = match &restore {
+            Some(restore) => format!("{}. {}", error.message(), restore.text),
+            None => error.message().to_owned(),
+        };
+        self.emit_with(
+            EventKind::StoreUnreadable,
+            About {
+                cause: Some(error.code().as_str()),
+                snapshot: restore.as_ref().and_then(|restore| restore.snapshot.as_deref()),
+                ..About::default()
+            },
+            text,
+        );
+    }
+
+    fn vanished(&self, fleet: &Fleet, id: &ProfileId, old: &Profile) {
         let at = self.inner.now();
         let dir: &Path = &self.store.agent_dir;
         if self
@@ -549,12 +583,18 @@ impl Scene<'_> {
             .record_vanished(dir, id, &old.provider, old.generation, at)
             .unwrap_or(false)
         {
-            self.emit(
+            let restore = self.inner.profile_offer(fleet, old.generation);
+            let text = super::sentences::vanished(restore.as_ref());
+            self.emit_with(
                 EventKind::Vanished,
-                Some(id),
-                old.generation,
-                "outside",
-                &super::sentences::vanished(),
+                About {
+                    profile_id: Some(id),
+                    generation: old.generation,
+                    cause: Some("outside"),
+                    snapshot: restore.as_ref().and_then(|restore| restore.snapshot.as_deref()),
+                    ..About::default()
+                },
+                format!("{}: {text}", id.account_name()),
             );
         }
     }
@@ -609,17 +649,26 @@ impl Scene<'_> {
             Some(id) => format!("{}: {text}", id.account_name()),
             None => text.to_owned(),
         };
-        self.inner.emit(
+        self.emit_with(
             kind,
             About {
-                installation: self.installation,
-                agent: Some(&self.store.agent),
                 profile_id: id,
                 generation,
                 cause: Some(cause),
+                ..About::default()
             },
             text,
         );
+    }
+
+    /// Tells something of this store.
+    fn emit_with(&self, kind: EventKind, about: About<'_>, text: String) {
+        let here = About {
+            installation: self.installation,
+            agent: Some(&self.store.agent),
+            ..about
+        };
+        self.inner.emit(kind, here, text);
     }
 }
 

@@ -216,6 +216,7 @@ impl Inner {
             profile_id: Some(&attempt.profile_id),
             generation: Some(generation),
             cause,
+            ..About::default()
         };
         let name = attempt.profile_id.account_name();
         let outcome = |result, holders, error: Option<&Error>| RefreshOutcome {

@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::clock::Timestamp;
 use crate::ids::{AgentId, ProfileId, ProviderId};
 use crate::secret::Secret;
-use crate::view::{Notice, OrderSource, Reason};
+use crate::view::{CredentialKind, Notice, OrderSource, Reason};
 
 /// A provider one can sign in to.
 #[derive(Clone, Debug, Serialize, PartialEq)]
@@ -250,6 +250,101 @@ pub struct Restored {
     /// An earlier restore had been interrupted and was finished.
     pub resumed: bool,
     pub notes: Vec<String>,
+}
+
+/// A sealed copy of the stores, as far as it is known without the key.
+#[derive(Clone, Debug, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct SnapshotInfo {
+    pub id: String,
+    pub at: Option<Timestamp>,
+    /// What had changed, such as `refreshed` or `changed-outside`; `None` where the index is lost.
+    pub reason: Option<String>,
+    /// The agents whose profiles it holds.
+    pub agents: Vec<AgentId>,
+    pub profiles: usize,
+    /// How many of its secrets no store holds now, without those that are spent or refused.
+    pub missing: usize,
+}
+
+/// What is to be put back of a snapshot: everything, unless an agent or a profile is named.
+#[derive(Clone, Debug)]
+pub struct SnapshotChoice {
+    /// The snapshot's id.
+    pub id: String,
+    pub agent: Option<AgentId>,
+    pub profile_id: Option<ProfileId>,
+}
+
+/// What a snapshot holds and what putting it back would do now.
+#[derive(Clone, Debug, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct SnapshotPreview {
+    pub id: String,
+    pub at: Timestamp,
+    pub reason: String,
+    pub stores: Vec<SnapshotStore>,
+    /// Whether there is something to put back.
+    pub offered: bool,
+    /// What the person should know before, one sentence each.
+    pub notes: Vec<String>,
+}
+
+/// One agent's store in a snapshot.
+#[derive(Clone, Debug, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct SnapshotStore {
+    pub agent: AgentId,
+    /// The file that would be written.
+    pub path: String,
+    /// Why the store cannot be read now: then its file is replaced.
+    pub problem: Option<Notice>,
+    pub profiles: Vec<SnapshotProfile>,
+    /// The providers whose order comes back with the profiles.
+    pub orders: Vec<ProviderId>,
+}
+
+/// One profile in a snapshot.
+#[derive(Clone, Debug, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct SnapshotProfile {
+    pub profile_id: ProfileId,
+    pub provider: Option<ProviderId>,
+    pub kind: CredentialKind,
+    /// Fingerprint (16 hex) of the secret in the snapshot.
+    pub generation: Option<String>,
+    pub expires_at: Option<Timestamp>,
+    pub verdict: PutBackVerdict,
+    /// What else there is to say of it; empty when the verdict says it all.
+    pub text: String,
+}
+
+/// What becomes of a profile when its snapshot is put back.
+#[derive(Clone, Copy, Debug, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum PutBackVerdict {
+    PutBack,
+    /// The login in the snapshot is spent; the newest one of its family is put back instead.
+    NewestInstead,
+    /// What stands there now stays.
+    Kept,
+    Refused,
+}
+
+/// What was put back of a snapshot.
+#[derive(Clone, Debug, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct SnapshotRestored {
+    pub id: String,
+    pub restored: Vec<SnapshotRestoredProfile>,
+    pub notes: Vec<String>,
+}
+
+#[derive(Clone, Debug, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct SnapshotRestoredProfile {
+    pub agent: AgentId,
+    pub profile_id: ProfileId,
 }
 
 /// One legacy credential and what an import would do with it.

@@ -91,6 +91,7 @@ impl Inner {
                 profile_id: asked.profile_id.as_ref(),
                 generation: Some(generation),
                 cause: Some(error.code().as_str()),
+                ..About::default()
             },
             format!(
                 "a sign-in that was interrupted could not be stored, a sealed copy is kept: {}",

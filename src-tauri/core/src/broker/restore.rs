@@ -154,11 +154,13 @@ impl Inner {
                     "Kalit holds a copy of the dropped login: Restore puts it back.".to_owned()
                 },
                 sealed_at: Some(plan.sealed_at),
+                snapshot: None,
             },
             Err(error) => RestoreView {
                 offered: false,
                 text: format!("It cannot be put back: {}.", error.message()),
                 sealed_at: None,
+                snapshot: None,
             },
         }
     }

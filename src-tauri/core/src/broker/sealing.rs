@@ -12,12 +12,13 @@ use zeroize::Zeroizing;
 
 use super::Inner;
 use crate::error::{Error, ErrorCode, Result};
-use crate::ids::ProfileId;
+use crate::ids::{AgentId, ProfileId};
 use crate::install::Era;
 use crate::refresh::{Fleet, FleetStore};
 use crate::secret::{Fingerprint, Secret};
+use crate::store::agent_store::PROFILES_FILE;
 use crate::store::credential::Credential;
-use crate::store::{Revision, StoreContent, json, sqlite};
+use crate::store::{Document, Revision, StoreContent, atomic, json, sqlite};
 use crate::vault::logins::Login;
 use crate::vault::snapshots::Content;
 use crate::vault::{GenerationDigest, SealedLogins, Sealer, Snapshots, installation_dir};
@@ -29,6 +30,11 @@ const MOST_AT_ONCE: usize = 250;
 /// What OpenClaw up to 2026.5.28 calls the provider [`OPENAI`].
 const OLD_OPENAI: &str = "openai-codex";
 const OPENAI: &str = "openai";
+
+/// What a file that does not parse is called in a snapshot, after its own name.
+pub(super) const BROKEN: &str = ".broken";
+/// What the accounts of a database are called in a snapshot, after the database's name.
+pub(super) const CELL: &str = ".profiles.json";
 
 /// Whether a call may stop with logins still to be sealed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,6 +164,11 @@ impl Inner {
     /// Seals the stores of the current installation, unless the newest copy holds the same
     /// credentials.
     pub(super) fn seal_fleet(&self, fleet: &Fleet, reason: &str) -> Result<()> {
+        self.seal_all(fleet, &broken(fleet), reason)
+    }
+
+    /// [`Inner::seal_fleet`] with the files that do not parse, as they were read.
+    pub(super) fn seal_all(&self, fleet: &Fleet, broken: &[Broken], reason: &str) -> Result<()> {
         let installation = fleet.current();
         if matches!(installation.era, Era::Empty) {
             return Ok(());
@@ -165,10 +176,30 @@ impl Inner {
         let state_dir = installation.state_dir.canonical();
         let mut files = Vec::new();
         let mut generations = Vec::new();
+        let mut agents = BTreeSet::new();
+        let mut profiles = 0;
         let mut digest = Zeroizing::new(String::new());
+        for file in broken {
+            let text = String::from_utf8_lossy(&file.bytes).into_owned();
+            digest.push_str(&format!(
+                "{}\n{}\n",
+                file.agent_dir.display(),
+                Secret::new(text).fingerprint()
+            ));
+            if let Some(document) = Document::recovered(&file.bytes) {
+                let held = document.profiles();
+                generations.extend(held.filter_map(|(_, credential)| credential.generation()));
+                profiles += document.profiles().count();
+                agents.insert(file.agent.clone());
+            }
+            let path = file.agent_dir.join(format!("{PROFILES_FILE}{BROKEN}"));
+            files.push((name_in(&state_dir, &path), file.bytes.clone()));
+        }
         for store in fleet.to_be_sealed() {
             let Ok(content) = &store.content else { continue };
             for (id, credential) in content.document.profiles() {
+                profiles += 1;
+                agents.insert(store.agent.clone());
                 let generation = credential.generation();
                 generations.extend(generation);
                 digest.push_str(&format!(
@@ -189,16 +220,16 @@ impl Inner {
             let agent_store = installation.store(&store.agent_dir);
             for path in [agent_store.profiles_path(), agent_store.state_path()] {
                 if let Ok(bytes) = std::fs::read(&path) {
-                    let name = path.strip_prefix(&state_dir).unwrap_or(&path);
-                    files.push((name.display().to_string(), Zeroizing::new(bytes)));
+                    files.push((name_in(&state_dir, &path), Zeroizing::new(bytes)));
                 }
             }
         }
-        if generations.is_empty() {
+        if generations.is_empty() && broken.is_empty() {
             return Ok(());
         }
         generations.sort();
         generations.dedup();
+        let agents: Vec<AgentId> = agents.into_iter().collect();
         let data_dir = self.environment.data_dir();
         Snapshots::open(&installation_dir(&data_dir, &state_dir)).seal(
             &Sealer::open(&data_dir)?,
@@ -208,11 +239,51 @@ impl Inner {
                 reason,
                 credentials: Secret::new(digest.as_str()).fingerprint(),
                 generations: &generations,
+                agents: &agents,
+                profiles,
                 files: &files,
             },
         )?;
         Ok(())
     }
+}
+
+/// An `auth-profiles.json` that does not parse.
+pub(super) struct Broken {
+    pub(super) agent_dir: PathBuf,
+    pub(super) agent: AgentId,
+    pub(super) bytes: Zeroizing<Vec<u8>>,
+}
+
+/// The files of the current installation that do not parse, read now.
+pub(super) fn broken(fleet: &Fleet) -> Vec<Broken> {
+    let stores = fleet.own().filter(|store| !fleet.is_managed(store));
+    let read = stores.filter_map(|store| {
+        let error = store.content.as_ref().err()?;
+        if !is_replaceable(error) {
+            return None;
+        }
+        let path = fleet.current().store(&store.agent_dir).profiles_path();
+        Some(Broken {
+            agent_dir: store.agent_dir.clone(),
+            agent: store.agent.clone(),
+            bytes: Zeroizing::new(atomic::read_file(&path).ok()??),
+        })
+    });
+    read.collect()
+}
+
+/// Whether the file is there with bytes of this user's that make no store.
+pub(super) fn is_replaceable(error: &Error) -> bool {
+    matches!(
+        error.code(),
+        ErrorCode::StoreUnparsable | ErrorCode::StoreWrongShape
+    )
+}
+
+/// How a snapshot names a file.
+fn name_in(state_dir: &Path, path: &Path) -> String {
+    path.strip_prefix(state_dir).unwrap_or(path).display().to_string()
 }
 
 /// The stores of the current installation that can be read, by their places. OpenClaw's doctor may
@@ -289,9 +360,9 @@ fn cell(
     } else {
         sqlite::agent_database(&store.agent_dir)
     };
-    let name = database.strip_prefix(state_dir).unwrap_or(&database);
     let bytes = document.to_bytes().ok()?;
-    Some((format!("{}.profiles.json", name.display()), Zeroizing::new(bytes)))
+    let name = format!("{}{CELL}", name_in(state_dir, &database));
+    Some((name, Zeroizing::new(bytes)))
 }
 
 fn access_of(credential: &Credential) -> Option<Fingerprint> {

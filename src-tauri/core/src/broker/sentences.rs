@@ -128,9 +128,9 @@ pub(super) fn answer_lost_twice() -> String {
     "A renewal was sent twice and no answer came. Kalit does not try again: sign in again.".to_owned()
 }
 
-pub(super) fn vanished() -> String {
-    "It is gone from the store, not by Kalit. Sign in again; `kalit doctor` lists the sealed copies."
-        .to_owned()
+pub(super) fn vanished(restore: Option<&RestoreView>) -> String {
+    let remedy = restore.map_or("Sign in again.", |restore| restore.text.as_str());
+    format!("It is gone from the store, not by Kalit. {remedy}")
 }
 
 fn program(lock: &crate::view::LockView) -> String {

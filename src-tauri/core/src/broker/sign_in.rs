@@ -453,6 +453,7 @@ impl Inner {
                 profile_id: Some(&profile_id),
                 generation,
                 cause: Some(self.program),
+                ..About::default()
             },
             format!("Signed in as {} in {}", profile_id.account_name(), agent.id),
         );

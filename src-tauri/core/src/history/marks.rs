@@ -109,6 +109,46 @@ impl Marks {
         })
     }
 
+    /// The store in this directory cannot be read; an earlier time stands until it can be again.
+    pub fn record_unreadable(&self, agent_dir: &Path, at: Timestamp) -> Result<()> {
+        if self.unreadable_since(agent_dir)?.is_some() {
+            return Ok(());
+        }
+        self.database.write(|transaction| {
+            transaction.execute(
+                "INSERT OR IGNORE INTO mark (generation, code, at) VALUES (?1, 'unreadable', ?2)",
+                params![unreadable_key(agent_dir), at.as_millis()],
+            )?;
+            Ok(())
+        })
+    }
+
+    /// The store can be read.
+    pub fn clear_unreadable(&self, agent_dir: &Path) -> Result<()> {
+        if self.unreadable_since(agent_dir)?.is_none() {
+            return Ok(());
+        }
+        self.database.write(|transaction| {
+            transaction.execute(
+                "DELETE FROM mark WHERE generation = ?1",
+                [unreadable_key(agent_dir)],
+            )?;
+            Ok(())
+        })
+    }
+
+    /// Since when an engine knows that the store cannot be read.
+    pub fn unreadable_since(&self, agent_dir: &Path) -> Result<Option<Timestamp>> {
+        self.database.read(None, |connection| {
+            connection
+                .prepare_cached("SELECT at FROM mark WHERE generation = ?1")?
+                .query_row([unreadable_key(agent_dir)], |row| {
+                    row.get(0).map(Timestamp::from_millis)
+                })
+                .optional()
+        })
+    }
+
     /// Kalit is about to remove this profile: its absence is no surprise to any Kalit process.
     pub fn expect_removal(&self, agent_dir: &Path, id: &ProfileId) -> Result<()> {
         self.put_gone(agent_dir, id, "removed", None, Timestamp::from_millis(0), "")
@@ -207,6 +247,10 @@ impl Marks {
             Ok(())
         })
     }
+}
+
+fn unreadable_key(agent_dir: &Path) -> String {
+    format!("unreadable:{}", agent_dir.display())
 }
 
 /// OpenClaw's digest is another than a fingerprint.

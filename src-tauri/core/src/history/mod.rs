@@ -266,6 +266,7 @@ mod tests {
             agent: Some(AgentId::main()),
             profile_id: ProfileId::parse("openai:me@example.com"),
             generation: Some("0123456789abcdef".to_owned()),
+            snapshot: None,
             cause: None,
             text: "Renewed until tomorrow.".to_owned(),
         }

@@ -276,6 +276,8 @@ pub fn seal_tokens(
             reason,
             credentials: generation,
             generations: &[generation],
+            agents: &[],
+            profiles: 0,
             files: &[("unplaced-tokens.json".to_owned(), bytes)],
         },
     )?;

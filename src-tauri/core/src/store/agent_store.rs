@@ -80,7 +80,7 @@ impl StoreContent {
 
     /// The same two documents from the cells of a database. A cell that does not parse is no
     /// empty one: the first fails the whole, the second stands in `state_error`.
-    pub(super) fn of_cells(
+    pub(crate) fn of_cells(
         store: Option<&[u8]>,
         state: Option<&[u8]>,
         written_at: Option<Timestamp>,
@@ -191,23 +191,67 @@ impl AgentStore {
         lock: &StoreLock,
         edit: impl FnOnce(&mut Document, &mut StateEdit) -> Result<T>,
     ) -> Result<(T, Revision)> {
+        self.change(lock, None, edit)
+    }
+
+    /// Like [`AgentStore::update`], for a store whose `auth-profiles.json` does not parse: the edit
+    /// begins with what can be recovered of it, and the file is replaced. The one way in which a
+    /// file that does not parse is ever overwritten: `sealed` are its bytes, of which the caller
+    /// has a sealed copy, and a person has consented.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`AgentStore::update`]; `store.changed` when the file has other bytes than `sealed`,
+    /// or parses.
+    pub fn repair<T>(
+        &self,
+        lock: &StoreLock,
+        sealed: &[u8],
+        edit: impl FnOnce(&mut Document, &mut StateEdit) -> Result<T>,
+    ) -> Result<(T, Revision)> {
+        self.change(lock, Some(sealed), edit)
+    }
+
+    /// `broken`: the bytes of an `auth-profiles.json` that does not parse and is to be replaced.
+    fn change<T>(
+        &self,
+        lock: &StoreLock,
+        broken: Option<&[u8]>,
+        edit: impl FnOnce(&mut Document, &mut StateEdit) -> Result<T>,
+    ) -> Result<(T, Revision)> {
         self.check_guard(lock)?;
         self.check_era()?;
         let files = self.read_files();
         let mut state_edit = StateEdit::new(files.merged_state());
-        let document_before = files.profiles.content?.unwrap_or_else(Document::empty);
+        // `None` when what is there cannot stay.
+        let document_before = match (broken, files.profiles.content) {
+            (None, content) => Some(content?.unwrap_or_else(Document::empty)),
+            (Some(broken), Err(_)) if files.profiles.bytes.are(broken) => None,
+            (Some(_), Ok(_) | Err(_)) => {
+                let path = self.profiles_path();
+                let changed = format!("{} changed while it was looked at", path.display());
+                return Err(Error::new(ErrorCode::StoreChanged, changed));
+            }
+        };
         let (state_before, state_error) = match files.state.content {
             Ok(state_file) => (state_file.unwrap_or_else(StateFile::empty), None),
             Err(error) => (StateFile::empty(), Some(error)),
         };
-        let mut document = document_before.clone();
+        let recovered = || {
+            broken
+                .and_then(Document::recovered)
+                .unwrap_or_else(Document::empty)
+        };
+        let mut document = document_before.clone().unwrap_or_else(recovered);
         let mut state_file = state_before.clone();
 
         let outcome = edit(&mut document, &mut state_edit)?;
 
         let order_in_state_file = self.order_path() == self.state_path();
         state_edit.apply(&mut document, &mut state_file, order_in_state_file)?;
-        let removed = document_before.ids_missing_in(&document);
+        let removed = document_before
+            .as_ref()
+            .map_or_else(Vec::new, |before| before.ids_missing_in(&document));
         for id in &removed {
             state_file.forget(id);
         }
@@ -220,7 +264,7 @@ impl AgentStore {
         // Both are formatted before either is written: a refusal must not come halfway.
         let (profiles_path, state_path) = (self.profiles_path(), self.state_path());
         let profiles = match document.to_bytes() {
-            _ if document == document_before => Write::Nothing,
+            _ if document_before.as_ref() == Some(&document) => Write::Nothing,
             Ok(bytes) => Write::Content(bytes),
             Err(error) => return Err(about(&profiles_path, error)),
         };
@@ -437,6 +481,13 @@ impl FileBytes {
             Ok(Some(bytes)) => Self::Present(bytes),
             Ok(None) => Self::Missing,
             Err(error) => Self::Unusable(error),
+        }
+    }
+
+    fn are(&self, expected: &[u8]) -> bool {
+        match self {
+            Self::Present(bytes) => bytes == expected,
+            Self::Missing | Self::Unusable(_) => false,
         }
     }
 

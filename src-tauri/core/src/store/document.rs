@@ -49,6 +49,19 @@ impl Document {
         })
     }
 
+    /// What can still be read of a file that does not parse, by the more lenient rules of JSON5: a
+    /// trailing comma or a comment is what people leave in a file. `None` when that is nothing.
+    /// Never written but in the place of bytes that were sealed before.
+    pub fn recovered(bytes: &[u8]) -> Option<Self> {
+        let value: Value = json5::from_str(std::str::from_utf8(bytes).ok()?).ok()?;
+        // Read once more by OpenClaw's rules, so that nothing stands in it that those do not know.
+        let document = Self::parse(value.to_string().as_bytes()).ok()?;
+        let usable = document
+            .profiles()
+            .any(|(_, credential)| credential.common().is_some());
+        usable.then_some(document)
+    }
+
     /// Stores a new credential under `id`, in place of what was there: the secret and all that
     /// belongs to it is replaced; `displayName`, `copyToAgents` and unknown fields stay.
     ///
@@ -140,12 +153,21 @@ impl Document {
     ///
     /// `profile.unknown`; `store.unparsable`, `store.wrong_shape` for another text.
     pub(super) fn put_stored(&mut self, id: &ProfileId, credential: &str) -> Result<()> {
-        let Value::Object(credential) = json::parse(credential.as_bytes())? else {
-            return Err(not_an_object(id).error());
-        };
         if !self.contains(id) {
             return Err(unknown_profile(id));
         }
+        self.put_back(id, credential)
+    }
+
+    /// Puts a credential object, given as JSON as it was once stored, under `id`.
+    ///
+    /// # Errors
+    ///
+    /// `store.unparsable`, `store.wrong_shape` for another text.
+    pub(crate) fn put_back(&mut self, id: &ProfileId, credential: &str) -> Result<()> {
+        let Value::Object(credential) = json::parse(credential.as_bytes())? else {
+            return Err(not_an_object(id).error());
+        };
         self.put_raw(id, credential)
     }
 

@@ -232,6 +232,13 @@ impl SealedLogins {
         self.known.get(digest)
     }
 
+    /// The generations of a profile that have a copy.
+    pub fn of_profile(&self, id: &ProfileId, provider: &str) -> Vec<GenerationDigest> {
+        let group = group(id, provider);
+        let own = self.known.iter().filter(|(_, entry)| entry.group == group);
+        own.map(|(digest, _)| *digest).collect()
+    }
+
     /// Whether some copy has this refresh token.
     pub fn knows_refresh(&self, refresh: FenceDigest) -> bool {
         self.known.keys().any(|digest| digest.refresh == refresh)

@@ -19,6 +19,7 @@ use super::seal::{SealKey, Sealer};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorCode, Result};
 use crate::history::{Family, Generations};
+use crate::ids::AgentId;
 use crate::secret::Fingerprint;
 
 const VERSION: u32 = 1;
@@ -47,6 +48,12 @@ pub struct SnapshotEntry {
     pub credentials: Fingerprint,
     /// The generations inside.
     pub generations: Vec<Fingerprint>,
+    /// The agents whose stores hold profiles in it; empty before Kalit noted them.
+    #[serde(default)]
+    pub agents: Vec<AgentId>,
+    /// How many profiles it holds; 0 before Kalit noted it.
+    #[serde(default)]
+    pub profiles: usize,
 }
 
 /// What is to be sealed.
@@ -58,6 +65,10 @@ pub struct Content<'a> {
     pub credentials: Fingerprint,
     /// The generations in the files.
     pub generations: &'a [Fingerprint],
+    /// The agents whose stores hold profiles in the files.
+    pub agents: &'a [AgentId],
+    /// How many profiles there are in the files.
+    pub profiles: usize,
     /// Names (paths relative to the state directory) and contents.
     pub files: &'a [(String, Zeroizing<Vec<u8>>)],
 }
@@ -116,6 +127,8 @@ impl Snapshots {
             reason: content.reason.to_owned(),
             credentials: content.credentials,
             generations: content.generations.to_vec(),
+            agents: content.agents.to_vec(),
+            profiles: content.profiles,
         };
         let sealed = sealer.seal(&payload(content)?)?;
         private_file::write(&self.dir.join(&entry.file), &sealed)?;
@@ -152,6 +165,18 @@ impl Snapshots {
             snapshots: index.snapshots,
             unlisted: present.into_iter().map(|file| self.dir.join(file)).collect(),
         })
+    }
+
+    /// The file of the snapshot with this id, listed or not.
+    ///
+    /// # Errors
+    /// `snapshot.unknown`; `vault.unreadable`.
+    pub fn find(&self, id: &str) -> Result<PathBuf> {
+        let list = self.list()?;
+        let listed = list.snapshots.iter().map(|entry| self.path_of(entry));
+        let mut all = listed.chain(list.unlisted.iter().cloned());
+        all.find(|path| id_of(path) == id)
+            .ok_or_else(|| Error::new(ErrorCode::SnapshotUnknown, format!("there is no snapshot {id}")))
     }
 
     /// The file of a snapshot.
@@ -192,6 +217,26 @@ impl Snapshots {
         )
         .with_source(error)
     }
+}
+
+impl SnapshotEntry {
+    /// How people name it.
+    pub fn id(&self) -> String {
+        id_of(Path::new(&self.file))
+    }
+}
+
+/// The id of the snapshot in this file: its name without the extension.
+pub fn id_of(path: &Path) -> String {
+    path.file_stem()
+        .map_or_else(String::new, |stem| stem.to_string_lossy().into_owned())
+}
+
+/// When the snapshot in this file was made, by its name.
+pub fn made_at(path: &Path) -> Option<Timestamp> {
+    let id = id_of(path);
+    let (at, _) = id.split_once('-')?;
+    at.parse().ok().map(Timestamp::from_millis)
 }
 
 /// Opens a sealed snapshot file.
@@ -364,6 +409,8 @@ mod tests {
                         reason: "changed",
                         credentials: generation(&text),
                         generations: &generations,
+                        agents: &[AgentId::main()],
+                        profiles: tokens.len(),
                         files: &[
                             (
                                 "agents/main/agent/auth-profiles.json".to_owned(),

@@ -1,6 +1,7 @@
 use std::fs;
 
 use super::*;
+use crate::clock::Clock;
 use crate::store::StoreLock;
 use crate::testbed::{ANN, Machine, answer, login};
 
@@ -68,6 +69,31 @@ async fn what_keeps_every_login_from_being_renewed_is_told_once_and_tried_again(
     assert_eq!(server.requests().len(), 1);
     assert_eq!(machine.read_store(&main)["profiles"][ANN]["refresh"], "REF1");
     engine.stop().await;
+}
+
+#[tokio::test]
+async fn a_window_sees_what_an_engine_of_another_process_noticed() {
+    let machine = Machine::new();
+    let main = machine.agent_dir(".openclaw", "main");
+    machine.write_store(&main, &login("REF0", 3_600_000));
+    let (engine, window) = (machine.broker(), machine.broker());
+    // The record exists: the engine has noticed things before.
+    engine.notified("before");
+    let watch = window.watch().await.unwrap();
+    let mut changes = watch.changes();
+    changes.borrow_and_update();
+    let id = crate::ids::ProfileId::parse("google:gone").unwrap();
+    engine
+        .inner
+        .marks
+        .record_vanished(&main, &id, "google", None, machine.clock.now())
+        .unwrap();
+    tokio::time::timeout(Duration::from_secs(4), changes.changed())
+        .await
+        .unwrap()
+        .unwrap();
+    let shown = changes.borrow().agents[0].providers.len();
+    assert_eq!(shown, 2);
 }
 
 #[tokio::test]

@@ -1,0 +1,139 @@
+//! Undo in the window (Linux): a store that cannot be read, a profile that disappeared and the list
+//! of snapshots. Pictures of every stage are kept in `target/journeys/`.
+#![cfg(target_os = "linux")]
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use kalit_journeys::desktop::DesktopSession;
+use kalit_journeys::http::free_port;
+use kalit_journeys::kalit::Kalit;
+use kalit_journeys::openclaw::{TestHome, Version, read_json, release};
+use kalit_journeys::process::{binary, build_dir};
+use kalit_journeys::proof;
+use kalit_journeys::token_endpoint::{Login, TokenEndpoint};
+use kalit_journeys::webview::WebView;
+use serde_json::{Value, json};
+
+const SOON: Duration = Duration::from_secs(30);
+const ONE: &str = "anthropic:one";
+const LONG: &str = "anthropic:a.rather.long.name.of.a.person@a.rather.long.name.of.a.company.example.com";
+
+#[tokio::test]
+async fn accounts_come_back_from_a_snapshot_in_the_window() -> Result<()> {
+    let session = DesktopSession::start(&[]).await?;
+    let server =
+        TokenEndpoint::start(Login::named("ada", "test-refresh-0"), Duration::from_secs(3600)).await?;
+    let home = TestHome::new()?;
+    let kalit = Kalit::new(
+        &home,
+        &release(Version::V2026_6_1).await?,
+        &server.manifest(&[free_port()?]),
+    )?;
+    let window = open(&session, &kalit, "snapshots", None).await?;
+    window.shows("Nothing was sealed yet", SOON).await?;
+    picture(&window, "undo-0-empty").await?;
+    window.close().await?;
+
+    home.write_profiles("main", &store(&[ONE, "anthropic:two", LONG]))?;
+    home.write_profiles("work", &store(&["google:lab"]))?;
+    let before = read_json(&home.profiles_path("main"))?;
+    let watching = kalit.watch().await?;
+    let window = open(&session, &kalit, "board", None).await?;
+    window.shows("two", SOON).await?;
+
+    fs::write(home.profiles_path("main"), "{\"version\":1,")?;
+    let board = window
+        .shows("Kalit holds a sealed copy of its accounts", SOON)
+        .await?;
+    ensure!(board.contains("auth-profiles.json"), "{board}");
+    picture(&window, "undo-1-unreadable").await?;
+    window.press(".strip a[href^='#/snapshots/']").await?;
+    let asked = window.shows("Put the accounts of", SOON).await?;
+    ensure!(
+        asked.contains("its bytes are sealed") && asked.contains(LONG),
+        "{asked}"
+    );
+    ensure!(!asked.contains("fake-token"), "a token is on the page: {asked}");
+    picture(&window, "undo-2-preview").await?;
+    window.press("[data-action='put-back-snapshot']").await?;
+    window.shows("The accounts are back", SOON).await?;
+    ensure!(read_json(&home.profiles_path("main"))? == before, "not as it was");
+    picture(&window, "undo-3-back").await?;
+
+    window.press("a[href='#/board']").await?;
+    window.shows("two", SOON).await?;
+    home.write_profiles("main", &store(&["anthropic:two", LONG]))?;
+    window.shows("Disappeared", SOON).await?;
+    picture(&window, "undo-4-disappeared").await?;
+    window
+        .press(&format!("li.acct[data-profile='{ONE}'] a[href^='#/snapshots/']"))
+        .await?;
+    window.shows("Put one of", SOON).await?;
+    picture(&window, "undo-5-one").await?;
+    window.press("[data-action='put-back-snapshot']").await?;
+    window.shows("one is back", SOON).await?;
+    let now = read_json(&home.profiles_path("main"))?;
+    ensure!(now["profiles"][ONE] == before["profiles"][ONE], "{now}");
+
+    home.write_profiles("main", &store(&[LONG]))?;
+    window.press("#index-all a[href='#/snapshots']").await?;
+    window.shows("2 missing now", SOON).await?;
+    picture(&window, "undo-6-list").await?;
+    window.close().await?;
+    if proof::is_long() {
+        for theme in ["Adwaita", "Adwaita:dark"] {
+            narrow(&session, &kalit, theme).await?;
+        }
+    }
+    drop(watching);
+    Ok(())
+}
+
+/// The same sheets in the smallest window, light and dark.
+async fn narrow(session: &DesktopSession, kalit: &Kalit, theme: &str) -> Result<()> {
+    let name = if theme.ends_with("dark") { "dark" } else { "light" };
+    let window = open(session, kalit, "board", Some(theme)).await?;
+    window.client().set_window_size(480, 700).await?;
+    window.shows("Disappeared", SOON).await?;
+    picture(&window, &format!("undo-{name}-board")).await?;
+    window.press("#index-all a[href='#/snapshots']").await?;
+    window.shows("missing now", SOON).await?;
+    picture(&window, &format!("undo-{name}-list")).await?;
+    window
+        .press(".session:last-child a[href^='#/snapshots/']")
+        .await?;
+    window.shows("Put the accounts of", SOON).await?;
+    picture(&window, &format!("undo-{name}-preview")).await?;
+    window.close().await
+}
+
+/// Kalit's window under WebDriver, in a theme of GTK's.
+async fn open(session: &DesktopSession, kalit: &Kalit, route: &str, theme: Option<&str>) -> Result<WebView> {
+    let mut vars = kalit.variables().clone();
+    let path = session.env().get("PATH").context("the session has no PATH")?;
+    vars.insert("PATH".to_owned(), path.clone());
+    vars.extend(theme.map(|theme| ("GTK_THEME".to_owned(), theme.to_owned())));
+    let vars: Vec<(String, String)> = vars.into_iter().collect();
+    let program = binary("KALIT_WINDOW_BIN", "kalit-window")?;
+    WebView::open(session, &program, &[route], &vars).await
+}
+
+/// A store with a token for each id.
+fn store(ids: &[&str]) -> Value {
+    let mut profiles = json!({});
+    for id in ids {
+        let provider = id.split(':').next();
+        profiles[id] = json!({"type": "token", "provider": provider, "token": format!("fake-token-{id}")});
+    }
+    json!({"version": 1, "profiles": profiles})
+}
+
+/// Keeps a picture of the window in `target/journeys/`.
+async fn picture(window: &WebView, name: &str) -> Result<()> {
+    let dir: PathBuf = build_dir()?.with_file_name("journeys");
+    fs::create_dir_all(&dir)?;
+    window.screenshot(&dir.join(format!("{name}.png"))).await
+}
