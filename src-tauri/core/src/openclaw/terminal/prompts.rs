@@ -49,7 +49,7 @@ pub enum AskKind {
 
 /// The page, how far it was read, and what is asked.
 #[derive(Default)]
-pub(super) struct Prompts {
+pub(in crate::openclaw) struct Prompts {
     parser: vte::Parser,
     page: Page,
     read_to: usize,
