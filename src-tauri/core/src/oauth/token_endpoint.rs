@@ -21,6 +21,8 @@ use super::pkce::Verifier;
 use super::provider::{Encoding, Provider, TokenRoute};
 use super::token_answer::{self, Parsed, RefreshAnswer, Refusal, TokenAnswer};
 
+crate::keeps_raw_secret!(Received);
+
 /// How long a whole call may take unless the caller knows better.
 pub const CALL_DEADLINE: Duration = Duration::from_secs(120);
 

@@ -21,6 +21,9 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::history::{Family, Generations};
 use crate::secret::Fingerprint;
 
+crate::keeps_secret!(OpenSnapshot);
+crate::keeps_raw_secret!(Content<'static>);
+
 const VERSION: u32 = 1;
 const INDEX: &str = "index.json";
 const EXTENSION: &str = "age";

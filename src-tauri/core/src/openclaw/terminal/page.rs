@@ -8,6 +8,8 @@
 use vte::{Params, Perform};
 use zeroize::Zeroizing;
 
+crate::keeps_raw_secret!(Page);
+
 /// Far more than a sign-in says; beyond it the oldest half is forgotten.
 const MAX_ROWS: usize = 4000;
 const MAX_COLUMNS: usize = 16 * 1024;

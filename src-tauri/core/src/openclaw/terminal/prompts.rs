@@ -14,6 +14,8 @@ use crate::openclaw::redaction::redacted;
 use crate::secret::Secret;
 use crate::{Error, ErrorCode, Result};
 
+crate::keeps_raw_secret!(Prompts);
+
 /// What a shell shows a person next.
 #[derive(Clone, Debug, Serialize, PartialEq)]
 #[serde(tag = "kind", rename_all = "kebab-case")]

@@ -26,6 +26,9 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::store::agent_store::SQLITE_FILE;
 use crate::store::{Document, StoreContent, json};
 
+crate::keeps_secret!(Read, SharedRead);
+crate::keeps_raw_secret!(Cell);
+
 /// The newest schema (`user_version`) of an agent's database that was looked at: 2026.9.6.
 pub const NEWEST_AGENT_SCHEMA: i64 = 23;
 /// The newest schema of the shared database that was looked at: 2026.9.6.
