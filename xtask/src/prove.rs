@@ -11,11 +11,19 @@ use crate::cargo::{build_binaries, cargo};
 use crate::setup::{self, Needs};
 
 /// The proofs: test targets of the journeys.
-const PROOFS: [&str; 6] = ["crash", "disk", "contention", "network", "attacks", "canaries"];
+const PROOFS: [&str; 7] = [
+    "crash",
+    "disk",
+    "contention",
+    "network",
+    "attacks",
+    "canaries",
+    "rewrite",
+];
 
 #[derive(Args)]
 pub struct Flags {
-    /// Only these [default: all]: crash, disk, contention, network, attacks, canaries
+    /// Only these [default: all]: crash, disk, contention, network, attacks, canaries, rewrite
     names: Vec<String>,
 }
 
