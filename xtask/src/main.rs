@@ -1,9 +1,11 @@
 //! What a newcomer would otherwise do by hand: `cargo xtask demo`, `cargo xtask test`,
-//! `cargo xtask prove`, `cargo xtask bench`, and `cargo xtask setup`, which the others call first.
+//! `cargo xtask prove`, `cargo xtask fuzz`, `cargo xtask bench`, and `cargo xtask setup`, which the
+//! others call first.
 
 mod bench;
 mod cargo;
 mod demo;
+mod fuzz;
 mod prove;
 mod setup;
 mod test;
@@ -31,6 +33,8 @@ enum Command {
     Test(test::Flags),
     /// Run the long forms of the proofs of reliability
     Prove(prove::Flags),
+    /// Fuzz everything that Kalit reads
+    Fuzz(fuzz::Flags),
     /// Measure Kalit beside OpenClaw and against its limits
     Bench(bench::Flags),
 }
@@ -45,6 +49,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Command::Demo(flags) => demo::run(&flags),
         Command::Test(flags) => test::run(&flags),
         Command::Prove(flags) => prove::run(&flags),
+        Command::Fuzz(flags) => fuzz::run_fuzzer(&flags),
         Command::Bench(flags) => bench::run(&flags),
     }
 }

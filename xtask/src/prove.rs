@@ -11,7 +11,7 @@ use crate::cargo::{build_binaries, cargo};
 use crate::setup::{self, Needs};
 
 /// The proofs, each a package and one of its test targets.
-const PROOFS: [(&str, &str); 8] = [
+const PROOFS: [(&str, &str); 9] = [
     ("kalit-model", "protocol"),
     ("kalit-journeys", "crash"),
     ("kalit-journeys", "disk"),
@@ -20,11 +20,12 @@ const PROOFS: [(&str, &str); 8] = [
     ("kalit-journeys", "attacks"),
     ("kalit-journeys", "undo"),
     ("kalit-journeys", "canaries"),
+    ("kalit-journeys", "rewrite"),
 ];
 
 #[derive(Args)]
 pub struct Flags {
-    /// Only these [default: all]: protocol, crash, disk, contention, network, attacks, undo, canaries
+    /// Only these [default: all]: protocol, crash, disk, contention, network, attacks, undo, canaries, rewrite
     names: Vec<String>,
 }
 

@@ -10,6 +10,9 @@ mod durable;
 pub mod environment;
 pub mod error;
 pub mod event;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod history;
 pub mod ids;
 pub mod install;

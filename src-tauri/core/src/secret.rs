@@ -42,6 +42,75 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// Does not compile for a type that could tell what it holds: one that is serialised, displayed or
+/// compared (which would take a time that tells how much is equal). Stands beside every type with
+/// a [`Secret`] in it; [`keeps_raw_secret`] is for those whose text is not in one.
+///
+/// ```
+/// kalit_core::keeps_secret!(kalit_core::secret::Secret);
+/// ```
+/// A fingerprint may be told, so it fails:
+/// ```compile_fail
+/// kalit_core::keeps_secret!(kalit_core::secret::Fingerprint);
+/// ```
+/// What leaves core is serialised, so it cannot hold a secret:
+/// ```compile_fail
+/// #[derive(serde::Serialize)]
+/// struct View {
+///     token: kalit_core::secret::Secret,
+/// }
+/// ```
+/// The same with a fingerprint compiles:
+/// ```
+/// #[derive(serde::Serialize)]
+/// struct View {
+///     token: kalit_core::secret::Fingerprint,
+/// }
+/// ```
+// A type that implements one of the traits has two implementations of `Tells`, and `_` is
+// ambiguous.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! keeps_secret {
+    ($($kind:ty),+ $(,)?) => {$(
+        const _: fn() = || {
+            trait Tells<Trait> {
+                fn nothing() {}
+            }
+            impl<T: ?Sized> Tells<()> for T {}
+            impl<T: ?Sized + ::serde::Serialize> Tells<[(); 1]> for T {}
+            impl<T: ?Sized + ::std::fmt::Display> Tells<[(); 2]> for T {}
+            impl<T: ?Sized + PartialEq> Tells<[(); 3]> for T {}
+            impl<T: ?Sized + ::std::hash::Hash> Tells<[(); 4]> for T {}
+            let _ = <$kind as Tells<_>>::nothing;
+        };
+    )+};
+}
+
+/// Like [`keeps_secret`], for a type with a secret's plain text in it: it has no `Debug` either,
+/// unless it is written by hand.
+///
+/// ```compile_fail
+/// kalit_core::keeps_raw_secret!(String);
+/// ```
+#[doc(hidden)]
+#[macro_export]
+macro_rules! keeps_raw_secret {
+    ($($kind:ty),+ $(,)?) => {$(
+        $crate::keeps_secret!($kind);
+        const _: fn() = || {
+            trait Shows<Trait> {
+                fn nothing() {}
+            }
+            impl<T: ?Sized> Shows<()> for T {}
+            impl<T: ?Sized + ::std::fmt::Debug> Shows<[(); 1]> for T {}
+            let _ = <$kind as Shows<_>>::nothing;
+        };
+    )+};
+}
+
+keeps_secret!(Secret);
+
 /// Identifies a secret without telling it: 64 hexadecimal digits stored, 16 shown.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fingerprint([u8; 32]);
@@ -98,6 +167,11 @@ impl<'de> Deserialize<'de> for Fingerprint {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Timestamp;
+    use crate::oauth::{RefreshAnswer, TokenAnswer};
+    use crate::store::credential::NewSecret;
+    use crate::store::{Document, NewTokens, json};
+    use crate::vault::journal::Received;
 
     #[test]
     fn fingerprint_is_the_documented_digest_and_round_trips() {
@@ -111,5 +185,69 @@ mod tests {
     #[test]
     fn debug_tells_nothing() {
         assert_eq!(format!("{:?}", Secret::new("sk-ant-oat01-x")), "Secret(…)");
+    }
+
+    #[test]
+    fn debug_of_whatever_holds_a_secret_tells_nothing() {
+        const CANARY: &str = "zQ7-canary";
+        let secret = || Secret::new(CANARY);
+        let store = format!(
+            r#"{{"profiles":{{
+                "a":{{"type":"api_key","provider":"p","key":"{CANARY}","metadata":{{"account":"{CANARY}"}}}},
+                "b":{{"type":"token","provider":"p","token":"{CANARY}"}},
+                "c":{{"type":"oauth","provider":"p","access":"{CANARY}","refresh":"{CANARY}","idToken":"{CANARY}"}},
+                "d":{{"type":"other","blob":"{CANARY}"}}}},
+                "kept":"{CANARY}"}}"#
+        );
+        let document = Document::parse(store.as_bytes()).unwrap();
+        let credentials: Vec<_> = document.profiles().collect();
+        assert_eq!(credentials.len(), 4);
+        let tokens = NewTokens {
+            access: secret(),
+            refresh: Some(secret()),
+            expires: Timestamp::from_millis(1),
+            id_token: Some(secret()),
+            account_id: None,
+            plan: None,
+            email: None,
+        };
+        let answer = TokenAnswer {
+            access: secret(),
+            refresh: Some(secret()),
+            id_token: Some(secret()),
+            expires_in: None,
+            token_type: None,
+            skew_ms: None,
+        };
+        let only = RefreshAnswer::OnlyRefresh {
+            refresh: secret(),
+            skew_ms: None,
+        };
+        let received = Received::from(&answer);
+        let pasted = [
+            NewSecret::ApiKey {
+                key: secret(),
+                email: None,
+            },
+            NewSecret::Token {
+                token: secret(),
+                expires: None,
+                email: None,
+            },
+            NewSecret::Oauth {
+                tokens: tokens.clone(),
+                client_id: None,
+            },
+        ];
+        let parsed = json::parse_for_edit(store.as_bytes()).unwrap();
+        let told = format!(
+            "{document:?} {credentials:?} {tokens:?} {answer:?} {only:?} {received:?} {pasted:?} {parsed:?}"
+        );
+        assert!(!told.contains(CANARY), "{told}");
+        // It would be found: ids and types are told.
+        assert!(
+            told.contains("Secret(…)") && told.contains("ProfileId(\"a\")"),
+            "{told}"
+        );
     }
 }

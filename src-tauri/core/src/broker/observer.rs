@@ -22,6 +22,8 @@ use crate::store::credential::{Credential, NewTokens, Oauth, RefreshedFields};
 use crate::store::{Fence, FenceKind, StoreContent, StoreLock};
 use crate::view::Notice;
 
+crate::keeps_secret!(Observer, Remembered, Profile, Newest);
+
 /// OpenClaw 2026.6.1 removes `lastGood` when its refresh was refused: judged after this time.
 const MARK_DELAY_MS: i64 = 1_000;
 /// ... and only while the access token has ended or ends within this time.

@@ -9,6 +9,8 @@ use crate::ids::{AgentId, ProfileId, ProviderId};
 use crate::secret::Secret;
 use crate::view::{CredentialKind, Notice, OrderSource, Reason};
 
+crate::keeps_secret!(PasteRequest);
+
 /// A provider one can sign in to.
 #[derive(Clone, Debug, Serialize, PartialEq)]
 #[serde(rename_all = "camelCase")]

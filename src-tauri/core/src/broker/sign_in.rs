@@ -25,6 +25,8 @@ use crate::view::OrderSource;
 
 pub use crate::oauth::LoginHandle;
 
+crate::keeps_raw_secret!(Checked);
+
 /// A sign-in under way. Dropping it before the answer came cancels it.
 #[derive(Debug)]
 pub struct LoginSession {

@@ -348,6 +348,6 @@ pub(super) fn dotenv(state_dir: &Path) -> BTreeMap<String, String> {
         .collect()
 }
 
-mod parts;
+pub(super) mod parts;
 #[cfg(test)]
 mod tests;

@@ -332,7 +332,7 @@ fn read_text(path: &Path, limit: u64) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-fn parse(text: &str, duplicates: &mut BTreeSet<String>) -> Result<Value, String> {
+pub(super) fn parse(text: &str, duplicates: &mut BTreeSet<String>) -> Result<Value, String> {
     let place = |error: json5::Error| match error.position() {
         Some(at) => format!("line {}, column {}", at.line + 1, at.column + 1),
         None => "it ends too early or is nested too deep".to_owned(),

@@ -7,6 +7,8 @@ pub mod config;
 mod document;
 pub mod era;
 pub mod evidence;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod gateway_unit;
 pub mod paths;
 pub mod program;

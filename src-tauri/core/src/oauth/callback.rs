@@ -304,7 +304,11 @@ async fn read_head(stream: &mut TcpStream) -> Head {
 
 /// Decides about one request. Everything that could be another site's doing is refused before a
 /// parameter is looked at.
-fn respond(head: &[u8], expected: &Expected, settlement: &Settlement) -> (Page, Option<(Claim, Settled)>) {
+pub(super) fn respond(
+    head: &[u8],
+    expected: &Expected,
+    settlement: &Settlement,
+) -> (Page, Option<(Claim, Settled)>) {
     let Some(request) = Request::parse(head) else {
         return (Page::BadRequest, None);
     };

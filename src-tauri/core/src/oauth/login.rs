@@ -26,6 +26,8 @@ use super::settlement::{Claimed, Settled, Settlement};
 use super::token_answer::TokenAnswer;
 use super::token_endpoint::{CALL_DEADLINE, TokenEndpoint};
 
+crate::keeps_secret!(LoginFlow, LoginHandle, SignIn);
+
 /// The time limits of a sign-in.
 #[derive(Clone, Copy, Debug)]
 pub struct LoginOptions {

@@ -8,6 +8,8 @@
 pub mod callback;
 pub mod claims;
 pub mod classify;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 pub mod identity;
 pub mod login;
 pub mod manifest;

@@ -14,6 +14,8 @@ use sha2::{Digest, Sha256};
 use crate::secret::Secret;
 use crate::{Error, ErrorCode, Result};
 
+crate::keeps_secret!(Verifier, State);
+
 /// A PKCE code verifier: 32 random octets as 43 characters. Not `Clone`: the exchange consumes it.
 pub struct Verifier(Secret);
 

@@ -14,6 +14,9 @@ use crate::{Error, ErrorCode, Result};
 use super::pkce::State;
 use super::provider::{Authorization, RedirectHost};
 
+crate::keeps_secret!(Expected, Judgement);
+crate::keeps_raw_secret!(Response, Field);
+
 /// What this sign-in waits for.
 #[derive(Clone, Debug)]
 pub struct Expected {

@@ -8,6 +8,9 @@ use tokio::sync::oneshot;
 use crate::Result;
 use crate::secret::Secret;
 
+crate::keeps_secret!(Settlement);
+crate::keeps_raw_secret!(Claim);
+
 /// The authorization code, or why there will be none.
 pub(super) type Settled = Result<Secret>;
 

@@ -12,6 +12,9 @@ use crate::secret::Secret;
 use super::claims::Claims;
 use super::classify::Outcome;
 
+crate::keeps_secret!(TokenAnswer, RefreshAnswer);
+crate::keeps_raw_secret!(Parsed);
+
 /// How far this machine's clock may be off before people are told to check it, in milliseconds.
 pub const SKEW_LIMIT_MS: i64 = 2 * 60 * 1000;
 

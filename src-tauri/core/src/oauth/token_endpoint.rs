@@ -21,6 +21,8 @@ use super::pkce::Verifier;
 use super::provider::{Encoding, Provider, TokenRoute};
 use super::token_answer::{self, Parsed, RefreshAnswer, Refusal, TokenAnswer};
 
+crate::keeps_raw_secret!(Received);
+
 /// How long a whole call may take unless the caller knows better.
 pub const CALL_DEADLINE: Duration = Duration::from_secs(120);
 
@@ -124,23 +126,7 @@ impl TokenEndpoint {
             }
             Err(Failed::Lost) => return RefreshAnswer::Unknown,
         };
-        let skew_ms = received.skew_ms;
-        if (200..300).contains(&received.status)
-            && let Some(body) = &received.json
-        {
-            match token_answer::parse(body, skew_ms) {
-                Parsed::Tokens(answer) => return RefreshAnswer::Rotated(answer),
-                Parsed::OnlyRefresh(refresh) => return RefreshAnswer::OnlyRefresh { refresh, skew_ms },
-                Parsed::Nothing => {}
-            }
-        }
-        let status = received.status;
-        let evidence = Evidence::Answer(Place::Token, received.into_evidence());
-        RefreshAnswer::Refused(Refusal {
-            outcome: classify::classify(provider.id(), &evidence),
-            status,
-            skew_ms,
-        })
+        received.into_answer(provider)
     }
 
     async fn post(&self, route: &TokenRoute, fields: &[(&str, &str)]) -> Result<Received, Failed> {
@@ -154,8 +140,7 @@ impl TokenEndpoint {
             .await;
         let mut response = sent.map_err(|error| failure_of(&error))?;
         let status = response.status().as_u16();
-        let now = self.clock.now();
-        let headers = Headers::read(response.headers(), &route.url, now);
+        let headers = Headers::read(response.headers(), &route.url, self.clock.now());
         let mut body = Vec::new();
         let complete = loop {
             match response.chunk().await {
@@ -165,49 +150,77 @@ impl TokenEndpoint {
                 Err(_) => break Completeness::Cut,
             }
         };
-        let json = match complete {
-            Completeness::TooLarge => None,
-            // A cut connection loses nothing if all that was meant had come.
-            Completeness::Whole | Completeness::Cut => serde_json::from_slice::<Value>(&body)
-                .ok()
-                .filter(Value::is_object),
-        };
-        let form = match (&json, &complete) {
-            (Some(_), _) => Body::Json,
-            (None, Completeness::Cut) => return Err(Failed::Lost),
-            (None, Completeness::Whole) if body.is_empty() => Body::Empty,
-            (None, Completeness::Whole | Completeness::TooLarge) => Body::Other,
-        };
-        Ok(Received {
-            status,
-            form,
-            json,
-            challenge: headers.challenge,
-            elsewhere: headers.elsewhere,
-            retry_after: headers.retry_after,
-            skew_ms: headers.skew_ms,
-        })
+        Received::new(status, headers, &body, complete)
     }
 }
 
-enum Completeness {
+/// How much of a body came.
+#[derive(Clone, Copy)]
+pub(super) enum Completeness {
     Whole,
     Cut,
     TooLarge,
 }
 
 /// A complete answer.
-struct Received {
+pub(super) struct Received {
     status: u16,
     form: Body,
     json: Option<Value>,
-    challenge: bool,
-    elsewhere: bool,
-    retry_after: Option<Duration>,
-    skew_ms: Option<i64>,
+    headers: Headers,
 }
 
 impl Received {
+    /// # Errors
+    /// [`Failed::Lost`] for a cut body that says nothing.
+    pub(super) fn new(
+        status: u16,
+        headers: Headers,
+        body: &[u8],
+        complete: Completeness,
+    ) -> Result<Self, Failed> {
+        let json = match complete {
+            Completeness::TooLarge => None,
+            // A cut connection loses nothing if all that was meant had come.
+            Completeness::Whole | Completeness::Cut => serde_json::from_slice::<Value>(body)
+                .ok()
+                .filter(Value::is_object),
+        };
+        let form = match (&json, complete) {
+            (Some(_), _) => Body::Json,
+            (None, Completeness::Cut) => return Err(Failed::Lost),
+            (None, Completeness::Whole) if body.is_empty() => Body::Empty,
+            (None, Completeness::Whole | Completeness::TooLarge) => Body::Other,
+        };
+        Ok(Self {
+            status,
+            form,
+            json,
+            headers,
+        })
+    }
+
+    /// Tokens of any kind in a successful answer, else what the refusal means.
+    pub(super) fn into_answer(self, provider: &Provider) -> RefreshAnswer {
+        let skew_ms = self.headers.skew_ms;
+        if (200..300).contains(&self.status)
+            && let Some(body) = &self.json
+        {
+            match token_answer::parse(body, skew_ms) {
+                Parsed::Tokens(answer) => return RefreshAnswer::Rotated(answer),
+                Parsed::OnlyRefresh(refresh) => return RefreshAnswer::OnlyRefresh { refresh, skew_ms },
+                Parsed::Nothing => {}
+            }
+        }
+        let status = self.status;
+        let evidence = Evidence::Answer(Place::Token, self.into_evidence());
+        RefreshAnswer::Refused(Refusal {
+            outcome: classify::classify(provider.id(), &evidence),
+            status,
+            skew_ms,
+        })
+    }
+
     fn into_evidence(self) -> Answer {
         let (code, description) = self.json.as_ref().map(classify::error_of).unwrap_or_default();
         Answer {
@@ -215,9 +228,9 @@ impl Received {
             body: self.form,
             code,
             description,
-            challenge: self.challenge,
-            elsewhere: self.elsewhere,
-            retry_after: self.retry_after,
+            challenge: self.headers.challenge,
+            elsewhere: self.headers.elsewhere,
+            retry_after: self.headers.retry_after,
         }
     }
 }
@@ -230,7 +243,8 @@ pub(super) enum Failed {
     Lost,
 }
 
-struct Headers {
+/// What of an answer's headers is looked at.
+pub(super) struct Headers {
     challenge: bool,
     elsewhere: bool,
     retry_after: Option<Duration>,
@@ -238,7 +252,7 @@ struct Headers {
 }
 
 impl Headers {
-    fn read(headers: &HeaderMap, url: &Url, now: Timestamp) -> Self {
+    pub(super) fn read(headers: &HeaderMap, url: &Url, now: Timestamp) -> Self {
         let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
         let elsewhere = headers
             .get(LOCATION)

@@ -15,6 +15,8 @@ use crate::install::program::Program;
 use crate::secret::Secret;
 use crate::{Error, ErrorCode, Result};
 
+crate::keeps_raw_secret!(Said);
+
 /// Commands take 1.5 to 15 s, on a busy machine several times that (2026.2.17 to 2026.9.6, observed).
 pub(super) const TIMEOUT: Duration = Duration::from_secs(120);
 const MAX_OUTPUT: u64 = 1024 * 1024;

@@ -6,6 +6,8 @@
 pub(crate) mod actions;
 pub mod agents;
 pub(crate) mod cli;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 pub(crate) mod gateway;
 pub(crate) mod plugins;
 mod redaction;

@@ -99,15 +99,23 @@ pub(crate) fn last_failure(
     since: Timestamp,
     until: Timestamp,
 ) -> Option<(Timestamp, Why)> {
-    let found = newest_logs(environment).into_iter().filter_map(|log| {
-        let text = tail(&log)?;
-        text.lines()
-            .rev()
-            .filter(|line| names(line, id))
-            .filter_map(|line| Some((time_of(line)?, Why::of(line)?)))
-            .find(|(at, _)| (since..=until).contains(at))
-    });
+    let logs = newest_logs(environment).into_iter();
+    let found = logs.filter_map(|log| last_in(&tail(&log)?, id, since, until));
     found.max_by_key(|(at, _)| *at)
+}
+
+/// The same of one log's text.
+pub(super) fn last_in(
+    text: &str,
+    id: &ProfileId,
+    since: Timestamp,
+    until: Timestamp,
+) -> Option<(Timestamp, Why)> {
+    text.lines()
+        .rev()
+        .filter(|line| names(line, id))
+        .filter_map(|line| Some((time_of(line)?, Why::of(line)?)))
+        .find(|(at, _)| (since..=until).contains(at))
 }
 
 /// Whether a line is about a failed renewal of this very login. Inside a record quotation marks are

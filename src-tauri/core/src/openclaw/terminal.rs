@@ -5,7 +5,7 @@
 //! that all it started ends with it.
 
 mod page;
-mod prompts;
+pub(super) mod prompts;
 
 use std::fmt;
 use std::io::{Read, Write};

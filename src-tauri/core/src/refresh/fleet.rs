@@ -17,6 +17,8 @@ use crate::store::sqlite::{self, SharedLocation};
 
 use super::holders::{Holders, Index};
 
+crate::keeps_secret!(FleetStore);
+
 /// The installations, their stores and the fingerprints elsewhere, at one moment. Read without
 /// locks: a hint until it is read again under them.
 #[derive(Debug)]

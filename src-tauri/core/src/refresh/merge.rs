@@ -22,6 +22,8 @@ use super::fleet::Fleet;
 use super::holders::Holder;
 use super::rotation::{Inner, Refresher};
 
+crate::keeps_raw_secret!(Answer);
+
 /// One try of a holder's lock.
 const TRY_LOCK: Duration = Duration::from_secs(1);
 /// After this the journal keeps the answer until the next start.

@@ -29,6 +29,8 @@ use super::fleet::Fleet;
 use super::holders::Holder;
 use super::schedule;
 
+crate::keeps_secret!(Kept);
+
 /// How long taking all locks may take altogether.
 const ALL_LOCKS: Duration = Duration::from_secs(60);
 

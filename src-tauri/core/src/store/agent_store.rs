@@ -18,6 +18,9 @@ use crate::store::document::Document;
 use crate::store::lock::StoreLock;
 use crate::store::state::{AuthState, StateEdit, StateFile};
 
+crate::keeps_secret!(StoreContent);
+crate::keeps_raw_secret!(Files, FileBytes, Write);
+
 /// The credentials of an agent, and before OpenClaw 2026.4.9 its order and usage as well.
 pub const PROFILES_FILE: &str = "auth-profiles.json";
 
@@ -264,7 +267,12 @@ impl AgentStore {
         // Both are formatted before either is written: a refusal must not come halfway.
         let (profiles_path, state_path) = (self.profiles_path(), self.state_path());
         let profiles = match document.to_bytes() {
-            _ if document_before.as_ref() == Some(&document) => Write::Nothing,
+            _ if document_before
+                .as_ref()
+                .is_some_and(|before| document.is_same(before)) =>
+            {
+                Write::Nothing
+            }
             Ok(bytes) => Write::Content(bytes),
             Err(error) => return Err(about(&profiles_path, error)),
         };

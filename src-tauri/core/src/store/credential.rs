@@ -18,6 +18,8 @@ use crate::view::CredentialKind;
 
 pub use new::{NewCredential, NewSecret, NewTokens, RefreshedFields};
 
+crate::keeps_secret!(Credential, ApiKey, Token, Oauth);
+
 /// A stored credential.
 #[derive(Clone, Debug)]
 pub enum Credential {

@@ -13,8 +13,10 @@ use crate::store::credential::{self, Credential, NewCredential, NewTokens, Refre
 use crate::store::json::{self, Flaw};
 use crate::store::state::{self, AuthState};
 
+crate::keeps_secret!(Document);
+
 /// A parsed `auth-profiles.json`.
-#[derive(Clone, PartialEq)]
+#[derive(Clone)]
 pub struct Document {
     root: Map<String, Value>,
     flaw: Option<Flaw>,
@@ -207,6 +209,11 @@ impl Document {
         }
         found.extend(state::wrong_shapes(&self.root));
         found
+    }
+
+    /// Whether both hold the same.
+    pub(super) fn is_same(&self, other: &Document) -> bool {
+        self.root == other.root
     }
 
     /// Whether there is a `profiles` object at all.

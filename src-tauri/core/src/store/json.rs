@@ -14,6 +14,8 @@ use serde_json::{Map, Number, Value};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorCode, Result};
 
+crate::keeps_secret!(Parsed);
+
 /// From this size on a file is refused: no credential store is that large.
 pub const SIZE_LIMIT: usize = 16_000_000;
 

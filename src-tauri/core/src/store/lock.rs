@@ -10,7 +10,7 @@
 
 mod inspect;
 mod owner;
-mod payload;
+pub(super) mod payload;
 mod registry;
 mod sidecar;
 #[cfg(all(test, unix))]

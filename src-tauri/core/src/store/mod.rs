@@ -12,6 +12,8 @@ pub mod atomic;
 pub mod credential;
 pub mod document;
 pub mod fence;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 #[cfg(test)]
 mod generated;
 pub mod json;

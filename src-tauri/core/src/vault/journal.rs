@@ -21,6 +21,8 @@ use crate::ids::{AgentId, ProfileId, ProviderId};
 use crate::oauth::TokenAnswer;
 use crate::secret::{Fingerprint, Secret};
 
+crate::keeps_secret!(Entry, Received, Entries);
+
 const VERSION: u32 = 1;
 const ENTRY_LIMIT: u64 = 4 * 1024 * 1024;
 /// What is reserved for an answer: several times the largest that were seen.

@@ -24,6 +24,9 @@ use crate::secret::Secret;
 use crate::store::json;
 use crate::store::{Credential, Fence, FenceDigest, FencedToken};
 
+crate::keeps_secret!(OpenLogin);
+crate::keeps_raw_secret!(Login<'static>);
+
 const VERSION: u32 = 1;
 const EXTENSION: &str = ".age";
 /// Generations kept of each profile, besides those in use.

@@ -13,6 +13,8 @@ use zeroize::Zeroizing;
 use super::private_file;
 use crate::error::{Error, ErrorCode, Result};
 
+crate::keeps_secret!(SealKey);
+
 const PUBLIC_FILE: &str = "seal.pub";
 const PRIVATE_FILE: &str = "seal.key";
 /// Says that the private key went into the keychain; written before the file is removed.

@@ -22,6 +22,9 @@ use crate::history::{Family, Generations};
 use crate::ids::AgentId;
 use crate::secret::Fingerprint;
 
+crate::keeps_secret!(OpenSnapshot);
+crate::keeps_raw_secret!(Content<'static>);
+
 const VERSION: u32 = 1;
 const INDEX: &str = "index.json";
 const EXTENSION: &str = "age";

@@ -11,7 +11,7 @@ use crate::ids::{AgentId, ProfileId, ProviderId};
 use crate::install::{Finding, Version};
 
 /// The typed parts of `value`; `path` names the file in `notices`.
-pub(super) fn config(value: &Value, path: &Path, notices: &mut Vec<Finding>) -> Config {
+pub(in crate::install) fn config(value: &Value, path: &Path, notices: &mut Vec<Finding>) -> Config {
     Parts { path, notices }.config(value)
 }
 

@@ -8,9 +8,12 @@
 use vte::{Params, Perform};
 use zeroize::Zeroizing;
 
+crate::keeps_raw_secret!(Page);
+
 /// Far more than a sign-in says; beyond it the oldest half is forgotten.
 const MAX_ROWS: usize = 4000;
-const MAX_COLUMNS: usize = 16 * 1024;
+/// Addresses of a sign-in stay below half of it. A page of full rows takes 64 MB.
+const MAX_COLUMNS: usize = 4 * 1024;
 /// The mark of an answer that was not accepted.
 const REFUSED: char = '▲';
 
@@ -216,6 +219,15 @@ mod tests {
         assert_eq!(*page.text(4999), "4999");
         assert_eq!(*page.text(10), "");
         assert!(page.end() - page.first() <= MAX_ROWS + 1);
+    }
+
+    #[test]
+    fn whatever_is_drawn_takes_little_memory() {
+        let page = page(&format!("\x1b[{MAX_COLUMNS}Gx\r\n").repeat(MAX_ROWS));
+        let cells: usize = page.rows.iter().map(|cells| cells.capacity()).sum();
+        let bytes = cells * size_of::<char>();
+        assert!(bytes > 30_000_000, "only {bytes}");
+        assert!(bytes < 70_000_000, "{bytes} bytes");
     }
 
     #[test]

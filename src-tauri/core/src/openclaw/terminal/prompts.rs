@@ -14,6 +14,8 @@ use crate::openclaw::redaction::redacted;
 use crate::secret::Secret;
 use crate::{Error, ErrorCode, Result};
 
+crate::keeps_raw_secret!(Prompts);
+
 /// What a shell shows a person next.
 #[derive(Clone, Debug, Serialize, PartialEq)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
@@ -49,7 +51,7 @@ pub enum AskKind {
 
 /// The page, how far it was read, and what is asked.
 #[derive(Default)]
-pub(super) struct Prompts {
+pub(in crate::openclaw) struct Prompts {
     parser: vte::Parser,
     page: Page,
     read_to: usize,

@@ -20,6 +20,8 @@ use crate::store::agent_store::AgentStore;
 use crate::store::lock::{RefreshLock, StoreLock};
 use crate::vault::journal::Room;
 
+crate::keeps_raw_secret!(Ticket);
+
 /// A holder's lock that is not free within this time makes everything start again.
 const TRY_LOCK: Duration = Duration::from_secs(1);
 /// An unanswered request is repeated once, after this time.

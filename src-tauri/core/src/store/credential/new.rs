@@ -7,6 +7,8 @@ use crate::clock::Timestamp;
 use crate::ids::ProviderId;
 use crate::secret::Secret;
 
+crate::keeps_secret!(NewTokens, NewCredential, NewSecret);
+
 /// What a token endpoint returned, to be written into an `oauth` credential.
 #[derive(Clone, Debug)]
 pub struct NewTokens {

@@ -7,7 +7,7 @@ use crate::clock::Timestamp;
 
 /// The parsed content of a lock file. Anything missing or of a wrong type is `None`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Payload {
+pub(in crate::store) struct Payload {
     /// The owner's process id; `None` makes the payload unreadable.
     pub pid: Option<u32>,
     pub created_at: Option<Timestamp>,

@@ -26,6 +26,9 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::store::agent_store::SQLITE_FILE;
 use crate::store::{Document, StoreContent, json};
 
+crate::keeps_secret!(Read, SharedRead);
+crate::keeps_raw_secret!(Cell);
+
 /// The newest schema (`user_version`) of an agent's database that was looked at: 2026.9.6.
 pub const NEWEST_AGENT_SCHEMA: i64 = 23;
 /// The newest schema of the shared database that was looked at: 2026.9.6.
@@ -111,9 +114,7 @@ pub fn read_shared(state_dir: &Path) -> Result<SharedRead> {
         return Ok(nothing());
     }
     let location = match look.cell(&SHARED_OWNER)? {
-        Some(cell) => cell
-            .location()
-            .map_err(|error| look.about(&SHARED_OWNER, error))?,
+        Some(cell) => owner(cell.text.as_bytes()).map_err(|error| look.about(&SHARED_OWNER, error))?,
         None => SharedLocation::LegacyMain,
     };
     Ok(SharedRead {
@@ -284,23 +285,6 @@ impl<'c> Look<'c> {
     }
 }
 
-impl Cell {
-    /// Exactly as OpenClaw accepts it: one key, one of two words.
-    fn location(&self) -> Result<SharedLocation> {
-        let value = json::parse(self.text.as_bytes())?;
-        let owner = value.as_object().filter(|owner| owner.len() == 1);
-        let word = owner.and_then(|owner| owner.get("location")?.as_str());
-        match word {
-            Some("legacy-main") => Ok(SharedLocation::LegacyMain),
-            Some("state-db") => Ok(SharedLocation::StateDatabase),
-            _ => Err(Error::new(
-                ErrorCode::StoreWrongShape,
-                "it names no owner of the shared store that OpenClaw knows",
-            )),
-        }
-    }
-}
-
 impl Read {
     /// The store of a database that is not there.
     fn nothing() -> Self {
@@ -312,9 +296,24 @@ impl Read {
     }
 }
 
+/// The owner of the shared store, exactly as OpenClaw accepts it: one key, one of two words.
+pub(super) fn owner(cell: &[u8]) -> Result<SharedLocation> {
+    let value = json::parse(cell)?;
+    let owner = value.as_object().filter(|owner| owner.len() == 1);
+    let word = owner.and_then(|owner| owner.get("location")?.as_str());
+    match word {
+        Some("legacy-main") => Ok(SharedLocation::LegacyMain),
+        Some("state-db") => Ok(SharedLocation::StateDatabase),
+        _ => Err(Error::new(
+            ErrorCode::StoreWrongShape,
+            "it names no owner of the shared store that OpenClaw knows",
+        )),
+    }
+}
+
 /// Whether a document of an unknown schema is still the one that Kalit knows: `profiles` with
 /// entries that have a type and a provider.
-fn has_known_shape(content: &StoreContent) -> bool {
+pub(super) fn has_known_shape(content: &StoreContent) -> bool {
     let known = |document: &Document| {
         document.has_profiles()
             && document

@@ -23,6 +23,8 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::ids::ProfileId;
 use crate::store::{Credential, Document};
 
+crate::keeps_raw_secret!(AccountsCell, Change);
+
 /// As long as OpenClaw itself waits for another writer.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// A larger database cannot be saved before it is changed.
