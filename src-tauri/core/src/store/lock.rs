@@ -330,7 +330,9 @@ fn clear(path: &Path, dir: &Path, ctx: &LockContext) -> Result<Obstacle> {
         Some(Owner::Gone) if !seen.is_at(path) => return Ok(Obstacle::Cleared),
         Some(Owner::Gone) => {
             let created_at = payload.created_at.unwrap_or(seen.modified);
-            ctx.trust.saw_dead_owner(&seen.bytes, created_at, now);
+            // A program that takes two locks within a millisecond writes the same into both.
+            let lock = [path.as_os_str().as_encoded_bytes(), &seen.bytes].concat();
+            ctx.trust.saw_dead_owner(&lock, created_at, now);
             ctx.trust.check(dir)?;
         }
         None if now.millis_since(seen.modified) <= UNREADABLE_MS => return Ok(Obstacle::Stands),

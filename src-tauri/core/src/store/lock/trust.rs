@@ -90,7 +90,7 @@ impl PidTrust {
         Err(Error::new(ErrorCode::PidsUntrusted, reason))
     }
 
-    /// Takes note of a lock whose owner is dead; one lock counts once. [`PidTrust::check`] tells
+    /// Takes note of a lock (its path and content) whose owner is dead; one lock counts once. [`PidTrust::check`] tells
     /// whether it may still be broken.
     pub(super) fn saw_dead_owner(&self, lock: &[u8], created_at: Timestamp, now: Timestamp) {
         if now.millis_since(created_at).abs() >= YOUNG_MS {
