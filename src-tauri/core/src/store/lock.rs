@@ -67,6 +67,7 @@ impl LockContext {
         let nowhere = SandboxMarks {
             flatpak_info: PathBuf::from("/nonexistent/flatpak-info"),
             kernel_release: PathBuf::from("/nonexistent/osrelease"),
+            pid_namespace: PathBuf::from("/nonexistent/pid"),
         };
         Self::new(
             Arc::new(crate::clock::SystemClock),
@@ -330,7 +331,7 @@ fn clear(path: &Path, dir: &Path, ctx: &LockContext) -> Result<Obstacle> {
         Some(Owner::Gone) if !seen.is_at(path) => return Ok(Obstacle::Cleared),
         Some(Owner::Gone) => {
             let created_at = payload.created_at.unwrap_or(seen.modified);
-            ctx.trust.saw_dead_owner(&payload, created_at, now);
+            ctx.trust.saw_dead_owner(path, &payload, created_at, now);
             ctx.trust.check(dir)?;
         }
         None if now.millis_since(seen.modified) <= UNREADABLE_MS => return Ok(Obstacle::Stands),

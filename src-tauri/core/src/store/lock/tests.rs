@@ -477,6 +477,18 @@ fn two_young_locks_of_dead_owners_mean_that_nothing_is_written() {
 }
 
 #[test]
+fn the_same_bytes_in_two_places_are_two_locks() {
+    let scene = Scene::new();
+    let bytes = Payload::encode(pid_of_nobody(), NOW, Some(1));
+    scene.put(&bytes);
+    scene.granted();
+    let other = tempfile::tempdir().unwrap();
+    fs::write(other.path().join("auth-profiles.json.lock"), &bytes).unwrap();
+    let error = StoreLock::try_acquire(other.path(), &scene.ctx).unwrap_err();
+    assert_eq!(error.code(), ErrorCode::PidsUntrusted);
+}
+
+#[test]
 fn a_refresh_lock_has_the_name_that_openclaw_gives_it() {
     let scene = Scene::new();
     let id = ProfileId::parse("openai-codex:default").unwrap();

@@ -18,6 +18,9 @@ const YOUNG_MS: i64 = 30_000;
 /// Two strange locks within this time are no accident.
 const TOGETHER_MS: i64 = 60_000;
 
+/// The pid namespace that all others lie in has this number on every Linux.
+const FIRST_NAMESPACE: &str = "pid:[4026531836]";
+
 /// Shared by everything in one process that locks; clones are the same trust.
 #[derive(Clone, Debug)]
 pub struct PidTrust(Arc<Inner>);
@@ -29,6 +32,8 @@ pub struct SandboxMarks {
     pub flatpak_info: PathBuf,
     /// The kernel's release; names Microsoft inside WSL.
     pub kernel_release: PathBuf,
+    /// Links to the namespace of this process's ids.
+    pub pid_namespace: PathBuf,
 }
 
 #[derive(Debug)]
@@ -36,13 +41,15 @@ struct Inner {
     trusted_by_setting: AtomicBool,
     in_flatpak: bool,
     in_wsl: bool,
+    /// Every process of this machine has a number here, those in containers too.
+    sees_all: bool,
     seen: Mutex<Seen>,
 }
 
 #[derive(Debug, Default)]
 struct Seen {
-    /// When the first young lock of which dead owner was found.
-    recent: VecDeque<(Timestamp, Payload)>,
+    /// When which young locks of dead owners were found.
+    recent: VecDeque<(Timestamp, PathBuf, Payload)>,
     /// Two came together: true until the process ends.
     foreign: bool,
 }
@@ -52,6 +59,7 @@ impl Default for SandboxMarks {
         Self {
             flatpak_info: PathBuf::from("/.flatpak-info"),
             kernel_release: PathBuf::from("/proc/sys/kernel/osrelease"),
+            pid_namespace: PathBuf::from("/proc/self/ns/pid"),
         }
     }
 }
@@ -60,10 +68,13 @@ impl PidTrust {
     /// Looks at the marks once. `trusted_by_setting` is `trustPids` of Kalit's settings.
     pub fn detect(marks: &SandboxMarks, trusted_by_setting: bool) -> Self {
         let release = fs::read_to_string(&marks.kernel_release).unwrap_or_default();
+        let namespace = fs::read_link(&marks.pid_namespace);
         Self(Arc::new(Inner {
             trusted_by_setting: AtomicBool::new(trusted_by_setting),
             in_flatpak: marks.flatpak_info.exists(),
             in_wsl: release.to_lowercase().contains("microsoft"),
+            sees_all: !cfg!(target_os = "linux")
+                || namespace.is_ok_and(|found| found == Path::new(FIRST_NAMESPACE)),
             seen: Mutex::default(),
         }))
     }
@@ -91,22 +102,24 @@ impl PidTrust {
         Err(Error::new(ErrorCode::PidsUntrusted, reason))
     }
 
-    /// Takes note of a lock whose owner is dead. All that one process left count once; what it made
-    /// after it was found dead proves that it lives elsewhere. [`PidTrust::check`] tells whether the
-    /// lock may still be broken.
-    pub(super) fn saw_dead_owner(&self, lock: &Payload, created_at: Timestamp, now: Timestamp) {
+    /// Takes note of a lock whose owner is dead; one lock counts once. Where every process of this
+    /// machine can be seen, so does all that one process left: only what it made after it was found
+    /// dead proves that it lives elsewhere. [`PidTrust::check`] tells whether the lock may still be
+    /// broken.
+    pub(super) fn saw_dead_owner(&self, path: &Path, lock: &Payload, created_at: Timestamp, now: Timestamp) {
         if now.millis_since(created_at).abs() >= YOUNG_MS {
             return;
         }
         let mut seen = self.seen();
-        seen.recent.retain(|(at, _)| now.millis_since(*at) <= TOGETHER_MS);
-        let one_crash = seen
-            .recent
-            .iter()
-            .any(|(at, other)| other.has_owner_of(lock) && created_at <= *at);
-        if !one_crash {
+        seen.recent
+            .retain(|(at, _, _)| now.millis_since(*at) <= TOGETHER_MS);
+        let is_known = seen.recent.iter().any(|(at, other_path, other)| {
+            let one_crash = self.0.sees_all && other.has_owner_of(lock) && created_at <= *at;
+            one_crash || (other_path == path && other == lock)
+        });
+        if !is_known {
             seen.foreign |= !seen.recent.is_empty();
-            seen.recent.push_back((now, *lock));
+            seen.recent.push_back((now, path.to_owned(), *lock));
         }
     }
 
@@ -131,15 +144,22 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
     fn trust_with(flatpak: bool, kernel: &str, setting: bool) -> PidTrust {
+        trust_in("pid:[4026532301]", flatpak, kernel, setting)
+    }
+
+    fn trust_in(namespace: &str, flatpak: bool, kernel: &str, setting: bool) -> PidTrust {
         let dir = tempfile::tempdir().unwrap();
         let marks = SandboxMarks {
             flatpak_info: dir.path().join(".flatpak-info"),
             kernel_release: dir.path().join("osrelease"),
+            pid_namespace: dir.path().join("pid"),
         };
         if flatpak {
             fs::write(&marks.flatpak_info, "[Application]\n").unwrap();
         }
         fs::write(&marks.kernel_release, kernel).unwrap();
+        #[cfg(unix)]
+        std::os::unix::fs::symlink(namespace, &marks.pid_namespace).unwrap();
         PidTrust::detect(&marks, setting)
     }
 
@@ -179,6 +199,8 @@ mod tests {
         assert_eq!(refusal(&wsl, "/mnt/c/x"), None);
     }
 
+    const LOCK: &str = "/agent/auth-profiles.json.lock";
+
     fn lock_of(pid: u32) -> Payload {
         Payload::parse(&Payload::encode(pid, NOW, Some(7)))
     }
@@ -186,40 +208,47 @@ mod tests {
     #[test]
     fn two_young_locks_of_dead_owners_within_a_minute_end_the_trust() {
         let trust = trust_with(false, PLAIN, false);
-        trust.saw_dead_owner(&lock_of(1), NOW.plus_millis(-29_999), NOW);
-        trust.saw_dead_owner(&lock_of(1), NOW.plus_millis(-29_999), NOW);
+        trust.saw_dead_owner(Path::new(LOCK), &lock_of(1), NOW.plus_millis(-29_999), NOW);
+        trust.saw_dead_owner(Path::new(LOCK), &lock_of(1), NOW.plus_millis(-29_999), NOW);
         assert_eq!(refusal(&trust, "/home/u"), None, "one lock counts once");
         let later = NOW.plus_millis(60_000);
-        trust.clone().saw_dead_owner(&lock_of(2), later, later);
+        trust
+            .clone()
+            .saw_dead_owner(Path::new(LOCK), &lock_of(2), later, later);
         assert_eq!(refusal(&trust, "/home/u"), UNTRUSTED);
         trust.set_trusted(true);
         assert_eq!(refusal(&trust, "/home/u"), None);
     }
 
+    #[cfg(target_os = "linux")]
     #[test]
-    fn all_locks_that_one_crash_left_count_once() {
-        let trust = trust_with(false, PLAIN, false);
-        for age in [40, 30, 20] {
-            trust.saw_dead_owner(&lock_of(1), NOW.plus_millis(-age), NOW.plus_millis(100 - age));
-        }
-        assert_eq!(refusal(&trust, "/home/u"), None);
-        let later = NOW.plus_millis(5000);
-        trust.saw_dead_owner(&lock_of(1), later, later);
-        assert_eq!(
-            refusal(&trust, "/home/u"),
-            UNTRUSTED,
-            "made after its owner was found dead"
-        );
+    fn all_that_one_crash_left_counts_once_where_every_process_is_seen() {
+        let of = |namespace: &str| {
+            let trust = trust_in(namespace, false, PLAIN, false);
+            let mut refusals = Vec::new();
+            for (name, age) in [("/refresh.lock", 40), ("/store.lock", 30)] {
+                let seen_at = NOW.plus_millis(100 - age);
+                trust.saw_dead_owner(Path::new(name), &lock_of(1), NOW.plus_millis(-age), seen_at);
+                refusals.push(refusal(&trust, "/home/u"));
+            }
+            // Made after its owner was found dead.
+            let later = NOW.plus_millis(5000);
+            trust.saw_dead_owner(Path::new("/store.lock"), &lock_of(1), later, later);
+            refusals.push(refusal(&trust, "/home/u"));
+            refusals
+        };
+        assert_eq!(of(FIRST_NAMESPACE), [None, None, UNTRUSTED]);
+        assert_eq!(of("pid:[4026532301]"), [None, UNTRUSTED, UNTRUSTED]);
     }
 
     #[test]
     fn crashes_far_apart_and_old_locks_do_not_end_it() {
         let trust = trust_with(false, PLAIN, false);
-        trust.saw_dead_owner(&lock_of(1), NOW, NOW);
+        trust.saw_dead_owner(Path::new(LOCK), &lock_of(1), NOW, NOW);
         let later = NOW.plus_millis(60_001);
-        trust.saw_dead_owner(&lock_of(2), later, later);
-        trust.saw_dead_owner(&lock_of(3), later.plus_millis(-30_000), later);
-        trust.saw_dead_owner(&lock_of(4), later.plus_millis(3_600_000), later);
+        trust.saw_dead_owner(Path::new(LOCK), &lock_of(2), later, later);
+        trust.saw_dead_owner(Path::new(LOCK), &lock_of(3), later.plus_millis(-30_000), later);
+        trust.saw_dead_owner(Path::new(LOCK), &lock_of(4), later.plus_millis(3_600_000), later);
         assert_eq!(refusal(&trust, "/home/u"), None);
     }
 }
