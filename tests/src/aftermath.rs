@@ -210,6 +210,10 @@ impl Stage {
                 );
                 let state = self.account_state(broker)?;
                 ensure!(
+                    state == AccountState::Unknown || current != self.login.refresh,
+                    "not renewed yet: the account is {state:?}"
+                );
+                ensure!(
                     state == AccountState::Unknown,
                     "lost: {held:?} is stored, {current} was issued, the account is {state:?}"
                 );

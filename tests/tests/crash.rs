@@ -20,8 +20,8 @@ use rand::seq::SliceRandom;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-/// From the start after a crash to a state without fault.
-const SOON: Duration = Duration::from_secs(10);
+/// From the start after a crash to a state without fault, on a busy machine.
+const SOON: Duration = Duration::from_secs(90);
 /// How many ways in which the stores may look are tried.
 const LAYOUTS: usize = 4;
 /// Points run beside each other.
