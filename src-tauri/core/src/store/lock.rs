@@ -246,6 +246,7 @@ impl Held {
             let bytes = Payload::encode(std::process::id(), since, owner::own_starttime());
             claim.record(&bytes);
             if let Some(sidecar) = sidecar::create(&path, &bytes).map_err(|error| failed(&path, error))? {
+                claim.made(&sidecar);
                 return Ok(Self {
                     path,
                     sidecar,
@@ -324,7 +325,7 @@ fn clear(path: &Path, dir: &Path, ctx: &LockContext) -> Result<Obstacle> {
     };
     let now = ctx.clock.now();
     let payload = Payload::parse(&seen.bytes);
-    match payload.owner(&seen.bytes) {
+    match payload.owner(&seen) {
         Some(Owner::Lives) => return Ok(Obstacle::Stands),
         Some(Owner::Gone) if payload.is_own_leftover() => {}
         // It let go and ended while we looked: nothing strange.
@@ -349,11 +350,11 @@ fn clear(path: &Path, dir: &Path, ctx: &LockContext) -> Result<Obstacle> {
 
 impl Payload {
     /// What is known about the owner; `None` when the payload names none. This process's own id
-    /// counts only while it really holds a lock with these bytes: after a container's restart the
+    /// counts only while it really holds the lock that was seen: after a container's restart the
     /// same id may be somebody else's.
-    fn owner(&self, bytes: &[u8]) -> Option<Owner> {
+    fn owner(&self, seen: &Sidecar) -> Option<Owner> {
         let pid = self.pid?;
-        if pid == std::process::id() && !registry::holds(bytes) {
+        if pid == std::process::id() && !registry::holds(seen) {
             return Some(Owner::Gone);
         }
         Some(owner::look_up(pid, self.starttime))

@@ -66,7 +66,7 @@ pub(super) fn inspect(path: &Path) -> Option<LockHolder> {
     let payload = Payload::parse(&seen.bytes);
     holder.pid = payload.pid;
     holder.since = Some(payload.created_at.unwrap_or(seen.modified));
-    holder.alive = payload.owner(&seen.bytes) != Some(Owner::Gone);
+    holder.alive = payload.owner(&seen) != Some(Owner::Gone);
     if holder.alive {
         holder.program = payload
             .pid

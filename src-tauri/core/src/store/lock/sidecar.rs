@@ -166,6 +166,11 @@ impl Sidecar {
         }
     }
 
+    /// Whether both were read from one file, whatever stood in it.
+    pub fn is_same_file(&self, other: &Self) -> bool {
+        self.identity == other.identity
+    }
+
     /// Whether the file at `path` is still this one.
     pub fn is_at(&self, path: &Path) -> bool {
         matches!(read(path), Ok(Some(current))
