@@ -124,6 +124,7 @@ async fn after_a_crash_at_any_step_every_store_is_whole_and_the_newest_generatio
         );
     }
     figures.tell()?;
+    ensure!(faults.is_empty(), "{faults:#?}");
     ensure!(
         sum(|tally| tally.killed) * 10 >= total * 9,
         "too few points were reached"

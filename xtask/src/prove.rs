@@ -11,7 +11,7 @@ use crate::cargo::{build_binaries, cargo};
 use crate::setup::{self, Needs};
 
 /// The proofs, each a package and one of its test targets.
-const PROOFS: [(&str, &str); 9] = [
+const PROOFS: [(&str, &str); 10] = [
     ("kalit-model", "protocol"),
     ("kalit-journeys", "crash"),
     ("kalit-journeys", "disk"),
@@ -19,13 +19,14 @@ const PROOFS: [(&str, &str); 9] = [
     ("kalit-journeys", "network"),
     ("kalit-journeys", "attacks"),
     ("kalit-journeys", "undo"),
+    ("kalit-journeys", "undo_window"),
     ("kalit-journeys", "canaries"),
     ("kalit-journeys", "rewrite"),
 ];
 
 #[derive(Args)]
 pub struct Flags {
-    /// Only these [default: all]: protocol, crash, disk, contention, network, attacks, undo, canaries, rewrite
+    /// Only these [default: all]: protocol, crash, disk, contention, network, attacks, undo, undo_window, canaries, rewrite
     names: Vec<String>,
 }
 
