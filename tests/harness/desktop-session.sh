@@ -131,6 +131,9 @@ export DISPLAY=":$(tr -d '\n' <"$dir/display")"
 
 dbus-update-activation-environment --all 2>/dev/null
 start openbox openbox
+# a window that is older than its window manager never becomes the active one
+for _ in $(seq 300); do xdotool get_num_desktops >/dev/null 2>&1 && break; sleep 0.05; done
+xdotool get_num_desktops >/dev/null 2>&1 || { echo 'desktop-session: openbox did not start' >&2; exit 70; }
 if wants keyring; then
   gnome-keyring-daemon --unlock --components=secrets --foreground <<<'' >"$dir/log/keyring" 2>&1 &
   running+=($!)

@@ -77,7 +77,7 @@ async fn switched(session: &DesktopSession, place: &Place, item: &TrayItem, kali
     ensure!(status.success(), "the second start ended with {status}");
     shown(session, "3-second-start").await?;
     let opened = until_some("the window's process", SOON, || child_of(kalit.id())).await?;
-    close_window(session).await?;
+    close_window(session)?;
     until_some("the window's process to end", SOON, || {
         (child_of(kalit.id()) != Some(opened)).then_some(())
     })
@@ -226,7 +226,7 @@ async fn closed_during_the_exchange(
     browser.allow(&url, "ada@example.com").await?;
     let issued = issued_after(server, 0).await?;
     let process = window_process(session)?;
-    close_window(session).await?;
+    close_window(session)?;
     until_some("the window to be hidden", SOON, || {
         window_process(session).is_err().then_some(())
     })
@@ -286,7 +286,7 @@ async fn without_a_tray_host_the_window_opens_and_ends_kalit() {
         .launch(&mut place.command(&session).unwrap(), "kalit-desktop")
         .unwrap();
     shown(&session, "8-without-a-tray-host").await.unwrap();
-    close_window(&session).await.unwrap();
+    close_window(&session).unwrap();
     let status = kalit.end(SOON).await.unwrap();
     assert!(status.success(), "{status}\n{}", kalit.output());
 }
@@ -305,7 +305,7 @@ async fn a_late_panel_shows_the_icon_and_a_second_start_the_window() {
     item.menu_with("hedy@example.com", SOON).await.unwrap();
 
     // With an icon the window may be closed: Kalit goes on, and is one however often it is started.
-    close_window(&session).await.unwrap();
+    close_window(&session).unwrap();
     until_some("the window to be closed", SOON, || {
         child_of(kalit.id()).is_none().then_some(())
     })
@@ -499,13 +499,8 @@ async fn shown(session: &DesktopSession, name: &str) -> Result<()> {
     .await
 }
 
-/// Closes Kalit's window as a person does, once the window manager is there.
-async fn close_window(session: &DesktopSession) -> Result<()> {
-    until_some("the window manager", SOON, || {
-        let mut ask = session.command("xdotool");
-        run(ask.arg("getactivewindow")).ok()
-    })
-    .await?;
+/// Closes Kalit's window as a person does.
+fn close_window(session: &DesktopSession) -> Result<()> {
     let mut close = session.command("xdotool");
     close.args([
         "search",

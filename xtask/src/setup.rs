@@ -27,7 +27,7 @@ enum Sign {
 }
 
 const BUILD: [(&str, Sign); 4] = [
-    ("build-essential", Sign::Program("cc")),
+    ("build-essential", Sign::Program("c++")),
     (
         "ca-certificates",
         Sign::File(&["/etc/ssl/certs/ca-certificates.crt"]),

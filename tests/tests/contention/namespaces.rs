@@ -61,11 +61,14 @@ fn a_lock_held_in_a_container_is_not_broken_from_outside_and_falls_with_its_owne
     let refused_there = StoreLock::try_acquire(other.path(), &ctx).err();
     assert_eq!(refused_there.map(|error| error.code()), Some(ErrorCode::LockBusy));
 
-    // Its owner is killed: now the lock is certainly nobody's.
+    // Its owner is killed: now the lock is certainly nobody's. Waiting would close its stdin, by
+    // which it lets the lock go.
+    let stdin = inside.child.stdin.take();
     inside.child.kill()?;
     inside.child.wait()?;
     assert!(file.exists());
     let lock = StoreLock::acquire(dir.path(), &ctx, std::time::Duration::from_secs(10))?;
+    drop(stdin);
     assert_eq!(lock.release(), Released::Clean);
     Ok(())
 }
