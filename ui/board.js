@@ -95,7 +95,7 @@ function agentSection(agent, snapshot, now, busy) {
     glyph: states.kept(snapshot.installation) ? glyph('g-shelf') : null,
     line: agentLine(agent, snapshot),
     trouble: agent.storeError && strip('danger', 'g-torn', sentence(agent.storeError.message), agent.restore?.text ?? agent.storeError.hint,
-      [agent.restore?.offered && go(text.restore, wayBack(agent.id, agent.restore), { main: true, name: agent.id }), button(text.checkAgain, { action: 'reload' })].filter(Boolean), agent.storePath),
+      [agent.restore?.offered && go(text.restore, wayBack(agent.id, agent.restore), { main: true, name: agent.id }), button(text.checkAgain, { action: 'reload' })].filter(Boolean), agent.storeError.message.includes(agent.storePath) ? null : agent.storePath),
     providers: agent.providers.map(provider => providerSection(agent, provider, snapshot, now, busy)),
   });
   node.dataset.agent = agent.id;

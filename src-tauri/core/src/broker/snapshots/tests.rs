@@ -2,6 +2,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
+use zeroize::Zeroizing;
 
 use super::*;
 use crate::broker::observer::Observer;
