@@ -9,10 +9,10 @@ use super::{About, Inner, LoginRequest};
 use crate::error::{ErrorCode, Result};
 use crate::event::EventKind;
 use crate::oauth::{Claims, Providers, SignIn, TokenAnswer};
-use crate::store::StoreLock;
 use crate::vault::journal::{AskedSignIn, Entry, Question};
 
-const TRY_LOCK: Duration = Duration::from_secs(1);
+/// A look must not stand still as long as a person would wait for a busy store.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 impl Inner {
     /// Finishes what the journal of the current installation holds; what is busy is left for the
@@ -65,17 +65,13 @@ impl Inner {
             profile_id: asked.profile_id.clone(),
             use_now: false,
         };
-        let place = self.place(&request, &signed_in);
+        let place = self.place(&request, &signed_in, PATIENCE);
         if place.as_ref().is_ok_and(|place| holds_newer(place, &signed_in)) {
             // Signed in or renewed after the crash: what is on disk stays.
             self.seal_login(state_dir, &signed_in)?;
             return Ok(true);
         }
-        let kept = place.and_then(|place| {
-            self.ensure_free(&place)?;
-            self.keep_login(place, &signed_in, false)
-        });
-        let error = match kept {
+        let error = match place.and_then(|place| self.keep_login(place, &signed_in, false)) {
             Ok(_) => return Ok(true),
             Err(error) => error,
         };
@@ -99,15 +95,6 @@ impl Inner {
             ),
         );
         Ok(true)
-    }
-
-    /// A look must not stand still as long as a person would wait for a busy store.
-    fn ensure_free(&self, place: &Place) -> Result<()> {
-        let agent_dir = &place.agent.agent_dir;
-        if agent_dir.is_dir() {
-            StoreLock::acquire(agent_dir, &self.locks, TRY_LOCK)?;
-        }
-        Ok(())
     }
 }
 

@@ -12,13 +12,15 @@ use crate::clock::Timestamp;
 use crate::error::{Error, ErrorCode, Result};
 use crate::event::EventKind;
 use crate::history;
-use crate::ids::{ProfileId, ProviderId};
+use crate::ids::{AgentId, ProfileId, ProviderId};
 use crate::install::{Agent, Installation};
 use crate::oauth::{self, LoginFlow, LoginOptions, Providers, identity, paste};
 use crate::refresh::{Fleet, Holder, new_tokens, seal_tokens};
 use crate::routing::{self, Note};
 use crate::secret::Fingerprint;
+use crate::store::StoreLock;
 use crate::store::credential::{NewCredential, NewSecret};
+use crate::store::lock::STORE_LOCK_LIMIT;
 use crate::vault::journal::{AskedSignIn, Received};
 use crate::vault::{Journal, installation_dir};
 use crate::view::OrderSource;
@@ -139,6 +141,8 @@ pub(super) struct Place {
     replaced: Option<Fingerprint>,
     /// As the store spells it.
     provider: ProviderId,
+    /// Taken before anything was decided.
+    lock: StoreLock,
 }
 
 impl Inner {
@@ -165,7 +169,7 @@ impl Inner {
         // A journal that cannot be written must not keep the login from its store.
         let _turn = journal.turn();
         let kept = self
-            .place(request, signed_in)
+            .place(request, signed_in, STORE_LOCK_LIMIT)
             .and_then(|place| self.keep_login(place, signed_in, request.use_now));
         let safe = kept.is_ok() || self.seal_login(state_dir, signed_in).is_ok();
         if let (Ok(entry), true) = (entry, safe) {
@@ -191,13 +195,19 @@ impl Inner {
         )
     }
 
-    pub(super) fn place(&self, request: &LoginRequest, signed_in: &oauth::SignIn) -> Result<Place> {
+    /// `patience`: how long the lock of the store is waited for.
+    pub(super) fn place(
+        &self,
+        request: &LoginRequest,
+        signed_in: &oauth::SignIn,
+        patience: Duration,
+    ) -> Result<Place> {
         let providers = Providers::load(&self.environment)?;
         let provider = providers
             .get(&signed_in.provider)
             .ok_or_else(|| Error::new(ErrorCode::ProviderUnknown, "the provider's manifest is gone"))?;
         let who = identity::require(provider, &signed_in.claims)?;
-        let (installation, agent) = self.writable(&request.agent)?;
+        let (installation, agent, lock) = self.lock_store_of(&request.agent, patience)?;
         let fleet = self.fleet()?;
         let survey = Survey::of(&fleet, &agent, self.now());
         let (profile_id, replaced) = choose_id(&installation, &survey, provider, request, signed_in, &who)?;
@@ -209,7 +219,17 @@ impl Inner {
             profile_id,
             replaced,
             provider,
+            lock,
         })
+    }
+
+    /// The store that is to be written, locked: what stands in it decides where a secret goes.
+    fn lock_store_of(&self, agent: &AgentId, patience: Duration) -> Result<(Installation, Agent, StoreLock)> {
+        let (installation, agent) = self.writable(agent)?;
+        installation.store(&agent.agent_dir).create_dir()?;
+        let lock = StoreLock::acquire(&agent.agent_dir, &self.locks, patience)?;
+        let (installation, agent) = self.writable(&agent.id)?;
+        Ok((installation, agent, lock))
     }
 
     pub(super) fn keep_login(
@@ -244,6 +264,7 @@ impl Inner {
             profile_id,
             replaced,
             provider,
+            lock,
         } = place;
         let credential = NewCredential {
             provider: provider.clone(),
@@ -254,7 +275,15 @@ impl Inner {
             display_name: None,
         };
         let others = replaced.map(|old| fleet.holders(old).stores).unwrap_or_default();
-        let notes = self.put(&installation, &agent, &profile_id, &credential, &others, replaced)?;
+        let notes = self.put(
+            lock,
+            &installation,
+            &agent,
+            &profile_id,
+            &credential,
+            &others,
+            replaced,
+        )?;
         let email = signed_in.claims.email.clone();
         let plan = signed_in.claims.plan.clone();
         let stored = Stored {
@@ -269,14 +298,22 @@ impl Inner {
     }
 
     fn paste(&self, request: PasteRequest) -> Result<SignedIn> {
-        let (installation, agent) = self.writable(&request.agent)?;
+        let (installation, agent, lock) = self.lock_store_of(&request.agent, STORE_LOCK_LIMIT)?;
         let checked = self.check_paste(&self.fleet()?, &agent, request)?;
         let credential = NewCredential {
             provider: checked.provider.clone(),
             secret: checked.secret,
             display_name: None,
         };
-        let notes = self.put(&installation, &agent, &checked.profile_id, &credential, &[], None)?;
+        let notes = self.put(
+            lock,
+            &installation,
+            &agent,
+            &checked.profile_id,
+            &credential,
+            &[],
+            checked.replaced_generation,
+        )?;
         let generation = checked.generation;
         // OpenClaw's marks of a refusal before this moment concern an older secret.
         let _ = self
@@ -335,6 +372,7 @@ impl Inner {
         }
         Ok(Checked {
             replaced: existing.is_some(),
+            replaced_generation: existing.and_then(|seen| seen.credential.generation()),
             profile_id,
             provider: request.provider,
             secret,
@@ -345,9 +383,12 @@ impl Inner {
     }
 
     /// Writes a credential into its agent's store, appends it to an explicit order, and writes it
-    /// into every other holder of the generation it replaces.
+    /// into every other holder of the generation it replaces. `lock` was taken before it was decided
+    /// what is replaced; OpenClaw 2026.2.17 writes without it.
+    #[expect(clippy::too_many_arguments, reason = "what is written, where, and over what")]
     fn put(
         &self,
+        lock: StoreLock,
         installation: &Installation,
         agent: &Agent,
         profile_id: &ProfileId,
@@ -356,10 +397,16 @@ impl Inner {
         replaced: Option<Fingerprint>,
     ) -> Result<Vec<String>> {
         let store = installation.store(&agent.agent_dir);
-        store.create_dir()?;
-        let lock = self.lock(&agent.agent_dir)?;
-        installation.ensure_json_era()?;
-        store.update(&lock, |document, _| document.put(profile_id, credential))?;
+        store.update(&lock, |document, _| {
+            let stands = document
+                .credential(profile_id)
+                .and_then(|credential| credential.generation());
+            if stands != replaced {
+                let what = format!("{profile_id} changed while it was looked at");
+                return Err(Error::new(ErrorCode::StoreChanged, what));
+            }
+            document.put(profile_id, credential)
+        })?;
         let fleet = self.fleet()?;
         let survey = Survey::of(&fleet, agent, self.now());
         let plan = survey.with_input(
@@ -507,6 +554,7 @@ pub(super) struct Checked {
     pub(super) expires: Option<Timestamp>,
     pub(super) lifetime: Option<Duration>,
     pub(super) replaced: bool,
+    pub(super) replaced_generation: Option<Fingerprint>,
 }
 
 /// What was written where.

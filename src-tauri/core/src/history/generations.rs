@@ -157,8 +157,8 @@ impl Generations {
             insert(transaction, old, family, None, None)?;
             insert(transaction, new, family, Some(at.as_millis()), lifetime_ms)?;
             transaction.execute(
-                "UPDATE generation SET unknown_since = NULL, retried_at = NULL WHERE fingerprint IN (?1, ?2)",
-                params![old.to_string(), new.to_string()],
+                "UPDATE generation SET unknown_since = NULL, retried_at = NULL WHERE fingerprint = ?1",
+                [old.to_string()],
             )?;
             if old != new {
                 transaction.execute(
@@ -673,5 +673,18 @@ mod tests {
             let bytes = std::fs::read(entry.unwrap().path()).unwrap();
             assert!(!bytes.windows(7).any(|window| window == b"-secret"));
         }
+    }
+
+    #[test]
+    fn a_rotation_that_is_recorded_again_forgets_nothing_of_its_successor() {
+        let data = tempfile::tempdir().unwrap();
+        let record = Generations::open(data.path()).unwrap();
+        let [zero, one] = ["REF0", "REF1"].map(generation);
+        record.record_rotation(zero, one, at(1), None).unwrap();
+        record.record_unknown(one, at(2)).unwrap();
+        assert!(record.record_retry(one, at(3)).unwrap());
+        // Another Kalit merges the entry of the first rotation.
+        record.record_rotation(zero, one, at(1), None).unwrap();
+        assert!(record.find(one).unwrap().unwrap().is_given_up());
     }
 }

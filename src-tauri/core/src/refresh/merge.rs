@@ -143,11 +143,17 @@ pub(super) fn into_all(
             }
         });
         if waiting.is_empty() {
-            let mut late: Vec<Holder> = match inner.fleet() {
-                Ok(fleet) if answer.generation != answer.sent => fleet.holders(answer.sent).stores,
+            let late: Vec<Holder> = match inner.fleet() {
+                Ok(fleet) if answer.generation != answer.sent => {
+                    let mut late = fleet.holders(answer.sent).stores;
+                    late.retain(|holder| {
+                        let moved = inner.has_moved(&fleet, &holder.state_dir, &holder.agent_dir);
+                        !left_alone.contains(holder) && !matches!(moved, Ok(true))
+                    });
+                    late
+                }
                 _ => Vec::new(),
             };
-            late.retain(|holder| !left_alone.contains(holder));
             if late.is_empty() {
                 return Ok(left_alone);
             }
@@ -204,6 +210,16 @@ fn into_one(inner: &Inner, answer: &Answer, holder: &Holder, lock: &StoreLock) -
 }
 
 impl Inner {
+    /// Whether OpenClaw has taken a store into a database, which Kalit does not write.
+    fn has_moved(&self, fleet: &Fleet, state_dir: &Path, agent_dir: &Path) -> Result<bool> {
+        let writable = self.ensure_writable(fleet, state_dir);
+        match writable.and_then(|()| AgentStore::new(agent_dir).check_era()) {
+            Ok(()) => Ok(false),
+            Err(error) if matches!(error.code(), ErrorCode::EraSqlite | ErrorCode::EraMixed) => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Whether the answer replaces what is on disk: the generation sent, or a known older one of
     /// the same family. Anything else stays, and ours is sealed. So does everything when a later
     /// answer took this one's place meanwhile: writing it would end the login.
@@ -215,6 +231,11 @@ impl Inner {
         let Some(on_disk) = oauth.refresh.as_ref().map(Secret::fingerprint) else {
             return Ok(false);
         };
+        if on_disk == answer.generation && on_disk == answer.sent {
+            // A provider that keeps the refresh token: the later access token stays.
+            let later = |at: Timestamp| oauth.expires.at().is_none_or(|stored| at > stored);
+            return Ok(later(answer.tokens.expires));
+        }
         if on_disk == answer.sent {
             return Ok(true);
         }
@@ -229,13 +250,10 @@ impl Inner {
     }
 
     /// Keeps an answer that some store did not take, sealed: nothing is thrown away.
-    pub(super) fn seal_unplaced(&self, answer: &Answer, left_alone: &[Holder]) -> Result<()> {
-        let Some(holder) = left_alone.first() else {
-            return Ok(());
-        };
+    pub(super) fn seal_unplaced(&self, answer: &Answer, canonical_state_dir: &Path) -> Result<()> {
         seal_tokens(
             &self.data_dir,
-            &canonical(&holder.state_dir),
+            canonical_state_dir,
             &self.generations,
             &answer.tokens,
             self.clock.now(),
@@ -312,9 +330,11 @@ pub fn answers_wait(refresher: &Refresher) -> bool {
     })
 }
 
-/// Merges the answer to `sent` if a crash left it in a journal: it must not be asked for again.
-pub(super) fn replay_answer(inner: &Inner, sent: Fingerprint) -> Result<()> {
-    replay_some(inner, Some(sent)).map(|_| ())
+/// Merges what a crash left in a journal and concerns a generation that is to be sent: the answer to
+/// it, which must not be asked for again, and the answer that brought it, for which other stores
+/// may still wait.
+pub(super) fn replay_answer(inner: &Inner, generation: Fingerprint) -> Result<()> {
+    replay_some(inner, Some(generation)).map(|_| ())
 }
 
 /// Sign-ins wait for [`crate::broker`], which knows how they are stored.
@@ -333,15 +353,30 @@ fn replay_some(inner: &Inner, only: Option<Fingerprint>) -> Result<Vec<PathBuf>>
             &inner.data_dir,
             &installation.state_dir.canonical(),
         ));
-        for entry in journal.entries()?.entries {
+        let entries = match journal.entries() {
+            Ok(entries) => entries.entries,
+            Err(error) => {
+                let here = |holder: &Holder| holder.state_dir == installation.state_dir.path;
+                if only.is_none_or(|only| fleet.holders(only).stores.iter().any(here)) {
+                    first_error.get_or_insert(error);
+                }
+                continue;
+            }
+        };
+        for entry in entries {
             let Question::Refresh { sent, holders } = entry.question.clone() else {
                 continue;
             };
-            if only.is_some_and(|only| only != sent) {
+            let brings = entry.received.generation();
+            if only.is_some_and(|only| only != sent && only != brings) {
                 continue;
             }
             match replay_entry(inner, &fleet, &journal, entry, sent, &holders) {
                 Ok(stores) => done.extend(stores),
+                // A store that cannot be written keeps no other one from being renewed; one that is
+                // busy takes its answer soon.
+                Err(error)
+                    if only == Some(brings) && only != Some(sent) && error.code() != ErrorCode::LockBusy => {}
                 Err(error) => {
                     first_error.get_or_insert(error);
                 }
@@ -370,28 +405,27 @@ fn replay_entry(
     inner
         .generations
         .record_rotation(sent, answer.generation, entry.at, answer.lifetime_ms)?;
-    let holders: Vec<Holder> = places
-        .iter()
-        .filter_map(|holder| {
-            let owner = fleet.store_of(&holder.agent_dir)?;
-            Some(Holder {
-                agent_dir: holder.agent_dir.clone(),
+    let mut holders = Vec::new();
+    let (mut gone, mut lost_sight) = (false, false);
+    for place in places {
+        let Some(owner) = fleet.store_of(&place.agent_dir) else {
+            match place.agent_dir.try_exists() {
+                Ok(false) => gone = true,
+                Ok(true) | Err(_) => lost_sight = true,
+            }
+            continue;
+        };
+        match inner.has_moved(fleet, &owner.state_dir, &place.agent_dir) {
+            Ok(false) => holders.push(Holder {
+                agent_dir: place.agent_dir.clone(),
                 state_dir: owner.state_dir.clone(),
                 agent: owner.agent.clone(),
-                provider: holder.provider.as_str().to_owned(),
-                profile_id: holder.profile_id.clone(),
-            })
-        })
-        .collect();
-    let lost_sight = holders.len() < places.len()
-        || holders
-            .iter()
-            .any(|holder| inner.ensure_writable(fleet, &holder.state_dir).is_err());
-    if lost_sight {
-        return Err(Error::new(
-            ErrorCode::StoreUnreadable,
-            "a store that waits for an answer cannot be found or written now",
-        ));
+                provider: place.provider.as_str().to_owned(),
+                profile_id: place.profile_id.clone(),
+            }),
+            Ok(true) => gone = true,
+            Err(_) => lost_sight = true,
+        }
     }
     // A Kalit that is at it right now holds these; those of one that crashed are taken over.
     let _refresh_locks = inner.refresh_locks(fleet, &holders)?;
@@ -400,115 +434,18 @@ fn replay_entry(
         is_journalled: true,
     };
     let left_alone = into_all(inner, &answer, &holders, Vec::new(), patience)?;
-    inner.seal_unplaced(&answer, &left_alone)?;
+    if lost_sight {
+        return Err(Error::new(
+            ErrorCode::StoreUnreadable,
+            "a store that waits for an answer cannot be found now",
+        ));
+    }
+    if gone || !left_alone.is_empty() {
+        inner.seal_unplaced(&answer, Path::new(&entry.installation))?;
+    }
     journal.discharge(entry)?;
     Ok(holders.into_iter().map(|holder| holder.agent_dir).collect())
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use super::*;
-    use crate::store::lock::LockContext;
-    use crate::testbed::{ANN, Machine, NOW, access_token, login};
-    use crate::vault::journal::Received;
-
-    /// A machine whose main store holds `REF0`, to which `REF1` was the answer.
-    struct Scene {
-        machine: Machine,
-        refresher: Refresher,
-        main: PathBuf,
-        own: PathBuf,
-        journal: Journal,
-    }
-
-    impl Scene {
-        fn new() -> Self {
-            let machine = Machine::new();
-            let main = machine.agent_dir(".openclaw", "main");
-            machine.write_store(&main, &login("REF0", -1000));
-            machine.lead_to("http://127.0.0.1:1/token");
-            let environment = machine.environment();
-            let data_dir = environment.data_dir();
-            let generations = Generations::open(&data_dir).unwrap();
-            let (clock, locks) = (machine.clock.clone(), LockContext::for_test());
-            let own = installation_dir(&data_dir, &canonical(&machine.path(".openclaw")));
-            Self {
-                refresher: Refresher::new(environment, None, clock, locks, generations),
-                main,
-                journal: Journal::open(&own),
-                own,
-                machine,
-            }
-        }
-
-        fn answered(&self) -> (Entry, Result<()>) {
-            let [sent, ..] = generations();
-            let family = self.refresher.generations().family_of(sent).unwrap();
-            let room = self.journal.reserve(family, sent).unwrap();
-            let holder = self.machine.fleet().holders(sent).stores.remove(0);
-            let place = EntryHolder {
-                agent_dir: holder.agent_dir,
-                provider: crate::ids::ProviderId::parse(&holder.provider).unwrap(),
-                profile_id: holder.profile_id,
-            };
-            let received = Received {
-                access_token: Secret::new(access_token(1, 3_600_000)),
-                refresh_token: Some(Secret::new("REF1")),
-                id_token: None,
-                expires_in: Some(3600),
-            };
-            let state_dir = canonical(&holder.state_dir).display().to_string();
-            self.journal.record(room, &state_dir, vec![place], received, NOW)
-        }
-
-        fn stored(&self) -> serde_json::Value {
-            self.machine.read_store(&self.main)["profiles"][ANN]["refresh"].clone()
-        }
-    }
-
-    fn generations() -> [Fingerprint; 3] {
-        ["REF0", "REF1", "REF2"].map(|token| Secret::new(token).fingerprint())
-    }
-
-    #[test]
-    fn an_answer_that_only_memory_holds_is_stored_as_soon_as_the_disk_takes_it() {
-        let scene = Scene::new();
-        let [sent, ..] = generations();
-        let family = scene.refresher.generations().family_of(sent).unwrap();
-        let name = format!("{}-{}.json", family.short(), sent.short());
-        let in_the_way = scene.journal.dir().join(name);
-        fs::create_dir_all(&in_the_way).unwrap();
-        let (entry, written) = scene.answered();
-        written.unwrap_err();
-        scene.refresher.inner().unwritten().push(entry);
-
-        assert!(answers_wait(&scene.refresher));
-        let error = replay_answer(scene.refresher.inner(), sent).unwrap_err();
-        assert_eq!(error.code(), ErrorCode::VaultFailed, "nothing may be sent");
-        assert_eq!(scene.stored(), "REF0");
-
-        fs::remove_dir(&in_the_way).unwrap();
-        replay(&scene.refresher).unwrap();
-        assert_eq!(scene.stored(), "REF1");
-        assert!(!answers_wait(&scene.refresher));
-    }
-
-    #[test]
-    fn an_answer_with_a_known_successor_is_sealed_and_not_written() {
-        let scene = Scene::new();
-        scene.answered().1.unwrap();
-        // Another process has renewed what the entry brings.
-        let [zero, one, two] = generations();
-        let record = scene.refresher.generations();
-        record.record_rotation(zero, one, NOW, None).unwrap();
-        record.record_rotation(one, two, NOW, None).unwrap();
-        replay(&scene.refresher).unwrap();
-        assert_eq!(scene.stored(), "REF0");
-        assert!(!answers_wait(&scene.refresher));
-        let sealed = Snapshots::open(&scene.own).list().unwrap().snapshots;
-        assert_eq!(sealed.len(), 1);
-        assert_eq!(sealed[0].reason, "answer-not-placed");
-    }
-}
+mod tests;

@@ -27,6 +27,8 @@ const TRANSIENT_BACKOFF: [i64; 4] = [MINUTE, 2 * MINUTE, 5 * MINUTE, 10 * MINUTE
 const SUSPECT_BACKOFF: [i64; 4] = [MINUTE, 5 * MINUTE, 15 * MINUTE, HOUR];
 /// A request was sent and never answered: tried once more after this time.
 const UNKNOWN_RETRY: i64 = 60 * SECOND;
+/// How long an answer is waited for.
+pub const ANSWER: Duration = Duration::from_secs(120);
 /// The longest `Retry-After` that is believed.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 /// The longest sleep of a scheduler, so that a changed clock or the end of a machine's sleep is
@@ -124,8 +126,18 @@ pub fn next_attempt(item: &Item, now: Timestamp) -> Option<Timestamp> {
         }) => Some(due.max(after(*at, transient_wait_ms(*attempts, *retry_after)))),
         // These two are cleared up soon even if the login is not due: it may be lost already.
         Some(Setback::Suspect { attempts, at }) => Some(after(*at, step(&SUSPECT_BACKOFF, *attempts))),
-        Some(Setback::Unknown { at, retried: false }) => Some(after(*at, UNKNOWN_RETRY)),
+        Some(Setback::Unknown { at, retried: false }) => Some(repeated_at(*at, now)),
         Some(Setback::Unknown { retried: true, .. } | Setback::Refused) => None,
+    }
+}
+
+/// When an unanswered request is repeated. `given_up` is when its answer is no longer waited for: up
+/// to [`ANSWER`] ahead. A time further ahead is by a clock that was set back since.
+pub fn repeated_at(given_up: Timestamp, now: Timestamp) -> Timestamp {
+    if given_up > now.plus(ANSWER).plus_millis(CLOCK_TOLERANCE) {
+        now
+    } else {
+        given_up.plus_millis(UNKNOWN_RETRY)
     }
 }
 

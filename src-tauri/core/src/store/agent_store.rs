@@ -165,6 +165,21 @@ impl AgentStore {
         self.read_files().content(None)
     }
 
+    /// Whether [`AgentStore::update`] would take a change of a profile, as far as that can be seen
+    /// before. Changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`AgentStore::update`].
+    pub fn check_writable(&self) -> Result<()> {
+        self.check_era()?;
+        let path = self.profiles_path();
+        match self.read()?.document.flaw() {
+            Some(flaw) => Err(about(&path, flaw)),
+            None => atomic::check_target(&path),
+        }
+    }
+
     /// The revision of the two files as they are this moment, whatever state they are in. Never
     /// waits and never parses: for telling whether there is something new to read.
     pub fn revision(&self) -> Revision {
@@ -359,7 +374,7 @@ impl AgentStore {
     }
 
     /// OpenClaw may have been updated while this process runs.
-    fn check_era(&self) -> Result<()> {
+    pub(crate) fn check_era(&self) -> Result<()> {
         let database = self.agent_dir.join(SQLITE_FILE);
         if database.symlink_metadata().is_err() {
             return Ok(());

@@ -50,6 +50,15 @@ pub(super) fn write_atomic_if(
     })
 }
 
+/// Whether a write would be led to a place that is refused.
+///
+/// # Errors
+///
+/// As [`write_atomic`].
+pub(super) fn check_target(path: &Path) -> Result<()> {
+    resolve_target(path).map(drop)
+}
+
 /// Gives an existing file mode 0600, as every save of OpenClaw does. Other systems than Unix
 /// have no such mode.
 ///

@@ -9,6 +9,7 @@ use crate::broker::Broker;
 use crate::event::Event;
 use crate::ids::{AgentId, ProviderId};
 use crate::secret::Secret;
+use crate::store::StoreLock;
 use crate::testbed::{ANN, Machine, NOW, access_token, answer, login};
 use crate::vault::journal::Received;
 use crate::vault::{Journal, Snapshots, installation_dir};

@@ -18,14 +18,13 @@ use crate::refresh::{merge, schedule};
 use crate::secret::{Fingerprint, Secret};
 use crate::store::agent_store::AgentStore;
 use crate::store::lock::{RefreshLock, StoreLock};
+use crate::vault::Journal;
 use crate::vault::journal::Room;
 
 crate::keeps_raw_secret!(Ticket);
 
 /// A holder's lock that is not free within this time makes everything start again.
 const TRY_LOCK: Duration = Duration::from_secs(1);
-/// An unanswered request is repeated once, after this time.
-const RETRY_UNKNOWN_MS: i64 = 60_000;
 
 /// Everything that is needed to send, locks included.
 pub(super) struct Ticket {
@@ -104,6 +103,12 @@ impl Inner {
         if attempt.wanted == Wanted::IfDue && !self.is_due(attempt, &provider)? {
             return Ok(Prepared::Done(Done::Fresh));
         }
+        for holder in &held.stores {
+            self.ensure_writable(&fleet, &holder.state_dir)?;
+            // What would refuse the answer refuses the request.
+            AgentStore::new(&holder.agent_dir).check_writable()?;
+        }
+        self.refuse_answered(&fleet, attempt.seen)?;
         let content = AgentStore::new(&first.agent_dir).read()?;
         let oauth = content.document.credential(&first.profile_id);
         let Some(oauth) = oauth.as_ref().and_then(|credential| credential.as_oauth()) else {
@@ -112,8 +117,9 @@ impl Inner {
         let Some(refresh_token) = oauth.refresh.clone() else {
             return Err(Error::new(ErrorCode::ProfileNotRefreshable, "there is no refresh token").into());
         };
-        for holder in &held.stores {
-            self.ensure_writable(&fleet, &holder.state_dir)?;
+        if refresh_token.fingerprint() != attempt.seen {
+            // Written by a program that takes no lock.
+            return Ok(Prepared::Done(Done::Adopted));
         }
         let keeps_store_locks = held.stores.iter().any(|holder| {
             fleet
@@ -193,6 +199,26 @@ impl Inner {
         Ok(known)
     }
 
+    /// Neither is one whose answer is in a journal, in an entry that could not be merged or read.
+    fn refuse_answered(&self, fleet: &Fleet, generation: Fingerprint) -> Result<()> {
+        let family = self.generations.family_of(generation)?;
+        let holds = |journal: &Journal| journal.holds_answer_to(family, generation);
+        let mut journals = fleet
+            .installations
+            .iter()
+            .map(|installation| self.journal(&installation.state_dir.canonical()));
+        match journals.find(holds) {
+            None => Ok(()),
+            Some(journal) => Err(Error::new(
+                ErrorCode::VaultUnreadable,
+                format!(
+                    "an entry in {} that cannot be used answers this login already",
+                    journal.dir().display()
+                ),
+            )),
+        }
+    }
+
     /// Whether this is the one retry of a request without an answer. Asked under the locks: until
     /// then the answer may still come to another Kalit.
     fn is_retry(&self, attempt: &Attempt) -> Result<bool> {
@@ -202,8 +228,13 @@ impl Inner {
         match known.unknown_since {
             None => Ok(false),
             Some(_) if known.retried_at.is_some() => Err(answer_lost_twice()),
-            Some(at) if self.clock.now().millis_since(at) < RETRY_UNKNOWN_MS => Err(answer_lost()),
-            Some(_) => Ok(true),
+            Some(at) => {
+                let now = self.clock.now();
+                if schedule::repeated_at(at, now) > now {
+                    return Err(answer_lost());
+                }
+                Ok(true)
+            }
         }
     }
 

@@ -2,37 +2,30 @@
 
 use std::time::Duration;
 
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinError, spawn_blocking};
 
 use super::preparing::Ticket;
-use super::{Attempt, Done, Failed, Refresher, answer_lost_twice};
+use super::{Attempt, Done, Failed, Inner, Refresher, answer_lost_twice};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorCode};
+use crate::refresh::schedule::ANSWER;
+use crate::secret::Fingerprint;
 
 /// A refresh lock older than this is not trusted to last until the answer is merged.
 const OLDEST_REFRESH_LOCK: Duration = Duration::from_secs(40);
 /// How long store locks may be held around a request, and how old they may be before it, by the
 /// wall clock: 2026.2.17 steals them after 30 s, also from a machine or a process that slept.
 const STORE_LOCK_DURING_CALL: Duration = Duration::from_secs(20);
-/// How long an answer is waited for.
-const ANSWER: Duration = Duration::from_secs(120);
 
 impl Refresher {
     /// `None`: too late to send, start again.
     pub(super) async fn send(&self, mut ticket: Ticket, attempt: &Attempt) -> Option<Result<Done, Failed>> {
         let inner = &self.inner;
-        let now = inner.clock.now();
-        let recorded = if ticket.retry {
-            inner
-                .generations
-                .record_retry(attempt.seen, now)
-                .and_then(|first| if first { Ok(()) } else { Err(answer_lost_twice()) })
-        } else {
-            // until the answer is given up, another Kalit must not take it for lost
-            inner.generations.record_unknown(attempt.seen, now.plus(ANSWER))
-        };
-        if let Err(error) = recorded {
-            return Some(Err(error.into()));
+        let (this, seen, retry) = (self.clone(), attempt.seen, ticket.retry);
+        match spawn_blocking(move || this.inner.record_sending(seen, retry)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return Some(Err(error.into())),
+            Err(error) => return Some(Err(stopped(error).into())),
         }
         // Asked after the record, which is a write to the disk and may have taken its time.
         if !ticket.is_locked(inner.clock.now()) {
@@ -65,12 +58,26 @@ impl Refresher {
         let this = self.clone();
         let attempt = attempt.clone();
         let settled = spawn_blocking(move || this.inner.settle(ticket, &attempt, answer)).await;
-        Some(settled.unwrap_or_else(|error| {
-            Err(Error::new(ErrorCode::Internal, "the refresh stopped")
-                .with_source(error)
-                .into())
-        }))
+        Some(settled.unwrap_or_else(|error| Err(stopped(error).into())))
     }
+}
+
+impl Inner {
+    fn record_sending(&self, generation: Fingerprint, retry: bool) -> Result<(), Error> {
+        let now = self.clock.now();
+        if !retry {
+            // until the answer is given up, another Kalit must not take it for lost
+            return self.generations.record_unknown(generation, now.plus(ANSWER));
+        }
+        match self.generations.record_retry(generation, now)? {
+            true => Ok(()),
+            false => Err(answer_lost_twice()),
+        }
+    }
+}
+
+pub(super) fn stopped(error: JoinError) -> Error {
+    Error::new(ErrorCode::Internal, "the refresh stopped").with_source(error)
 }
 
 impl Ticket {

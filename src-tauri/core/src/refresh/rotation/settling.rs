@@ -145,7 +145,10 @@ impl Inner {
             },
         );
         drop(ticket.refresh_locks);
-        let merged = merged.and_then(|left_alone| self.seal_unplaced(&answer, &left_alone));
+        let merged = merged.and_then(|left_alone| match left_alone.first() {
+            Some(holder) => self.seal_unplaced(&answer, &canonical(&holder.state_dir)),
+            None => Ok(()),
+        });
         let generation = answer.generation;
         self.kept
             .lock()
@@ -157,7 +160,8 @@ impl Inner {
                 tokens: answer.into_tokens(),
             });
         match (merged, written) {
-            (Ok(()), _) => journal.discharge(entry)?,
+            // An entry that stays is discharged at the next look: every store has the answer.
+            (Ok(()), _) => drop(journal.discharge(entry)),
             // The journal stands: the next start merges it.
             (Err(error), Ok(())) => return Err(error),
             (Err(error), Err(_)) => {

@@ -8,6 +8,7 @@ use std::fs;
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::payload::Payload;
 use crate::clock::Timestamp;
@@ -17,6 +18,8 @@ use crate::error::{Error, ErrorCode, Result};
 const YOUNG_MS: i64 = 30_000;
 /// Two strange locks within this time are no accident.
 const TOGETHER_MS: i64 = 60_000;
+/// How long it is kept in mind that another container seems to use a directory.
+const REMEMBERED: Duration = Duration::from_secs(600);
 
 /// The pid namespace that all others lie in has this number on every Linux.
 const FIRST_NAMESPACE: &str = "pid:[4026531836]";
@@ -50,8 +53,8 @@ struct Inner {
 struct Seen {
     /// When which young locks of dead owners were found.
     recent: VecDeque<(Timestamp, PathBuf, Payload)>,
-    /// Two came together: true until the process ends.
-    foreign: bool,
+    /// When two came together last.
+    foreign: Option<Instant>,
 }
 
 impl Default for SandboxMarks {
@@ -94,7 +97,7 @@ impl PidTrust {
             "Kalit runs inside a Flatpak and cannot see which programs hold OpenClaw's locks"
         } else if self.0.in_wsl && is_windows_drive(dir) {
             "the directory lies on a Windows drive, and the programs there cannot be seen from inside WSL"
-        } else if self.seen().foreign {
+        } else if self.seen().foreign.is_some_and(|at| self.is_remembered(at)) {
             "two locks within a minute belonged to processes that do not exist here, so another container seems to use this directory"
         } else {
             return Ok(());
@@ -118,9 +121,17 @@ impl PidTrust {
             one_crash || (other_path == path && other == lock)
         });
         if !is_known {
-            seen.foreign |= !seen.recent.is_empty();
+            if !seen.recent.is_empty() {
+                seen.foreign = Some(Instant::now());
+            }
             seen.recent.push_back((now, path.to_owned(), *lock));
         }
+    }
+
+    /// Where every process of this machine can be seen two crashes look the same, so this ends; in a
+    /// container it lasts as long as the process.
+    fn is_remembered(&self, at: Instant) -> bool {
+        !self.0.sees_all || at.elapsed() < REMEMBERED
     }
 
     fn seen(&self) -> std::sync::MutexGuard<'_, Seen> {
