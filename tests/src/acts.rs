@@ -20,6 +20,7 @@ use tokio::process::{Child, Command};
 use crate::http::free_port;
 use crate::kalit::{Kalit, Ran, expired_login};
 use crate::openclaw::{Release, TestHome, Version, write_json};
+use crate::process::signal;
 use crate::steps::{Plan, Step, Steps, read_steps};
 use crate::token_endpoint::{Login, TokenEndpoint, access_token, authorization_code};
 use crate::wait::until_some;
@@ -396,12 +397,9 @@ impl Stage {
             (done || ended).then_some(())
         })
         .await?;
-        if let Some(pid) = child
-            .id()
-            .and_then(|id| rustix::process::Pid::from_raw(id.cast_signed()))
-        {
+        if let Some(pid) = child.id() {
             // It may have ended meanwhile.
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+            let _ = signal(pid, rustix::process::Signal::TERM);
         }
         Ok(())
     }

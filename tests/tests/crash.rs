@@ -13,6 +13,7 @@ use kalit_journeys::process::binary;
 use kalit_journeys::proof::{Figures, is_long, times};
 use kalit_journeys::steps::{Plan, Step, Steps, Traced, read_steps, read_trace, strace};
 use kalit_journeys::token_endpoint::{Login, TokenEndpoint};
+use kalit_journeys::trace::STRACE;
 use kalit_journeys::wait::until_some;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -194,7 +195,7 @@ async fn no_step_goes_unseen_but_those_between_two_that_are_seen() -> Result<()>
             stage.home.path().with_extension("trace"),
         );
         let variables = steps.variables(stage.home.path(), &log, Plan::Count);
-        let mut command = Command::new("strace");
+        let mut command = Command::new(STRACE);
         command
             .args(strace(&trace, &variables))
             .arg(binary("KALIT_BIN", "kalit")?)

@@ -12,6 +12,7 @@ use kalit_journeys::process::binary;
 use kalit_journeys::proof::{Figures, is_long};
 use kalit_journeys::steps::{Errno, Plan, Step, Steps};
 use kalit_journeys::token_endpoint::{Login, TokenEndpoint};
+use kalit_journeys::trace::STRACE;
 use tokio::process::Command;
 
 /// From the start after the fault to a state without fault, on a busy machine.
@@ -171,7 +172,7 @@ async fn a_disk_on_which_no_lock_can_be_linked_gets_it_the_plain_way() -> Result
     for (seed, errno) in ["ENOSPC", "EIO", "EROFS", "EDQUOT"].into_iter().enumerate() {
         let stage = Stage::new(ACTS[seed % 4], seed, &format!("link{seed}"), &endpoint)?;
         let trace = stage.home.path().with_extension("trace");
-        let mut command = Command::new("strace");
+        let mut command = Command::new(STRACE);
         command
             .args(["-DD", "-f", "-q", "-e", "trace=linkat", "-e"])
             .arg(format!("inject=linkat:error={errno}"))

@@ -16,7 +16,7 @@ use kalit_journeys::bad_network::{BadNetwork, Fault, Part, Then};
 use kalit_journeys::http::free_port;
 use kalit_journeys::kalit::account;
 use kalit_journeys::openclaw::{Version, read_json, write_json};
-use kalit_journeys::proof::{self, Figures};
+use kalit_journeys::proof::{self, Figures, not_here};
 use kalit_journeys::renewal::{BUSY, Scene};
 use kalit_journeys::token_endpoint::{Door, Login, TokenEndpoint, authorization_code};
 use kalit_journeys::wait::until_some;
@@ -215,7 +215,9 @@ async fn a_storm_of_errors_is_met_with_few_requests() -> Result<()> {
 async fn a_host_is_reached_by_ipv4_when_its_ipv6_address_is_a_black_hole() -> Result<()> {
     let both: Vec<_> = tokio::net::lookup_host(("localhost", 1)).await?.collect();
     if !both.iter().any(|address| address.is_ipv6()) || !both.iter().any(|address| address.is_ipv4()) {
-        println!("skipped: localhost has one family here ({both:?}), a name with both is needed");
+        not_here(format!(
+            "localhost has one family ({both:?}): no way round a dead IPv6 address"
+        ));
         return Ok(());
     }
     let mut bed = Bed::new(Door::Tls, V6).await?;
@@ -507,7 +509,7 @@ fn rows(now: Timestamp, foreign_tls: u16) -> Vec<Row> {
             ..tls(name, fault, code)
         }));
     } else {
-        println!("skipped: this machine has no IPv6");
+        not_here("no IPv6");
     }
     rows
 }
