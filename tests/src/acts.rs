@@ -20,6 +20,7 @@ use tokio::process::{Child, Command};
 use crate::http::free_port;
 use crate::kalit::{Kalit, Ran, expired_login};
 use crate::openclaw::{Release, TestHome, Version, write_json};
+use crate::process::signal;
 use crate::steps::{Plan, Step, Steps, read_steps};
 use crate::token_endpoint::{Login, TokenEndpoint, access_token, authorization_code};
 use crate::wait::until_some;
@@ -118,6 +119,8 @@ pub struct Stage {
     /// The profile that the act is about.
     pub profile: String,
     pub login: Login,
+    /// The access token of the copy that the act puts into the stores; else the server issues it.
+    pub brings: Option<String>,
     /// Every store's file as it was.
     pub before: BTreeMap<PathBuf, Value>,
 }
@@ -143,22 +146,28 @@ impl Stage {
         let login = Login::named(name, &format!("test-refresh-{name}"));
         endpoint.add_login(login.clone());
         let mut stage = Self {
-            profile: format!("{}:{}", provider_of(version), login.email),
+            profile: match act {
+                Act::Import => format!("{}:default", provider_of(version)),
+                _ => format!("{}:{}", provider_of(version), login.email),
+            },
             act,
             home,
             kalit,
             version,
             login,
+            brings: None,
             before: BTreeMap::new(),
         };
-        stage.prepare(seed)?;
+        stage.brings = stage.prepare(seed)?;
         stage.before = stage.stores()?;
         Ok(stage)
     }
 
-    fn prepare(&self, seed: usize) -> Result<()> {
+    /// Returns what [`Stage::brings`] is.
+    fn prepare(&self, seed: usize) -> Result<Option<String>> {
+        let access = |login: &Value| login["access"].as_str().map(str::to_owned);
         if let Act::Restore(_) = self.act {
-            return self.prepare_databases(seed);
+            return Ok(access(&self.prepare_databases(seed)?));
         }
         let agents: Vec<Value> = self.act.agents().iter().map(|id| json!({"id": id})).collect();
         self.home.write_config(
@@ -174,8 +183,9 @@ impl Stage {
                 &self.home.state_dir().join("credentials/oauth.json"),
                 &json!({provider_of(self.version): old}),
             )?;
+            return Ok(access(&old));
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Other profiles, what Kalit does not know, and how the file is written differ by seed.
@@ -396,12 +406,9 @@ impl Stage {
             (done || ended).then_some(())
         })
         .await?;
-        if let Some(pid) = child
-            .id()
-            .and_then(|id| rustix::process::Pid::from_raw(id.cast_signed()))
-        {
+        if let Some(pid) = child.id() {
             // It may have ended meanwhile.
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+            let _ = signal(pid, rustix::process::Signal::TERM);
         }
         Ok(())
     }
@@ -429,9 +436,6 @@ impl Stage {
             for store in [&mut before, &mut now] {
                 if let Some(profiles) = store["profiles"].as_object_mut() {
                     profiles.remove(&self.profile);
-                    if self.act == Act::Import {
-                        profiles.remove(&format!("{}:default", provider_of(self.version)));
-                    }
                 }
                 if let Some(store) = store.as_object_mut() {
                     store.remove("order");

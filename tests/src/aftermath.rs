@@ -14,7 +14,7 @@ use kalit_core::ids::{AgentId, ProfileId};
 use kalit_core::store::lock::{RefreshLock, StoreLock};
 use kalit_core::vault::{SealKey, Sealer};
 use kalit_core::view::AccountState;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::acts::{Act, Stage, provider_of};
 use crate::openclaw::read_json;
@@ -58,7 +58,14 @@ impl Stage {
         stores: &BTreeMap<PathBuf, Value>,
         endpoint: &TokenEndpoint,
     ) -> Result<()> {
-        let current = endpoint.current_refresh(&self.login.account_id);
+        let account = &self.login.account_id;
+        let (refresh, access) = match &self.brings {
+            Some(access) => (Some(self.login.refresh.clone()), Some(access.clone())),
+            None => (
+                endpoint.current_refresh(account),
+                endpoint.current_access(account),
+            ),
+        };
         for (path, store) in stores {
             let profile = &store["profiles"][&self.profile];
             let before = self
@@ -66,10 +73,8 @@ impl Stage {
                 .get(path)
                 .map(|before| &before["profiles"][&self.profile]);
             let is_old = *profile == before.cloned().unwrap_or_default();
-            let is_new = match self.act {
-                Act::Restore(_) => profile["refresh"] == json!(self.login.refresh),
-                _ => profile["refresh"].as_str() == current.as_deref(),
-            };
+            let is_new = profile["refresh"].as_str() == refresh.as_deref()
+                && profile["access"].as_str() == access.as_deref();
             // What Kalit does not know stays.
             let is_complete = before.is_none_or(|before| before["unknown"] == profile["unknown"]);
             ensure!(
@@ -231,10 +236,13 @@ impl Stage {
             Act::Use | Act::SetOrder | Act::ClearOrder => {
                 self.order_outcome(&stores.into_values().collect::<Vec<_>>())
             }
+            Act::Import if held.is_empty() => Ok(Outcome::Old),
             Act::Import => {
-                let id = format!("{}:default", provider_of(self.version));
-                let imported = stores.values().any(|store| !store["profiles"][&id].is_null());
-                Ok(if imported { Outcome::New } else { Outcome::Old })
+                ensure!(
+                    held.iter().all(|held| *held == self.login.refresh),
+                    "another login was imported"
+                );
+                Ok(Outcome::New)
             }
             Act::Restore(count) => match held.iter().filter(|held| **held == self.login.refresh).count() {
                 0 => Ok(Outcome::Old),
@@ -318,16 +326,30 @@ impl Stage {
         Ok(false)
     }
 
-    /// Whether the command line, started beside the leftovers, works at once.
-    pub async fn command_works(&self) -> Result<()> {
+    /// Whether the command line, started beside the leftovers, works at once: the newest generation is
+    /// in every store, or it was asked for, nothing waits, and it is told to be unknown.
+    pub async fn command_works(&self, endpoint: &TokenEndpoint) -> Result<()> {
+        let waits = !self.journal()?.is_empty();
         let ran = self.kalit.run(&["refresh", "--due", "--json"]).await?;
-        let outcomes = ran.json()?["outcomes"].as_array().cloned().unwrap_or_default();
+        let outcomes = ran.json()?["outcomes"].clone();
+        let outcomes = outcomes.as_array().context("no outcomes")?;
         let blocked = outcomes.iter().find(|outcome| {
             outcome["error"]["code"]
                 .as_str()
                 .is_some_and(|code| code.starts_with("lock."))
         });
         ensure!(blocked.is_none(), "{ran:?}");
+        let current = endpoint.current_refresh(&self.login.account_id);
+        let held = self.generations()?;
+        let is_new = |held: &String| Some(held) == current.as_ref() && *held != self.login.refresh;
+        if !held.is_empty() && held.iter().all(is_new) {
+            return Ok(());
+        }
+        let account = self.kalit.account("main", &self.profile).await?;
+        ensure!(
+            !waits && account["state"] == "unknown",
+            "neither renewed nor told: {ran:?}, {account:#}"
+        );
         Ok(())
     }
 }

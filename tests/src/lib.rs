@@ -21,6 +21,8 @@ pub mod kalit;
 pub mod notifications;
 pub mod oidc;
 pub mod openclaw;
+#[cfg(target_os = "linux")]
+pub mod points;
 pub mod process;
 pub mod proof;
 pub mod proxy;

@@ -178,6 +178,13 @@ pub fn binary(variable: &str, name: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
+/// Sends a signal to one process; an error if it is gone.
+#[cfg(unix)]
+pub fn signal(pid: u32, signal: rustix::process::Signal) -> Result<()> {
+    let pid = rustix::process::Pid::from_raw(i32::try_from(pid)?).context("no process id")?;
+    Ok(rustix::process::kill_process(pid, signal)?)
+}
+
 enum Signal {
     Terminate,
     Kill,

@@ -2,7 +2,9 @@
 //! with all tests; `cargo xtask prove` asks for the long form and prints the figures as a table.
 
 use std::fmt::Display;
+use std::io::Write as _;
 use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result};
 
@@ -27,6 +29,45 @@ pub fn dir() -> Result<PathBuf> {
         .join("proofs");
     std::fs::create_dir_all(&dir)?;
     Ok(dir)
+}
+
+/// What this test program has told and could not do, whichever of its tests came first.
+#[derive(Debug, Default)]
+struct Told {
+    tables: Vec<PathBuf>,
+    not_here: Vec<String>,
+}
+
+static TOLD: Mutex<Told> = Mutex::new(Told {
+    tables: Vec::new(),
+    not_here: Vec::new(),
+});
+
+fn told() -> MutexGuard<'static, Told> {
+    TOLD.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A part of the proof that this machine does not admit: the reason is printed, and stands in every
+/// table of figures of this test program.
+pub fn not_here(why: impl Into<String>) {
+    let why = why.into();
+    println!("not here: {why}");
+    let mut told = told();
+    if told.not_here.contains(&why) {
+        return;
+    }
+    for table in &told.tables {
+        let kept = std::fs::File::options().append(true).open(table);
+        let added = kept.and_then(|mut kept| kept.write_all(not_here_row(&why).as_bytes()));
+        if let Err(error) = added {
+            panic!("{}: {error}", table.display());
+        }
+    }
+    told.not_here.push(why);
+}
+
+fn not_here_row(why: &str) -> String {
+    format!("| not here: {why} | |\n")
 }
 
 /// What one proof counted, in the order in which it is told.
@@ -57,10 +98,39 @@ impl Figures {
         for (what, value) in &self.rows {
             table.push_str(&format!("| {what} | {value} |\n"));
         }
+        let path = self.path()?;
+        let mut told = told();
+        table.extend(told.not_here.iter().map(|why| not_here_row(why)));
         println!("{table}");
-        let dir = dir()?;
-        let form = if is_long() { "long" } else { "short" };
-        std::fs::write(dir.join(format!("{}-{form}.md", self.name)), table)?;
+        std::fs::write(&path, table)?;
+        told.tables.push(path);
         Ok(())
+    }
+
+    fn path(&self) -> Result<PathBuf> {
+        let form = if is_long() { "long" } else { "short" };
+        Ok(dir()?.join(format!("{}-{form}.md", self.name)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_could_not_be_done_stands_in_a_table_whichever_comes_first() {
+        let mut figures = Figures::new("proof-of-proofs");
+        let path = figures.path().unwrap();
+        not_here("a reason");
+        figures.row("faults", 1).tell().unwrap();
+        not_here("a reason");
+        not_here("another");
+        let table = std::fs::read_to_string(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(
+            table,
+            "| proof-of-proofs | |\n|---|---:|\n| faults | 1 |\n\
+             | not here: a reason | |\n| not here: another | |\n"
+        );
     }
 }

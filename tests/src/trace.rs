@@ -12,6 +12,9 @@ use anyhow::{Context, Result, ensure};
 
 use crate::wait::until_some;
 
+/// Where it is, whatever the traced program's `PATH` says.
+pub const STRACE: &str = "/usr/bin/strace";
+
 const CALLS: &str = "trace=execve,clone,clone3,fork,vfork,exit_group,write,pwrite64,writev,pwritev,pwritev2,\
                      ftruncate,truncate,fallocate,copy_file_range,sendfile,rename,renameat,renameat2,\
                      unlink,unlinkat,link,linkat";
@@ -61,7 +64,7 @@ impl Trace {
         let mut arguments: Vec<OsString> = ["-DD", "-f", "-q"].map(OsString::from).into();
         arguments.extend(self.options.iter().map(OsString::from));
         arguments.extend(["-o".into(), file.into(), program.into()]);
-        (PathBuf::from("/usr/bin/strace"), arguments)
+        (PathBuf::from(STRACE), arguments)
     }
 
     /// Every change of a file whose path `concerns`, by all programs that have ended. Waits for the

@@ -3,16 +3,19 @@
 #![cfg(target_os = "linux")]
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use kalit_journeys::acts::{Act, Performed, Stage};
+use kalit_journeys::acts::{Act, Stage};
 use kalit_journeys::aftermath::{Outcome, is_whole_lock};
 use kalit_journeys::openclaw::Version;
+use kalit_journeys::points::{Point, SOON, at_all, endpoint, number_of, uninterrupted};
 use kalit_journeys::process::binary;
 use kalit_journeys::proof::{Figures, is_long, times};
 use kalit_journeys::steps::{Plan, Step, Steps, Traced, read_steps, read_trace, strace};
-use kalit_journeys::token_endpoint::{Login, TokenEndpoint};
+use kalit_journeys::token_endpoint::TokenEndpoint;
+use kalit_journeys::trace::STRACE;
 use kalit_journeys::wait::until_some;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -20,36 +23,18 @@ use rand::seq::SliceRandom;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-/// From the start after a crash to a state without fault, on a busy machine.
-const SOON: Duration = Duration::from_secs(90);
 /// How many ways in which the stores may look are tried.
 const LAYOUTS: usize = 4;
-/// Points run beside each other.
-const WORKERS: usize = 4;
 
-/// One moment at which Kalit is killed.
-#[derive(Clone, Copy, Debug)]
-struct Point {
-    act: Act,
-    seed: usize,
-    plan: Plan,
-}
-
-/// What became of the points of one act.
-#[derive(Clone, Debug, Default)]
-struct Tally {
-    steps: usize,
-    killed: usize,
-    /// The act was done before the step came.
-    finished: usize,
-    replayed: usize,
-    /// The answer was lost, and the server had rotated.
-    lost_answers: usize,
-    /// Sent or about to be, and not rotated: the one retry renewed it.
-    retried: usize,
-    outcomes: BTreeMap<Outcome, usize>,
-    /// Points after which something was lost, broken, left or blocked.
-    faults: Vec<String>,
+/// What became of a point.
+struct Became {
+    /// Else the act was done before the step came.
+    killed: bool,
+    replayed: bool,
+    outcome: Outcome,
+    /// Of a renewal whose answer did not come: whether the one retry renewed it, or the server had
+    /// rotated and the answer was lost.
+    retried: Option<bool>,
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -57,14 +42,14 @@ async fn after_a_crash_at_any_step_every_store_is_whole_and_the_newest_generatio
     let started = Instant::now();
     let steps = Steps::build()?;
     let mut points = Vec::new();
-    let mut tallies: BTreeMap<Act, Tally> = BTreeMap::new();
+    let mut lengths: BTreeMap<Act, usize> = BTreeMap::new();
     let mut windows = Vec::new();
     for seed in 0..times(1, LAYOUTS) {
         for (place, act) in Act::ALL.into_iter().enumerate() {
-            let (stage, done) = uninterrupted(&steps, act, seed).await?;
-            tallies.entry(act).or_default().steps = done.steps.len();
+            let done = uninterrupted(&steps, act, seed).await?;
+            lengths.insert(act, done.steps.len());
             if act.asks_for_tokens() {
-                windows.push(window_of(&stage, &done.steps)?);
+                windows.push(window_of(act, &done.steps)?);
             }
             let all: Vec<Plan> = (1..=done.steps.len())
                 .flat_map(|number| [Plan::KillBefore(number), Plan::KillAfter(number)])
@@ -82,53 +67,59 @@ async fn after_a_crash_at_any_step_every_store_is_whole_and_the_newest_generatio
     // What a long run has done so far is of everything.
     points.shuffle(&mut StdRng::seed_from_u64(4));
 
-    let mut workers = tokio::task::JoinSet::new();
-    for worker in 0..WORKERS {
-        let mine: Vec<Point> = points.iter().skip(worker).step_by(WORKERS).copied().collect();
-        let steps = steps.clone();
-        workers.spawn(async move { crash_at_each(&steps, worker, &mine).await });
-    }
-    while let Some(done) = workers.join_next().await {
-        for (act, tally) in done?? {
-            tallies.entry(act).or_default().add(&tally);
-        }
-    }
-
-    let faults: Vec<&String> = tallies.values().flat_map(|tally| &tally.faults).collect();
+    let tried = at_all(&points, move |point, stage, endpoint| {
+        crash_at(steps.clone(), point, stage, endpoint)
+    })
+    .await?;
+    let count = |of: &dyn Fn(&Point, &Became) -> bool| {
+        let counted = tried.points.iter().filter(|(point, became)| of(point, became));
+        counted.count()
+    };
+    let killed = count(&|_, became| became.killed);
+    let lost = count(&|_, became| became.retried == Some(false));
     let mut figures = Figures::new("crash");
-    let sum = |of: fn(&Tally) -> usize| tallies.values().map(of).sum::<usize>();
     figures
         .row("crash points", total)
-        .row("killed", sum(|tally| tally.killed))
-        .row("points with a fault", faults.len())
-        .row("answers replayed from the journal", sum(|tally| tally.replayed))
-        .row("answers lost in the window", sum(|tally| tally.lost_answers))
-        .row("unanswered, renewed by the one retry", sum(|tally| tally.retried))
+        .row("killed", killed)
+        .row("points with a fault", tried.faults.len())
+        .row(
+            "answers replayed from the journal",
+            count(&|_, became| became.replayed),
+        )
+        .row("answers lost in the window", lost)
+        .row(
+            "unanswered, renewed by the one retry",
+            count(&|_, became| became.retried == Some(true)),
+        )
         .row(
             "longest window seen, µs",
             windows.iter().max().copied().unwrap_or_default(),
         )
         .row("run time, s", started.elapsed().as_secs());
-    for (act, tally) in &tallies {
-        let outcome = |outcome| tally.outcomes.get(&outcome).copied().unwrap_or_default();
-        let points = tally.killed + tally.finished;
+    for (act, length) in &lengths {
+        let of = |wanted: &dyn Fn(&Became) -> bool| {
+            count(&|point: &Point, became: &Became| point.act == *act && wanted(became))
+        };
         figures.row(
             format!("{}: steps, points, old, new, lost answers", act.name()),
             format!(
-                "{}, {points}, {}, {}, {}",
-                tally.steps,
-                outcome(Outcome::Old),
-                outcome(Outcome::New),
-                tally.lost_answers
+                "{length}, {}, {}, {}, {}",
+                of(&|_| true),
+                of(&|became| became.outcome == Outcome::Old),
+                of(&|became| became.outcome == Outcome::New),
+                of(&|became| became.retried == Some(false)),
             ),
         );
     }
     figures.tell()?;
-    ensure!(faults.is_empty(), "{faults:#?}");
+    ensure!(tried.faults.is_empty(), "{:#?}", tried.faults);
+    // Nothing came back but what the one retry of a lost answer has to send.
     ensure!(
-        sum(|tally| tally.killed) * 10 >= total * 9,
-        "too few points were reached"
+        tried.reuses == lost,
+        "{} reuses, {lost} lost answers",
+        tried.reuses
     );
+    ensure!(killed * 10 >= total * 9, "too few points were reached");
     Ok(())
 }
 
@@ -136,7 +127,7 @@ async fn after_a_crash_at_any_step_every_store_is_whole_and_the_newest_generatio
 async fn an_answer_that_is_taken_away_from_the_journal_is_found_to_be_lost() -> Result<()> {
     let steps = Steps::build()?;
     let act = Act::RefreshCopies;
-    let (_, done) = uninterrupted(&steps, act, 0).await?;
+    let done = uninterrupted(&steps, act, 0).await?;
     let merge = number_of(&done.steps, is_merge)?;
     let endpoint = endpoint().await?;
     let stage = Stage::new(act, 0, "sabotaged", &endpoint)?;
@@ -161,7 +152,7 @@ async fn an_answer_that_is_taken_away_from_the_journal_is_found_to_be_lost() -> 
 async fn an_answer_that_waits_in_the_journal_is_told_and_no_sign_out_is() -> Result<()> {
     let steps = Steps::build()?;
     let act = Act::Refresh(Version::V2026_6_1);
-    let (_, done) = uninterrupted(&steps, act, 0).await?;
+    let done = uninterrupted(&steps, act, 0).await?;
     let merge = number_of(&done.steps, is_merge)?;
     let endpoint = endpoint().await?;
     let stage = Stage::new(act, 0, "waiting", &endpoint)?;
@@ -184,6 +175,26 @@ async fn an_answer_that_waits_in_the_journal_is_told_and_no_sign_out_is() -> Res
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_one_of_three_holders_has_is_placed_by_the_next_command() -> Result<()> {
+    let steps = Steps::build()?;
+    let act = Act::RefreshCopies;
+    let done = uninterrupted(&steps, act, 0).await?;
+    let second = done.steps.iter().filter(|step| is_merge(step)).nth(1);
+    let second = second.context("one merge")?.number;
+    let endpoint = endpoint().await?;
+    let stage = Stage::new(act, 0, "partly", &endpoint)?;
+    stage.perform(&steps, Plan::KillBefore(second)).await?;
+    let held = stage.generations()?;
+    assert_eq!(
+        held.iter().filter(|held| **held == stage.login.refresh).count(),
+        2
+    );
+    stage.command_works(&endpoint).await?;
+    assert_eq!((endpoint.token_requests().len(), endpoint.reuses()), (1, 0));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn no_step_goes_unseen_but_those_between_two_that_are_seen() -> Result<()> {
     let steps = Steps::build()?;
     for act in Act::ALL {
@@ -194,7 +205,7 @@ async fn no_step_goes_unseen_but_those_between_two_that_are_seen() -> Result<()>
             stage.home.path().with_extension("trace"),
         );
         let variables = steps.variables(stage.home.path(), &log, Plan::Count);
-        let mut command = Command::new("strace");
+        let mut command = Command::new(STRACE);
         command
             .args(strace(&trace, &variables))
             .arg(binary("KALIT_BIN", "kalit")?)
@@ -259,107 +270,34 @@ async fn no_step_goes_unseen_but_those_between_two_that_are_seen() -> Result<()>
     Ok(())
 }
 
-async fn endpoint() -> Result<TokenEndpoint> {
-    TokenEndpoint::start(
-        Login::named("nobody", "test-refresh-nobody"),
-        Duration::from_secs(3600),
-    )
-    .await
-}
-
-/// The whole act, with its steps.
-async fn uninterrupted(steps: &Steps, act: Act, seed: usize) -> Result<(Stage, Performed)> {
-    let endpoint = endpoint().await?;
-    let stage = Stage::new(act, seed, "whole", &endpoint)?;
-    let done = stage.perform(steps, Plan::Count).await?;
-    ensure!(done.ran.code == 0, "{act:?}: {done:?}");
-    stage.is_whole(&endpoint)?;
-    ensure!(stage.recovers(&endpoint, SOON).await? == Outcome::New, "{act:?}");
-    Ok((stage, done))
-}
-
-async fn crash_at_each(steps: &Steps, worker: usize, points: &[Point]) -> Result<BTreeMap<Act, Tally>> {
-    let endpoint = endpoint().await?;
-    let mut tallies: BTreeMap<Act, Tally> = BTreeMap::new();
-    for (number, point) in points.iter().enumerate() {
-        let name = format!("w{worker}n{number}");
-        let tally = tallies.entry(point.act).or_default();
-        if let Err(error) = crash_at(steps, point, &name, &endpoint, tally).await {
-            tally.faults.push(format!("{point:?}: {error:#}"));
-        }
-        if number % 100 == 99 {
-            let of = |of: fn(&Tally) -> usize| tallies.values().map(of).sum::<usize>();
-            println!(
-                "worker {worker}: {} killed, {} answers lost, {} faults",
-                of(|tally| tally.killed),
-                of(|tally| tally.lost_answers),
-                of(|tally| tally.faults.len())
-            );
-        }
-    }
-    let lost: usize = tallies.values().map(|tally| tally.lost_answers).sum();
-    // Nothing came back but what the one retry of a lost answer has to send.
-    ensure!(
-        endpoint.reuses() == lost,
-        "{} reuses, {lost} lost answers",
-        endpoint.reuses()
-    );
-    Ok(tallies)
-}
-
-async fn crash_at(
-    steps: &Steps,
-    point: &Point,
-    name: &str,
-    endpoint: &TokenEndpoint,
-    tally: &mut Tally,
-) -> Result<()> {
-    let stage = Stage::new(point.act, point.seed, name, endpoint)?;
-    let done = stage.perform(steps, point.plan).await?;
-    match done.ran.code {
-        -1 => tally.killed += 1,
-        _ => tally.finished += 1,
-    }
-    stage.is_whole(endpoint).context("after the crash")?;
-    tally.replayed += usize::from(!stage.journal()?.is_empty());
+async fn crash_at(steps: Steps, point: Point, stage: Stage, endpoint: Arc<TokenEndpoint>) -> Result<Became> {
+    let done = stage.perform(&steps, point.plan).await?;
+    stage.is_whole(&endpoint).context("after the crash")?;
+    let journal = stage.journal()?;
     if stage.act.renews() && done.steps.len() % 8 == 0 {
-        stage.command_works().await?;
+        stage.command_works(&endpoint).await?;
     }
-    let outcome = stage.recovers(endpoint, SOON).await?;
-    *tally.outcomes.entry(outcome).or_default() += 1;
+    let outcome = stage.recovers(&endpoint, SOON).await?;
+    let mut retried = None;
     if outcome == Outcome::Unknown {
-        in_the_window(&stage, &done.steps)?;
-        if !point.act.renews() {
-            return Ok(());
-        }
-        match stage.is_retried_once(endpoint).await? {
-            true => tally.retried += 1,
-            false => tally.lost_answers += 1,
-        }
-    }
-    Ok(())
-}
-
-impl Tally {
-    fn add(&mut self, other: &Self) {
-        self.killed += other.killed;
-        self.finished += other.finished;
-        self.replayed += other.replayed;
-        self.lost_answers += other.lost_answers;
-        self.retried += other.retried;
-        self.faults.extend(other.faults.iter().cloned());
-        for (outcome, count) in &other.outcomes {
-            *self.outcomes.entry(*outcome).or_default() += count;
+        // An answer may be lost only before it is in the journal.
+        let undone = usize::from(matches!(point.plan, Plan::KillBefore(_)) && done.ran.code == -1);
+        let mut steps_done = done.steps.iter().rev().skip(undone);
+        ensure!(
+            journal.is_empty() && !steps_done.any(is_journalled),
+            "the answer was in the journal: {:?}",
+            done.steps.last()
+        );
+        if point.act.renews() {
+            retried = Some(stage.is_retried_once(&endpoint).await?);
         }
     }
-}
-
-/// An answer may be lost only between the record that it is asked for and its journal entry.
-fn in_the_window(stage: &Stage, steps: &[Step]) -> Result<()> {
-    let journalled = steps.iter().rev().skip(1).any(is_journalled);
-    ensure!(!journalled, "the answer was in the journal: {:?}", steps.last());
-    ensure!(stage.journal()?.is_empty());
-    Ok(())
+    Ok(Became {
+        killed: done.ran.code == -1,
+        replayed: !journal.is_empty(),
+        outcome,
+        retried,
+    })
 }
 
 fn is_journalled(step: &Step) -> bool {
@@ -371,19 +309,14 @@ fn is_merge(step: &Step) -> bool {
 }
 
 /// Microseconds from the moment at which the answer can be read to its entry in the journal.
-fn window_of(stage: &Stage, steps: &[Step]) -> Result<u64> {
+fn window_of(act: Act, steps: &[Step]) -> Result<u64> {
     let received = steps
         .iter()
         .find(|step| step.call == "recv")
-        .with_context(|| format!("{:?} received nothing", stage.act))?;
+        .with_context(|| format!("{act:?} received nothing"))?;
     let kept = steps
         .iter()
         .find(|step| is_journalled(step))
         .context("no entry")?;
     Ok(kept.at - received.at)
-}
-
-fn number_of(steps: &[Step], wanted: impl Fn(&Step) -> bool) -> Result<usize> {
-    let found = steps.iter().find(|step| wanted(step));
-    Ok(found.context("no such step")?.number)
 }

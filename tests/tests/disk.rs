@@ -2,43 +2,32 @@
 #![cfg(target_os = "linux")]
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use kalit_core::ErrorCode;
 use kalit_journeys::acts::{Act, Performed, Stage};
 use kalit_journeys::aftermath::Outcome;
+use kalit_journeys::points::{Point, SOON, at_all, endpoint, number_of, uninterrupted};
 use kalit_journeys::process::binary;
 use kalit_journeys::proof::{Figures, is_long};
 use kalit_journeys::steps::{Errno, Plan, Step, Steps};
-use kalit_journeys::token_endpoint::{Login, TokenEndpoint};
+use kalit_journeys::token_endpoint::TokenEndpoint;
+use kalit_journeys::trace::STRACE;
 use tokio::process::Command;
 
-/// From the start after the fault to a state without fault, on a busy machine.
-const SOON: Duration = Duration::from_secs(90);
-const WORKERS: usize = 4;
 /// Sealing by an engine alone goes on by itself; renewals seal as well.
 const ACTS: [Act; 11] = {
     let [a, b, c, d, e, f, g, h, i, j, k, _] = Act::ALL;
     [a, b, c, d, e, f, g, h, i, j, k]
 };
 
-#[derive(Clone, Copy, Debug)]
-struct Point {
-    act: Act,
-    seed: usize,
-    plan: Plan,
-}
-
-#[derive(Clone, Debug, Default)]
-struct Tally {
-    points: usize,
-    /// Ended as if nothing had been.
-    unharmed: usize,
-    /// With an error, by its code.
-    told: BTreeMap<String, usize>,
-    outcomes: BTreeMap<Outcome, usize>,
-    faults: Vec<String>,
+/// What became of a point.
+struct Became {
+    /// The code of its error; none where it ended as if nothing had been.
+    told: Option<String>,
+    outcome: Outcome,
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -71,21 +60,37 @@ async fn a_disk_that_refuses_costs_no_login_and_is_told_with_a_code() -> Result<
             }
         }
     }
-    let total = at_all(&steps, &points).await?;
+    let total = points.len();
+    let tried = at_all(&points, move |point, stage, endpoint| {
+        at(steps.clone(), point, stage, endpoint)
+    })
+    .await?;
+    let mut told: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut outcomes: BTreeMap<Outcome, usize> = BTreeMap::new();
+    for (_, became) in &tried.points {
+        *outcomes.entry(became.outcome).or_default() += 1;
+        if let Some(code) = &became.told {
+            *told.entry(code).or_default() += 1;
+        }
+    }
     let mut figures = Figures::new("disk");
     figures
-        .row("faults", total.points)
-        .row("points with a loss or a lie", total.faults.len())
-        .row("the command succeeded all the same", total.unharmed);
-    for (code, count) in &total.told {
+        .row("faults", total)
+        .row("points with a loss or a lie", tried.faults.len())
+        .row(
+            "the command succeeded all the same",
+            tried.points.len() - told.values().sum::<usize>(),
+        );
+    for (code, count) in &told {
         figures.row(format!("told as `{code}`"), count);
     }
-    for (outcome, count) in &total.outcomes {
+    for (outcome, count) in &outcomes {
         figures.row(format!("afterwards {outcome:?}"), count);
     }
     figures.row("run time, s", started.elapsed().as_secs()).tell()?;
-    ensure!(total.faults.is_empty(), "{:#?}", total.faults);
-    ensure!(!total.told.is_empty(), "no fault was noticed");
+    ensure!(tried.faults.is_empty(), "{:#?}", tried.faults);
+    ensure!(tried.reuses == 0, "{} spent tokens came back", tried.reuses);
+    ensure!(!told.is_empty(), "no fault was noticed");
     Ok(())
 }
 
@@ -171,7 +176,7 @@ async fn a_disk_on_which_no_lock_can_be_linked_gets_it_the_plain_way() -> Result
     for (seed, errno) in ["ENOSPC", "EIO", "EROFS", "EDQUOT"].into_iter().enumerate() {
         let stage = Stage::new(ACTS[seed % 4], seed, &format!("link{seed}"), &endpoint)?;
         let trace = stage.home.path().with_extension("trace");
-        let mut command = Command::new("strace");
+        let mut command = Command::new(STRACE);
         command
             .args(["-DD", "-f", "-q", "-e", "trace=linkat", "-e"])
             .arg(format!("inject=linkat:error={errno}"))
@@ -224,90 +229,24 @@ async fn a_slow_disk_only_takes_its_time() -> Result<()> {
     Ok(())
 }
 
-async fn endpoint() -> Result<TokenEndpoint> {
-    TokenEndpoint::start(
-        Login::named("nobody", "test-refresh-nobody"),
-        Duration::from_secs(3600),
-    )
-    .await
-}
-
-async fn uninterrupted(steps: &Steps, act: Act, seed: usize) -> Result<Performed> {
-    let endpoint = endpoint().await?;
-    let stage = Stage::new(act, seed, "whole", &endpoint)?;
-    let done = stage.perform(steps, Plan::Count).await?;
-    ensure!(done.ran.code == 0, "{act:?}: {done:?}");
-    Ok(done)
-}
-
-async fn at_all(steps: &Steps, points: &[Point]) -> Result<Tally> {
-    let mut workers = tokio::task::JoinSet::new();
-    for worker in 0..WORKERS {
-        let mine: Vec<Point> = points.iter().skip(worker).step_by(WORKERS).copied().collect();
-        let steps = steps.clone();
-        workers.spawn(async move {
-            let endpoint = endpoint().await?;
-            let mut tally = Tally::default();
-            for (number, point) in mine.iter().enumerate() {
-                let name = format!("w{worker}n{number}");
-                tally.points += 1;
-                if let Err(error) = at(&steps, point, &name, &endpoint, &mut tally).await {
-                    tally.faults.push(format!("{point:?}: {error:#}"));
-                }
-            }
-            ensure!(
-                endpoint.reuses() == 0 || !tally.faults.is_empty(),
-                "a spent token came back"
-            );
-            Ok::<_, anyhow::Error>(tally)
-        });
-    }
-    let mut total = Tally::default();
-    while let Some(done) = workers.join_next().await {
-        let done = done??;
-        total.points += done.points;
-        total.unharmed += done.unharmed;
-        total.faults.extend(done.faults);
-        for (code, count) in done.told {
-            *total.told.entry(code).or_default() += count;
-        }
-        for (outcome, count) in done.outcomes {
-            *total.outcomes.entry(outcome).or_default() += count;
-        }
-    }
-    Ok(total)
-}
-
-async fn at(
-    steps: &Steps,
-    point: &Point,
-    name: &str,
-    endpoint: &TokenEndpoint,
-    tally: &mut Tally,
-) -> Result<()> {
-    let stage = Stage::new(point.act, point.seed, name, endpoint)?;
-    let done = stage.perform(steps, point.plan).await?;
-    stage.is_whole(endpoint).context("after the fault")?;
-    let succeeded = done.ran.code == 0;
-    match succeeded {
-        true => tally.unharmed += 1,
-        false => {
-            let code = told(&stage, &done, endpoint)?;
-            *tally.told.entry(code).or_default() += 1;
-        }
-    }
-    let outcome = stage.recovers(endpoint, SOON).await?;
-    *tally.outcomes.entry(outcome).or_default() += 1;
+async fn at(steps: Steps, point: Point, stage: Stage, endpoint: Arc<TokenEndpoint>) -> Result<Became> {
+    let done = stage.perform(&steps, point.plan).await?;
+    stage.is_whole(&endpoint).context("after the fault")?;
+    let told = match done.ran.code {
+        0 => None,
+        _ => Some(told(&stage, &done, &endpoint)?),
+    };
+    let outcome = stage.recovers(&endpoint, SOON).await?;
     let rotated = endpoint.current_refresh(&stage.login.account_id) != Some(stage.login.refresh.clone());
     // A sign-in that no disk takes is told, and what was stored before is untouched.
     let lost = outcome == Outcome::Unknown && rotated && stage.act.renews();
     ensure!(!lost, "the answer is lost: {:?}", done.ran);
     ensure!(
-        !succeeded || outcome == Outcome::New,
+        told.is_some() || outcome == Outcome::New,
         "success was told: {:?}",
         done.ran
     );
-    Ok(())
+    Ok(Became { told, outcome })
 }
 
 /// The code with which a refused command ended: documented, not a panic, without a secret.
@@ -352,9 +291,4 @@ fn waits_for_a_minute(act: Act, errno: Errno, number: usize, steps: &[Step]) -> 
 /// The step with which the request leaves.
 fn sent(steps: &[Step]) -> Result<usize> {
     number_of(steps, Step::is_network)
-}
-
-fn number_of(steps: &[Step], wanted: impl Fn(&Step) -> bool) -> Result<usize> {
-    let found = steps.iter().find(|step| wanted(step));
-    Ok(found.context("no such step")?.number)
 }

@@ -17,7 +17,7 @@ use kalit_core::clock::SystemClock;
 use kalit_journeys::http::fetch;
 use kalit_journeys::kalit::Kalit;
 use kalit_journeys::openclaw::{Release, TestHome, Version, release};
-use kalit_journeys::process::Process;
+use kalit_journeys::process::{Process, signal};
 use kalit_journeys::token_endpoint::{Login, TokenEndpoint, authorization_code};
 use kalit_journeys::wait::until_some;
 use serde_json::{Value, json};
@@ -272,8 +272,7 @@ async fn a_token_is_pasted_to_2026_9_6_and_a_cancelled_sign_in_changes_nothing()
     let mut kalit = scene.kalit.start(&args)?;
     kalit.line("the question", BUSY, question).await?;
     ensure!(!openclaws(scene.home.path())?.is_empty(), "no OpenClaw runs");
-    let pid = rustix::process::Pid::from_raw(i32::try_from(kalit.id())?).context("no pid")?;
-    rustix::process::kill_process(pid, rustix::process::Signal::INT)?;
+    signal(kalit.id(), rustix::process::Signal::INT)?;
     let status = kalit.end(BUSY).await?;
     assert_eq!(status.code(), Some(69), "{}", kalit.output());
     ensure!(kalit.output().contains("[login.cancelled]"), "{}", kalit.output());

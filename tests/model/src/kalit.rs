@@ -16,13 +16,13 @@ impl Protocol {
                         actions.push(Action::Replay(process, sent as Generation));
                     }
                 }
-                if replacement(state, process).is_some() {
+                if self.replacement(state, process).is_some() {
                     actions.push(Action::Mend(process));
                 }
                 // A look at the store remembers what is new there.
                 let seen = state.store.generation;
                 if actor.memory.is_none_or(|memory| memory != seen)
-                    && !state.record[usize::from(seen)].superseded
+                    && state.record[usize::from(seen)].successor.is_none()
                 {
                     actions.push(Action::Load(process));
                 }
@@ -81,7 +81,7 @@ impl Protocol {
     }
 
     pub(crate) fn begin_mending(&self, state: &mut State, process: Process) {
-        if let Some(n) = replacement(state, process) {
+        if let Some(n) = self.replacement(state, process) {
             state.actor_mut(process).phase = Phase::Mending { n };
         }
     }
@@ -97,7 +97,8 @@ impl Protocol {
                 Phase::Refreshing { g }
             }
             Phase::Refreshing { g } => {
-                if state.is_free(state.store_lock) {
+                let is_dead = state.store_lock.is_some() && sabotage == Sabotage::NoTakeOver;
+                if state.is_free(state.store_lock) && !is_dead {
                     state.store_lock = Some(state.lock_of(process));
                     Phase::Locked { g }
                 } else {
@@ -162,7 +163,10 @@ impl Protocol {
             Phase::Placing { g, n } => {
                 if state.owns(state.store_lock, process) {
                     self.merge(state, g, n);
-                    state.actor_mut(process).memory = Some(n);
+                    // An answer out of the journal may be older than what it remembers.
+                    if state.record[usize::from(n)].successor.is_none() {
+                        state.actor_mut(process).memory = Some(n);
+                    }
                     Phase::Placed { g, n }
                 } else {
                     state.store_lock = Some(state.lock_of(process));
@@ -186,10 +190,9 @@ impl Protocol {
             }
             Phase::Mending { n } => {
                 if state.owns(state.store_lock, process) {
-                    if replacement(state, process) == Some(n) {
+                    if self.replacement(state, process) == Some(n) {
                         state.facts.kalit_wrote_older |= state.store.generation > n;
-                        state.store.generation = n;
-                        state.store.expired = false;
+                        state.write(n);
                     }
                     Phase::Leaving
                 } else {
@@ -206,18 +209,35 @@ impl Protocol {
         state.actor_mut(process).phase = next;
     }
 
+    /// What this process would put back: the newest generation that it saw, where the store holds one
+    /// that is known to be older.
+    fn replacement(&self, state: &State, process: Process) -> Option<Generation> {
+        let n = state.actor(process).memory?;
+        let known = state.record[usize::from(n)];
+        let went_back = self.is_older(state, state.store.generation, n);
+        (went_back && known.successor.is_none() && !known.refused).then_some(n)
+    }
+
+    fn is_older(&self, state: &State, old: Generation, new: Generation) -> bool {
+        let [older, newer] = [old, new].map(|generation| state.record[usize::from(generation)]);
+        match self.sabotage {
+            Sabotage::OrderByFamily => {
+                older.successor.is_some() && older.family == newer.family && old != new
+            }
+            _ => state.is_known_to_lead(old, new),
+        }
+    }
+
     /// What is on disk decides: the generation sent, or a known older one, gives way.
     fn merge(&self, state: &mut State, sent: Generation, n: Generation) {
         let on_disk = state.store.generation;
         let answer = state.record[usize::from(n)];
-        let is_outdated = answer.superseded || answer.refused;
-        let known = state.record[usize::from(on_disk)];
-        let is_older = known.superseded && known.family == answer.family;
+        let is_outdated = answer.successor.is_some() || answer.refused;
+        let is_older = self.is_older(state, on_disk, n);
         let gives_way = !is_outdated && on_disk != n && (on_disk == sent || is_older);
         if gives_way || self.sabotage == Sabotage::MergeBlindly {
             state.facts.kalit_wrote_older |= on_disk > n;
-            state.store.generation = n;
-            state.store.expired = false;
+            state.write(n);
         }
     }
 }
@@ -253,7 +273,7 @@ fn may_send(state: &State, generation: Generation) -> bool {
         Sent::Unknown => !waits,
         Sent::Again => false,
     };
-    !known.superseded && !known.refused && again
+    known.successor.is_none() && !known.refused && again
 }
 
 /// Whether a request of a process that runs is younger than the time after which it is repeated.
@@ -270,15 +290,4 @@ fn is_at_it(state: &State, sent: usize) -> bool {
     [Process::Kalit(0), Process::Kalit(1)].iter().any(
         |kalit| matches!(state.actor(*kalit).phase, Phase::Replaying { g, .. } if usize::from(g) == sent),
     )
-}
-
-/// What this process would put back: the newest generation that it saw, where the store holds
-/// one that is known to be older.
-fn replacement(state: &State, process: Process) -> Option<Generation> {
-    let n = state.actor(process).memory?;
-    let known = state.record[usize::from(n)];
-    let stale = state.store.generation;
-    let held = state.record[usize::from(stale)];
-    let went_back = stale != n && held.superseded && held.family == known.family;
-    (went_back && !known.superseded && !known.refused).then_some(n)
 }

@@ -8,6 +8,7 @@
 //! of which nobody else reads a part.
 
 mod kalit;
+pub mod liveness;
 mod openclaw;
 pub mod properties;
 mod server;
@@ -65,6 +66,10 @@ pub enum Sabotage {
     NoRecordOfSending,
     /// The answer is written whatever is in the store by now.
     MergeBlindly,
+    /// What is spent is taken for older than whatever else of its family is not.
+    OrderByFamily,
+    /// A store lock whose owner is dead is not taken over.
+    NoTakeOver,
 }
 
 /// The scene: who takes part, by which rules, and how much goes wrong at most.
@@ -110,8 +115,8 @@ pub struct State {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Server {
     pub newest: Generation,
-    /// A spent generation came back.
-    pub ended: bool,
+    /// The spent generation that came back.
+    pub ended: Option<Generation>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -135,7 +140,8 @@ pub struct Known {
     /// The generation that it was found to follow from, over all rotations that a Kalit made or
     /// saw; itself as long as none is known.
     pub family: Generation,
-    pub superseded: bool,
+    /// What took its place.
+    pub successor: Option<Generation>,
     pub refused: bool,
     pub sent: Sent,
 }
@@ -236,7 +242,7 @@ pub enum Wire {
     Lost,
 }
 
-/// What happened, for the properties. Only ever set.
+/// What happened, for the properties.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Facts {
     /// Kalit sent a generation that was on its way or spent already, or that a Kalit had sent
@@ -244,14 +250,14 @@ pub struct Facts {
     pub kalit_resent: bool,
     /// Kalit wrote an older generation over a newer one.
     pub kalit_wrote_older: bool,
-    /// Rotated, and the answer never reached Kalit's journal: lost on the way, or Kalit was killed
-    /// before its first step after the answer.
-    pub answer_lost: bool,
-    /// OpenClaw lost a rotated generation: killed before it saved, an answer lost, or overwritten by
-    /// one of its saves without a lock.
-    pub openclaw_lost: bool,
-    /// OpenClaw sent a generation that another had sent.
-    pub openclaw_resent: bool,
+    /// A bit for each generation that was issued and never reached Kalit's journal: lost on the way,
+    /// or Kalit was killed before its first step after the answer.
+    pub lost_by_kalit: u8,
+    /// And for each that OpenClaw lost: killed before it saved, an answer lost, or an older one written
+    /// over it; until it is in the store again.
+    pub lost_by_openclaw: u8,
+    /// A bit for each generation that OpenClaw sent and that another had sent.
+    pub resent_by_openclaw: u8,
     /// OpenClaw wrote an older generation over a newer one.
     pub openclaw_wrote_older: bool,
     /// A bit for each generation that was sent, by whom: to tell a second time.
@@ -286,6 +292,28 @@ pub enum Action {
     Load(Process),
     /// And saves it without the lock.
     SaveWithoutLock(Process),
+}
+
+impl Action {
+    /// Whether it need not happen: everything else goes on by itself.
+    pub(crate) fn is_chance(self) -> bool {
+        match self {
+            Self::Expire
+            | Self::FailToConnect(_)
+            | Self::Lose(_)
+            | Self::Crash(_)
+            | Self::Suspend(_)
+            | Self::SaveWithoutLock(_) => true,
+            Self::Load(process) => !process.is_kalit(),
+            Self::Step(_)
+            | Self::Replay(..)
+            | Self::Mend(_)
+            | Self::LetGo(_)
+            | Self::Arrive(_)
+            | Self::Resume(_)
+            | Self::Age => false,
+        }
+    }
 }
 
 impl State {
@@ -352,11 +380,56 @@ impl State {
                 known.family = family;
             }
         }
-        self.record[usize::from(old)].superseded = true;
+        self.record[usize::from(old)].successor = Some(new);
+    }
+
+    /// Whether the record has it that rotations led from one generation to a later one.
+    pub(crate) fn is_known_to_lead(&self, old: Generation, new: Generation) -> bool {
+        let next = |known: &Generation| self.record[usize::from(*known)].successor;
+        let later = std::iter::successors(next(&old), next);
+        later.take(GENERATIONS).any(|later| later == new)
+    }
+
+    /// Whether the newest generation is in nobody's hands, and it was not Kalit that let it go: its
+    /// answer was lost, or OpenClaw lost it and no Kalit has it in memory and knows that what the store
+    /// holds is older.
+    pub(crate) fn is_newest_lost(&self) -> bool {
+        let newest = self.server.newest;
+        let is_known = self.is_known_to_lead(self.store.generation, newest);
+        let is_kept = PROCESSES
+            .iter()
+            .any(|process| process.is_kalit() && self.actor(*process).memory == Some(newest));
+        self.facts.lost_by_kalit & bit(newest) != 0
+            || (self.facts.lost_by_openclaw & bit(newest) != 0 && !(is_known && is_kept))
+    }
+
+    /// Puts fresh tokens into the store.
+    pub(crate) fn write(&mut self, generation: Generation) {
+        self.store = Store {
+            generation,
+            expired: false,
+        };
+        self.facts.lost_by_openclaw &= !bit(generation);
     }
 
     pub(crate) fn is_in_flight(&self, process: Process, generation: Generation) -> bool {
         matches!(self.actor(process).phase, Phase::InFlight { g, wire } if g == generation && wire != Wire::Lost)
+    }
+}
+
+pub(crate) const fn bit(generation: Generation) -> u8 {
+    1 << generation
+}
+
+impl Protocol {
+    /// Where each step that does not happen by chance leads.
+    pub(crate) fn goes_on(&self, state: &State) -> impl Iterator<Item = State> {
+        let mut actions = Vec::new();
+        self.actions(state, &mut actions);
+        actions
+            .into_iter()
+            .filter(|action| !action.is_chance())
+            .filter_map(|action| self.next_state(state, action))
     }
 }
 

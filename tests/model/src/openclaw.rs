@@ -1,13 +1,13 @@
 //! OpenClaw's processes, as far as the store, the locks and the server see them.
 
-use crate::{Action, Lock, Phase, Process, Protocol, State, Wire};
+use crate::{Action, Generation, Lock, Phase, Process, Protocol, State, Wire, bit};
 
 impl Protocol {
     pub(crate) fn openclaw_actions(&self, state: &State, process: Process, actions: &mut Vec<Action>) {
         let actor = state.actor(process);
         match actor.phase {
             Phase::Idle => {
-                if state.store.expired && !state.server.ended {
+                if state.store.expired && state.server.ended.is_none() {
                     actions.push(Action::Step(process));
                 }
                 if state.left.lockless_saves > 0 {
@@ -73,10 +73,7 @@ impl Protocol {
             },
             // It does not look whether the lock is still its own.
             Phase::Placing { n, .. } => {
-                state.facts.openclaw_wrote_older |= g > n;
-                state.facts.openclaw_lost |= g > n;
-                state.store.generation = n;
-                state.store.expired = false;
+                state.overwrite(n);
                 state.actor_mut(process).memory = None;
                 Phase::Leaving
             }
@@ -113,14 +110,18 @@ impl State {
             return;
         };
         self.left.lockless_saves -= 1;
-        let on_disk = self.store.generation;
-        if on_disk > memory {
-            self.facts.openclaw_wrote_older = true;
-            // Kalit can put back what it knows of; otherwise nobody has it any more.
-            self.facts.openclaw_lost |= !self.record[usize::from(memory)].superseded;
-        }
-        self.store.generation = memory;
+        self.overwrite(memory);
         // The old access token has ended.
         self.store.expired = true;
+    }
+
+    /// Writes whatever is in the store by now.
+    fn overwrite(&mut self, generation: Generation) {
+        let on_disk = self.store.generation;
+        self.write(generation);
+        if on_disk > generation {
+            self.facts.openclaw_wrote_older = true;
+            self.facts.lost_by_openclaw |= bit(on_disk);
+        }
     }
 }

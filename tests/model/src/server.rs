@@ -1,26 +1,25 @@
 //! The server, and what becomes of requests.
 
-use crate::{Generation, Phase, Process, State, Wire};
+use crate::{Generation, Phase, Process, State, Wire, bit};
 
 impl State {
     /// Puts a request of `generation` on its way and takes note of a second one.
     pub(crate) fn send(&mut self, process: Process, generation: Generation, is_repetition: bool) {
-        let bit = 1 << generation;
+        let sent = bit(generation);
         let others = crate::PROCESSES
             .iter()
             .filter(|other| **other != process)
             .any(|other| self.is_in_flight(*other, generation));
         if process.is_kalit() {
-            let again = self.facts.sent_by_kalit & bit != 0 && !is_repetition;
+            let again = self.facts.sent_by_kalit & sent != 0 && !is_repetition;
             // A generation whose successor is lost looks like any other.
-            let spent =
-                generation < self.server.newest && !self.facts.answer_lost && !self.facts.openclaw_lost;
+            let spent = generation < self.server.newest && !self.is_newest_lost();
             self.facts.kalit_resent |= others || again || spent;
-            self.facts.sent_by_kalit |= bit;
+            self.facts.sent_by_kalit |= sent;
         } else {
-            let sent = self.facts.sent_by_kalit | self.facts.sent_by_openclaw;
-            self.facts.openclaw_resent |= sent & bit != 0;
-            self.facts.sent_by_openclaw |= bit;
+            let before = self.facts.sent_by_kalit | self.facts.sent_by_openclaw;
+            self.facts.resent_by_openclaw |= before & sent;
+            self.facts.sent_by_openclaw |= sent;
         }
         self.actor_mut(process).phase = Phase::InFlight {
             g: generation,
@@ -37,11 +36,11 @@ impl State {
     }
 
     fn answer(&mut self, generation: Generation) -> Wire {
-        if self.server.ended {
+        if self.server.ended.is_some() {
             return Wire::Refused;
         }
         if generation < self.server.newest {
-            self.server.ended = true;
+            self.server.ended = Some(generation);
             return Wire::Refused;
         }
         self.server.newest += 1;
@@ -54,8 +53,8 @@ impl State {
             return;
         };
         self.left.losses -= 1;
-        if matches!(wire, Wire::Answered(_)) {
-            self.lost_an_answer(process);
+        if let Wire::Answered(n) = wire {
+            self.lost_an_answer(process, n);
         }
         self.actor_mut(process).phase = Phase::InFlight { g, wire: Wire::Lost };
     }
@@ -68,12 +67,13 @@ impl State {
             Phase::InFlight {
                 g,
                 wire: Wire::OnItsWay,
-            } => matches!(self.answer(g), Wire::Answered(_)),
-            Phase::InFlight { wire, .. } => matches!(wire, Wire::Answered(_)),
+            } => self.answer(g).issued(),
+            Phase::InFlight { wire, .. } => wire.issued(),
             // The very next step would have made it safe.
-            Phase::Received { .. } => true,
-            Phase::Placing { .. } => !process.is_kalit(),
-            Phase::Idle
+            Phase::Received { n, .. } => Some(n),
+            Phase::Placing { n, .. } if !process.is_kalit() => Some(n),
+            Phase::Placing { .. }
+            | Phase::Idle
             | Phase::Wants { .. }
             | Phase::Refreshing { .. }
             | Phase::Locked { .. }
@@ -84,10 +84,10 @@ impl State {
             | Phase::Discharging { .. }
             | Phase::Replaying { .. }
             | Phase::Mending { .. }
-            | Phase::Leaving => false,
+            | Phase::Leaving => None,
         };
-        if lost {
-            self.lost_an_answer(process);
+        if let Some(n) = lost {
+            self.lost_an_answer(process, n);
         }
         let actor = self.actor_mut(process);
         actor.life += 1;
@@ -95,11 +95,20 @@ impl State {
         actor.memory = None;
     }
 
-    fn lost_an_answer(&mut self, process: Process) {
+    fn lost_an_answer(&mut self, process: Process, n: Generation) {
         if process.is_kalit() {
-            self.facts.answer_lost = true;
+            self.facts.lost_by_kalit |= bit(n);
         } else {
-            self.facts.openclaw_lost = true;
+            self.facts.lost_by_openclaw |= bit(n);
+        }
+    }
+}
+
+impl Wire {
+    fn issued(self) -> Option<Generation> {
+        match self {
+            Self::Answered(n) => Some(n),
+            Self::OnItsWay | Self::Refused | Self::Lost => None,
         }
     }
 }

@@ -17,8 +17,8 @@ use super::Stage;
 use crate::kalit::expired_login;
 
 impl Stage {
-    /// Databases of 2026.9.6's shape with a failed fence of a sealed login.
-    pub(super) fn prepare_databases(&self, seed: usize) -> Result<()> {
+    /// Databases of 2026.9.6's shape with a failed fence of a sealed login, which is returned.
+    pub(super) fn prepare_databases(&self, seed: usize) -> Result<Value> {
         const AGENT: &str = "PRAGMA journal_mode = WAL; PRAGMA user_version = 23;
             CREATE TABLE auth_profile_store(store_key TEXT NOT NULL PRIMARY KEY, store_json TEXT NOT NULL, updated_at INTEGER NOT NULL) STRICT;
             CREATE TABLE auth_profile_state(state_key TEXT NOT NULL PRIMARY KEY, state_json TEXT NOT NULL, updated_at INTEGER NOT NULL) STRICT;";
@@ -68,7 +68,7 @@ impl Stage {
                 }
             }
         }
-        Ok(())
+        Ok(lost)
     }
 
     fn lost_login(&self, seed: usize) -> Value {

@@ -9,17 +9,16 @@ use super::bed::{Bed, OLD, WORK, free_port, login, now};
 use kalit_core::clock::Timestamp;
 use kalit_journeys::authserver::manifest;
 use kalit_journeys::http::{Answer, Reply, Server};
-use kalit_journeys::process::Process;
+use kalit_journeys::process::{self, Process};
 use kalit_journeys::token_endpoint::{Login, TokenEndpoint, access_token};
 use kalit_journeys::wait::until_some;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::json;
 
 const SOON: Duration = Duration::from_secs(20);
 
 fn send(process: &Process, signal: Signal) {
-    let pid = Pid::from_raw(process.id().try_into().unwrap()).unwrap();
-    kill_process(pid, signal).unwrap();
+    process::signal(process.id(), signal).unwrap();
 }
 
 /// A token endpoint that takes its time over any code; `arrived` is set when a request has come.

@@ -402,14 +402,12 @@ impl Observer {
 
     fn replacement(&self, inner: &Inner, stale: Fingerprint) -> Option<&Newest> {
         let generations = inner.generations();
-        if !generations.is_superseded(stale).ok()? {
-            return None;
-        }
         let family = generations.family_of(stale).ok()?;
         let newest = self.newest.get(&family)?;
         let refused = generations.refusal(newest.generation).ok()?.is_some();
         let superseded = generations.is_superseded(newest.generation).ok()?;
-        (newest.generation != stale && !refused && !superseded).then_some(newest)
+        let went_back = generations.leads_to(stale, newest.generation).ok()?;
+        (went_back && !refused && !superseded).then_some(newest)
     }
 
     /// A suspicion that stands for a second is a mark: the same generation is still on disk, and

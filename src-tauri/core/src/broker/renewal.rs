@@ -8,7 +8,7 @@ use crate::event::EventKind;
 use crate::ids::{AgentId, ProfileId};
 use crate::oauth::{Class, Providers};
 use crate::refresh::schedule::{self, Item, Setback};
-use crate::refresh::{Attempt, Done, Failed, Fleet, Wanted, due_item};
+use crate::refresh::{Attempt, Done, Failed, Fleet, Wanted, answers_wait, due_item, replay};
 use crate::secret::Fingerprint;
 
 /// A login that can be renewed, with its place in the schedule.
@@ -148,6 +148,11 @@ impl Inner {
                 let all = self.renewables(&fleet)?;
                 let items: Vec<Item> = all.iter().map(|login| login.item.clone()).collect();
                 let due = schedule::plan(&items, self.now()).due;
+                // A spent copy is not due, and what a crash kept from it may wait in a journal. What cannot
+                // be written now is tried again later.
+                if answers_wait(&self.refresher) {
+                    let _ = replay(&self.refresher);
+                }
                 Ok(due
                     .into_iter()
                     .filter_map(|place| Some(all.get(place)?.wanted()))

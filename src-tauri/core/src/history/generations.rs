@@ -284,6 +284,21 @@ impl Generations {
             .is_some_and(|known| known.superseded_by.is_some()))
     }
 
+    /// Whether rotations that were recorded led from `older` to `newer`. That both are of one family and
+    /// `older` is spent does not tell: a process may have missed the generation after `newer`.
+    pub fn leads_to(&self, older: Fingerprint, newer: Fingerprint) -> Result<bool> {
+        self.database.read(false, |connection| {
+            connection
+                .prepare_cached(
+                    "WITH RECURSIVE later(fingerprint) AS (
+                         SELECT superseded_by FROM generation WHERE fingerprint = ?1
+                         UNION SELECT superseded_by FROM generation JOIN later USING (fingerprint))
+                     SELECT EXISTS (SELECT 1 FROM later WHERE fingerprint = ?2)",
+                )?
+                .query_row([older.to_string(), newer.to_string()], |row| row.get(0))
+        })
+    }
+
     /// Why it must not be sent again.
     pub fn refusal(&self, generation: Fingerprint) -> Result<Option<Refusal>> {
         Ok(self.find(generation)?.and_then(|known| known.refusal))
@@ -475,6 +490,10 @@ mod tests {
         );
         assert!(record.is_superseded(first).unwrap());
         assert!(!record.is_superseded(third).unwrap());
+        assert!(record.leads_to(first, third).unwrap());
+        for (older, newer) in [(third, first), (second, first), (second, second)] {
+            assert!(!record.leads_to(older, newer).unwrap());
+        }
         assert_eq!(record.newest_of(family).unwrap().unwrap().fingerprint, third);
         assert_eq!(record.last_refresh(family).unwrap(), Some(at(30)));
         assert_eq!(record.sign_in_of(family).unwrap(), Some(sign_in(10)));

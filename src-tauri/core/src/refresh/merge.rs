@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorCode, Result};
-use crate::history::{Family, Generations};
+use crate::history::Generations;
 use crate::install::canonical;
 use crate::oauth::{Claims, Identity, Provider, Providers, Sameness, TokenAnswer};
 use crate::secret::{Fingerprint, Secret};
@@ -35,7 +35,6 @@ const REPLAYED_HOLDERS: Duration = Duration::from_secs(2);
 pub(super) struct Answer {
     sent: Fingerprint,
     pub(super) generation: Fingerprint,
-    family: Family,
     tokens: NewTokens,
     identity: Identity,
     provider: Provider,
@@ -43,19 +42,12 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    pub(super) fn new(
-        provider: &Provider,
-        sent: Fingerprint,
-        family: Family,
-        answer: &TokenAnswer,
-        at: Timestamp,
-    ) -> Self {
+    pub(super) fn new(provider: &Provider, sent: Fingerprint, answer: &TokenAnswer, at: Timestamp) -> Self {
         let claims = Claims::of_tokens(provider.claims(), &answer.access, answer.id_token.as_ref());
         let tokens = new_tokens(answer, &claims, at);
         Self {
             sent,
             generation: answer.refresh.as_ref().map_or(sent, Secret::fingerprint),
-            family,
             identity: Identity::of(provider, &claims),
             lifetime_ms: claims
                 .lifetime_ms()
@@ -220,8 +212,8 @@ impl Inner {
         }
     }
 
-    /// Whether the answer replaces what is on disk: the generation sent, or a known older one of
-    /// the same family. Anything else stays, and ours is sealed. So does everything when a later
+    /// Whether the answer replaces what is on disk: the generation sent, or one that is known to have
+    /// led to it. Anything else stays, and ours is sealed. So does everything when a later
     /// answer took this one's place meanwhile: writing it would end the login.
     fn takes(&self, answer: &Answer, oauth: &Oauth) -> Result<bool> {
         let known = self.generations.find(answer.generation)?;
@@ -242,10 +234,7 @@ impl Inner {
         if on_disk == answer.generation || oauth.has_oauth_ref {
             return Ok(false);
         }
-        let older = self
-            .generations
-            .find(on_disk)?
-            .is_some_and(|known| known.family == answer.family && known.superseded_by.is_some());
+        let older = self.generations.leads_to(on_disk, answer.generation)?;
         Ok(older && self.same_person(answer, oauth))
     }
 
@@ -400,8 +389,7 @@ fn replay_entry(
         return Ok(Vec::new());
     };
     let tokens = TokenAnswer::from(&entry.received);
-    let family = inner.generations.family_of(sent)?;
-    let answer = Answer::new(provider, sent, family, &tokens, entry.at);
+    let answer = Answer::new(provider, sent, &tokens, entry.at);
     inner
         .generations
         .record_rotation(sent, answer.generation, entry.at, answer.lifetime_ms)?;

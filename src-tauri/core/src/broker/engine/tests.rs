@@ -132,3 +132,31 @@ async fn the_start_removes_what_interrupted_writes_left_in_agent_directories() {
     machine.broker().engine().await.unwrap().stop().await;
     assert_eq!(machine.names(&work), ["auth-profiles.json"]);
 }
+
+#[test]
+fn what_is_being_renewed_is_not_replaced_by_what_this_process_saw_last() {
+    let machine = Machine::new();
+    let main = machine.agent_dir(".openclaw", "main");
+    let stored = || machine.read_store(&main)["profiles"][ANN]["refresh"].clone();
+    let [zero, one, two, three] =
+        ["REF0", "REF1", "REF2", "REF3"].map(|token| crate::secret::Secret::new(token).fingerprint());
+    let broker = machine.broker();
+    let inner = &broker.inner;
+    let now = machine.clock.now();
+    let record = |old, new| inner.generations().record_rotation(old, new, now, None).unwrap();
+    let mut observer = Observer::default();
+    let mut look = |token| {
+        machine.write_store(&main, &login(token, 60_000));
+        inner.tick(&mut observer, Ok(true));
+        stored()
+    };
+    record(zero, one);
+    assert_eq!(look("REF1"), "REF1");
+    // A store that goes back to what led to it is mended.
+    assert_eq!(look("REF0"), "REF1");
+    // This process misses the next one. Another Kalit, which missed this one, is about to place its
+    // successor.
+    record(zero, two);
+    record(two, three);
+    assert_eq!(look("REF2"), "REF2");
+}

@@ -109,6 +109,22 @@ fn an_answer_that_only_memory_holds_is_stored_as_soon_as_the_disk_takes_it() {
 }
 
 #[test]
+fn an_answer_is_not_written_over_a_later_one_that_is_being_renewed() {
+    let scene = Scene::new();
+    scene.answered().1.unwrap();
+    // OpenClaw renewed what the entry brings, unseen; Kalit sent that and was killed.
+    let [zero, _, two] = generations();
+    let record = scene.refresher.generations();
+    record.record_rotation(zero, two, NOW, None).unwrap();
+    let three = Secret::new("REF3").fingerprint();
+    record.record_rotation(two, three, NOW, None).unwrap();
+    scene.machine.write_store(&scene.main, &login("REF2", -1000));
+    replay(&scene.refresher).unwrap();
+    assert_eq!(scene.stored(), "REF2");
+    assert_eq!(scene.sealed(), ["answer-not-placed"]);
+}
+
+#[test]
 fn an_answer_with_a_known_successor_is_sealed_and_not_written() {
     let scene = Scene::new();
     scene.answered().1.unwrap();

@@ -129,7 +129,7 @@ impl Inner {
             Received::from(tokens),
             now,
         );
-        let answer = Answer::new(&ticket.provider, attempt.seen, family, tokens, now);
+        let answer = Answer::new(&ticket.provider, attempt.seen, tokens, now);
         // A record that cannot be written must not turn a renewal that worked into a failure.
         let _ = self
             .generations
