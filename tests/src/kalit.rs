@@ -151,6 +151,14 @@ impl Kalit {
         Ok(self)
     }
 
+    /// The same, and from now on it is traced with what it starts other programs and what all of
+    /// them write.
+    #[cfg(target_os = "linux")]
+    pub fn traced_contents(mut self) -> Result<Self> {
+        self.trace = Some(Arc::new(Trace::of_contents()?));
+        Ok(self)
+    }
+
     /// What was traced of all that has ended.
     #[cfg(target_os = "linux")]
     pub async fn traces(&self) -> Result<Vec<String>> {

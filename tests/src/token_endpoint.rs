@@ -24,7 +24,7 @@ use crate::http::{Answer, Reply, Request, Server, value_of};
 use crate::process::harness;
 use crate::wait::until_some;
 use families::{Families, Refused};
-pub use families::{Login, access_token, authorization_code};
+pub use families::{Login, access_token, authorization_code, canary_code};
 
 /// The names OpenClaw asks for.
 pub const HOSTS: [&str; 3] = ["auth.openai.com", "chatgpt.com", "api.openai.com"];
@@ -186,6 +186,11 @@ impl TokenEndpoint {
     /// its answers and in the times of its tokens.
     pub fn set_clock_ahead(&self, millis: i64) {
         self.shared.state().families.ahead_ms = millis;
+    }
+
+    /// From now on every token that it issues is a canary.
+    pub fn issue_canaries(&self) {
+        self.shared.state().families.canaries = true;
     }
 
     /// Ends the family of a login, as a sign-out elsewhere does.

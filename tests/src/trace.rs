@@ -1,6 +1,6 @@
 //! What a program writes to files, and what the programs it starts write: a trace of system calls
-//! by `strace`, without contents. Or with what it starts other programs. What goes into memory that is mapped from a file (SQLite's
-//! `-shm`) is not seen.
+//! by `strace`, without contents. Or with what it starts other programs, or all that it writes. What
+//! goes into memory that is mapped from a file (SQLite's `-shm`) is not seen.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -19,6 +19,8 @@ const CALLS: &str = "trace=execve,clone,clone3,fork,vfork,exit_group,write,pwrit
                      ftruncate,truncate,fallocate,copy_file_range,sendfile,rename,renameat,renameat2,\
                      unlink,unlinkat,link,linkat";
 const STARTS: &str = "trace=execve,clone,clone3,fork,vfork,exit_group";
+const CONTENTS: &str = "trace=execve,clone,clone3,fork,vfork,exit_group,write,pwrite64,writev,pwritev,pwritev2,\
+                        sendto,sendmsg,sendmmsg";
 
 /// A directory of traces, one file for each program started through it.
 #[derive(Debug)]
@@ -46,6 +48,11 @@ impl Trace {
     /// With what arguments and environment every program is started, in full.
     pub fn of_starts() -> Result<Self> {
         Self::with(&["-v", "-s", "1000000", "-e", STARTS])
+    }
+
+    /// With how every program is started and all that is written, in full, and where it goes.
+    pub fn of_contents() -> Result<Self> {
+        Self::with(&["-v", "-y", "-s", "1000000", "-e", CONTENTS])
     }
 
     fn with(options: &'static [&'static str]) -> Result<Self> {
@@ -103,6 +110,17 @@ fn has_ended(text: &str) -> bool {
         mine && (line.contains("+++ exited with") || line.contains("+++ killed by"))
     };
     text.lines().any(ends)
+}
+
+/// Where a line of a trace of contents goes: the path, or such as `pipe:[1]`. `None` for a start of a
+/// program, whose arguments and environment everybody sees, and for what has no place.
+pub fn goes_to(line: &str) -> Option<&str> {
+    let (_, call) = line.split_once(' ')?;
+    let call = call.trim_start();
+    let is_start = matches!(name_of(call), "execve" | "");
+    let (before, rest) = call.split_once('<')?;
+    // The first argument, not what is written.
+    (!is_start && !before.contains('"')).then_some(rest.split_once('>')?.0)
 }
 
 fn parse(text: &str) -> Vec<Written> {
@@ -178,6 +196,25 @@ fn name_of(call: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_written_goes_to_a_file_a_pipe_or_a_terminal() {
+        for (line, place) in [
+            ("10 write(5<pipe:[77]>, \"x\\n\", 2) = 2", Some("pipe:[77]")),
+            (
+                "10 write(5</dev/ptmx<char 5:2>>, \"x\", 1) = 1",
+                Some("/dev/ptmx<char 5:2"),
+            ),
+            (
+                "11 pwrite64(7</s/a.sqlite-wal>, \"<b>\", 3, 0 <unfinished ...>",
+                Some("/s/a.sqlite-wal"),
+            ),
+            ("10 execve(\"/bin/node\", [\"<x>\"], [\"A=b\"]) = 0", None),
+            ("10 write(5, \"<x>\", 3) = 3", None),
+        ] {
+            assert_eq!(goes_to(line), place, "{line}");
+        }
+    }
 
     #[test]
     fn a_threads_writes_are_the_programs_own_and_a_started_programs_are_not() {

@@ -6,8 +6,13 @@
 
 mod canaries {
     mod cli;
+    mod databases;
     mod desktop;
     mod dumps;
+    mod looking;
+    mod sqlite_cli;
+    mod sqlite_window;
+    mod verbs;
 
     /// Everything that anybody may turn on to see more.
     const LOUD: [(&str, &str); 5] = [

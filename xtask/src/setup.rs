@@ -36,7 +36,7 @@ const BUILD: [(&str, Sign); 4] = [
     ("libwebkit2gtk-4.1-dev", Sign::Library("webkit2gtk-4.1")),
 ];
 
-const DESKTOP: [(&str, Sign); 18] = [
+const DESKTOP: [(&str, Sign); 19] = [
     ("xvfb", Sign::Program("Xvfb")),
     ("dbus", Sign::Program("dbus-run-session")),
     ("openbox", Sign::Program("openbox")),
@@ -55,6 +55,7 @@ const DESKTOP: [(&str, Sign); 18] = [
     ("libsecret-tools", Sign::Program("secret-tool")),
     ("webkit2gtk-driver", Sign::Program("WebKitWebDriver")),
     ("xdotool", Sign::Program("xdotool")),
+    ("xclip", Sign::Program("xclip")),
     ("imagemagick", Sign::Program("identify")),
     ("adwaita-icon-theme", Sign::File(&["/usr/share/icons/Adwaita"])),
     (

@@ -43,6 +43,8 @@ pub fn run(flags: &Flags) -> Result<ExitCode> {
         "--package",
         "kalit",
         "--package",
+        "kalit-sqlite-memory",
+        "--package",
         "kalit-model",
         "--package",
         "xtask",

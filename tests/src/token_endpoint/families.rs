@@ -8,6 +8,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use kalit_core::clock::{Clock, SystemClock, Timestamp};
 use serde_json::{Map, Value, json};
 
+use crate::canary::{canary, canary_token};
+
 /// A login as it stands when the endpoint starts.
 #[derive(Clone, Debug)]
 pub struct Login {
@@ -60,6 +62,11 @@ pub fn authorization_code(account_id: &str) -> String {
     format!("test-code-{account_id}")
 }
 
+/// The same, such as nothing else on the machine contains.
+pub fn canary_code(account_id: &str) -> String {
+    format!("{}-{}", authorization_code(account_id), canary("code"))
+}
+
 /// Why a refresh token is refused.
 #[derive(Debug)]
 pub(super) enum Refused {
@@ -85,6 +92,8 @@ pub(super) struct Families {
     reuses: usize,
     /// How far the provider's clock is ahead of this machine's, in milliseconds.
     pub(super) ahead_ms: i64,
+    /// Whether what is issued is to be looked for.
+    pub(super) canaries: bool,
 }
 
 impl Families {
@@ -95,6 +104,7 @@ impl Families {
             issued: 0,
             reuses: 0,
             ahead_ms: 0,
+            canaries: false,
         }
     }
 
@@ -126,7 +136,11 @@ impl Families {
 
     /// A new generation for the current token; a spent one ends the family.
     pub(super) fn rotate(&mut self, token: &str) -> Result<Map<String, Value>, Refused> {
-        let next = format!("test-refresh-{}", self.issued + 1);
+        let next = if self.canaries {
+            canary("issued")
+        } else {
+            format!("test-refresh-{}", self.issued + 1)
+        };
         self.accept(token, next)
     }
 
@@ -153,7 +167,10 @@ impl Families {
 
     /// What an authorization code is worth: it signs in again to the login it names.
     pub(super) fn refresh_for(&self, code: &str) -> Option<String> {
-        let of_code = |family: &&Family| authorization_code(&family.login.account_id) == code;
+        let of_code = |family: &&Family| {
+            let rest = code.strip_prefix(&authorization_code(&family.login.account_id));
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+        };
         Some(self.families.iter().find(of_code)?.current.clone())
     }
 
@@ -186,7 +203,13 @@ impl Families {
             return Err(Refused::Ended);
         }
         self.issued += 1;
-        let access = access_token_at(now, &family.login, self.lifetime, self.issued);
+        let access = match family.login.email.split_once('@') {
+            Some((name, _)) if self.canaries => {
+                let lifetime = i64::try_from(self.lifetime.as_secs()).unwrap_or(i64::MAX);
+                canary_token(name, now.as_millis(), lifetime)
+            }
+            _ => access_token_at(now, &family.login, self.lifetime, self.issued),
+        };
         family.access = Some(access.clone());
         if next != family.current {
             family

@@ -22,47 +22,14 @@ use serde_json::{Value, json};
 use url::Url;
 
 use super::LOUD;
+use super::verbs::{ASKING, LOGIN, OLD, SNAPSHOT, VERBS, WATCH, WORK};
 
 const SOON: Duration = Duration::from_secs(30);
 /// The lock of the dead is left alone until it is stale, after 30 s.
 const MERGED: Duration = Duration::from_secs(120);
-const WORK: &str = "openai:work@example.com";
-const OLD: &str = "openai:old@example.com";
 
-/// Every verb, with what it reads from stdin: `SECRET` stands for a canary. A new verb gets a line.
-const VERBS: &[(&[&str], &str)] = &[
-    (&["status"], ""),
-    (&["status", "--json", "--check"], ""),
-    (&["list", "--json"], ""),
-    (&["refresh", WORK], ""),
-    (&["refresh", "--due", "--json"], ""),
-    (&["use", OLD], ""),
-    (&["order", "get", "--provider", "openai", "--json"], ""),
-    (&["order", "set", "--provider", "openai", WORK, OLD], ""),
-    (&["order", "clear", "--provider", "openai"], ""),
-    (&["paste-api-key", "--provider", "mistral"], "SECRET"),
-    (
-        &["paste-token", "--provider", "anthropic", "--json"],
-        "SECRET and more",
-    ),
-    (&["import", "--yes", "--json"], ""),
-    (&["restore", WORK, "--yes"], ""),
-    (&["sessions", "list"], ""),
-    (&["test-logins", "--yes"], ""),
-    (&["agents", "list", "--json"], ""),
-    (&["providers", "list"], ""),
-    (
-        &["providers", "trust", "kalit/providers/openai.json", "--yes"],
-        "",
-    ),
-    (&["doctor"], ""),
-    (&["doctor", "--json"], ""),
-    (&["remove", OLD, "--yes", "--json"], ""),
-    (&["frobnicate"], ""),
-];
-
-/// What asks OpenClaw, which takes its time: once in the short form.
-const ASKING: (&[&str], &str) = (&["login", "nobody"], "");
+/// Where a sign-in ends before anything can be pasted.
+const NO_PASTE: [&str; 1] = ["tokens in Kalit's settings"];
 
 /// What stands in a home, and what becomes of it. `planted` are the files that hold tokens on purpose.
 struct Scene {
@@ -72,6 +39,9 @@ struct Scene {
     planted: Vec<PathBuf>,
     /// How many programs Kalit started.
     children: usize,
+    /// How many snapshots were named to a verb, and how often `kalit watch` got to its work.
+    snapshots: usize,
+    watched: usize,
     answer: Arc<Mutex<Reply>>,
     _server: Server,
 }
@@ -200,7 +170,8 @@ const WRONG: &[(&str, Make)] = &[
 #[tokio::test(flavor = "multi_thread")]
 async fn no_verb_and_no_failure_tells_a_token() -> Result<()> {
     let (mut printed, mut left) = (Searched::default(), Searched::default());
-    let (mut ran, mut children) = (0, 0);
+    let (mut ran, mut children, mut pasted, mut snapshots, mut watched) = (0, 0, 0, 0, 0);
+    let mut gave_up = Vec::new();
     for (index, (what, make)) in WRONG.iter().enumerate() {
         let mut scene = Scene::new().await?;
         // Kalit's own directories are there before anything goes wrong.
@@ -209,7 +180,7 @@ async fn no_verb_and_no_failure_tells_a_token() -> Result<()> {
         make(&mut scene).with_context(|| what.to_string())?;
         // The short form turns to other verbs each time; the long form takes all.
         let each = times(if index == 0 { 1 } else { 8 }, 1);
-        let asking = (index == 0 || is_long()).then_some(&ASKING);
+        let asking = ASKING.iter().filter(|_| index == 0 || is_long());
         for (args, stdin) in VERBS.iter().skip(index % each).step_by(each).chain(asking) {
             scene
                 .run(args, stdin, &mut printed)
@@ -217,15 +188,20 @@ async fn no_verb_and_no_failure_tells_a_token() -> Result<()> {
                 .with_context(|| format!("{what}: {args:?}"))?;
             ran += 1;
         }
-        scene
-            .sign_in(&mut printed)
-            .await
-            .with_context(|| what.to_string())?;
+        let outcome = scene.sign_in(&mut printed).await;
+        let reached = outcome.with_context(|| what.to_string())?;
+        if reached {
+            pasted += 1;
+        } else {
+            gave_up.push(*what);
+        }
         ran += 1;
         let searched = scene.left()?;
         searched.ensure_none(&format!("what is left after {what}"))?;
         left.add(searched);
         children += scene.children;
+        snapshots += scene.snapshots;
+        watched += scene.watched;
         scene.ensure_found()?;
     }
     let mut figures = Figures::new("canaries-cli");
@@ -233,6 +209,9 @@ async fn no_verb_and_no_failure_tells_a_token() -> Result<()> {
         .row("ways in which files and answers were wrong", WRONG.len() - 1)
         .row("commands run", ran)
         .row("programs started by them", children)
+        .row("sign-ins with a wrong and a right paste", pasted)
+        .row("snapshots looked at or put back", snapshots)
+        .row("times that `kalit watch` watched", watched)
         .row(
             "bytes printed, argv and environment of children; hits",
             format!("{}; {}", printed.bytes, printed.hits()),
@@ -242,25 +221,31 @@ async fn no_verb_and_no_failure_tells_a_token() -> Result<()> {
             format!("{}; {}", left.bytes, left.hits()),
         );
     figures.tell()?;
+    ensure!(gave_up == NO_PASTE, "sign-ins without a paste: {gave_up:?}");
     ensure!(children > 0, "OpenClaw was never started");
+    ensure!(
+        snapshots > 2 && watched > 0,
+        "{snapshots} snapshots, {watched} watches"
+    );
     printed.ensure_none("what was printed or handed to a program")
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_kill_leaves_holds_no_token_but_in_the_store_and_the_journal() -> Result<()> {
-    let (mut searched, mut journals) = (Searched::default(), 0);
+    let (mut searched, mut journals, mut kill) = (Searched::default(), 0, 0);
     let kills = times(8, 60);
-    for kill in 0..kills {
+    // On until one has hit an answer in the journal.
+    while kill < kills || (journals == 0 && kill < 4 * kills) {
         let scene = Scene::new().await?;
         let mut kalit = scene.kalit.start(&["refresh", WORK, "--json"])?;
-        if kill % 2 == 0 || !is_long() {
+        if kill % 2 == 0 {
             // Anywhere between its start and its end: the moment is the input here.
-            tokio::time::sleep(Duration::from_millis(320 * kill as u64 / kills as u64)).await;
+            tokio::time::sleep(Duration::from_millis(320 * (kill % kills) as u64 / kills as u64)).await;
         } else {
             // As soon as the answer is in the journal, which it leaves again at once.
             while !scene.has_journal() && kalit.ended().is_none() {}
         }
-        kill_now(&mut kalit)?;
+        signal(&kalit, rustix::process::Signal::KILL)?;
         kalit.end(SOON).await?;
         journals += usize::from(scene.has_journal());
         searched.add(scene.searcher()?.bytes("output", kalit.output().as_bytes()));
@@ -274,16 +259,18 @@ async fn what_a_kill_leaves_holds_no_token_but_in_the_store_and_the_journal() ->
         drop(watching.events());
         drop(watching);
         searched.add(scene.left()?);
+        kill += 1;
     }
     let mut figures = Figures::new("canaries-kills");
     figures
-        .row("renewals killed", kills)
+        .row("renewals killed", kill)
         .row("of them with an answer in the journal", journals)
         .row(
             "bytes searched; hits",
             format!("{}; {}", searched.bytes, searched.hits()),
         );
     figures.tell()?;
+    ensure!(journals > 0, "no kill met an answer in the journal");
     searched.ensure_none("what a kill leaves")
 }
 
@@ -309,6 +296,8 @@ impl Scene {
             secrets: Vec::new(),
             planted: Vec::new(),
             children: 0,
+            snapshots: 0,
+            watched: 0,
             answer,
             _server: server,
         };
@@ -380,14 +369,34 @@ impl Scene {
         write_json(&path, &store)
     }
 
+    /// What looks for all of them, and for the key of the sealed copies.
     fn searcher(&self) -> Result<Searcher> {
-        Searcher::new(self.secrets.iter().cloned())
+        let key = fs::read_to_string(self.seal_key()).ok();
+        let key = key.map(|key| ("the seal's key".to_owned(), key.trim().to_owned()));
+        Searcher::new(self.secrets.iter().cloned().chain(key))
+    }
+
+    fn seal_key(&self) -> PathBuf {
+        self.home.path().join("kalit/data/key/seal.key")
     }
 
     async fn run(&mut self, args: &[&str], stdin: &str, printed: &mut Searched) -> Result<()> {
+        if args == WATCH {
+            return self.watch(printed).await;
+        }
         let secret = self.secret("pasted");
+        let newest = self.newest_snapshot(args).await?;
+        let named = |arg: &&str| {
+            if *arg == SNAPSHOT {
+                newest.clone()
+            } else {
+                (*arg).to_owned()
+            }
+        };
+        let args: Vec<String> = args.iter().map(named).collect();
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
         let kalit = self.kalit.clone().traced_starts()?;
-        let ran = kalit.run_with(args, &stdin.replace("SECRET", &secret)).await?;
+        let ran = kalit.run_with(&args, &stdin.replace("SECRET", &secret)).await?;
         let searcher = self.searcher()?;
         let place = args.join(" ");
         printed.add(searcher.bytes(&place, ran.stdout.as_bytes()));
@@ -399,17 +408,50 @@ impl Scene {
         printed.ensure_none(&place)
     }
 
+    /// The id of the newest snapshot where a verb wants one, if there is any.
+    async fn newest_snapshot(&mut self, args: &[&str]) -> Result<String> {
+        if !args.contains(&SNAPSHOT) {
+            return Ok(String::new());
+        }
+        // In some scenes it answers with an error.
+        let listed = self.kalit.run(&["snapshots", "list", "--json"]).await?.json()?;
+        let newest = listed["snapshots"][0]["id"].as_str().map(str::to_owned);
+        self.snapshots += usize::from(newest.is_some());
+        Ok(newest.unwrap_or_else(|| "none".to_owned()))
+    }
+
+    /// `kalit watch`, which renews and seals, until it is interrupted.
+    async fn watch(&mut self, printed: &mut Searched) -> Result<()> {
+        let kalit = self.kalit.clone().traced_starts()?;
+        let mut watch = kalit.start(WATCH)?;
+        let view = |line: &str| line.contains("\"started\"").then_some(());
+        // In some scenes it gives up before.
+        self.watched += usize::from(watch.line("its start", SOON, view).await.is_ok());
+        // Its first look is taken then.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        signal(&watch, rustix::process::Signal::INT)?;
+        watch.end(SOON).await?;
+        let searcher = self.searcher()?;
+        printed.add(searcher.bytes("watch", watch.output().as_bytes()));
+        for trace in kalit.traces().await? {
+            printed.add(searcher.bytes("a program's start", trace.as_bytes()));
+        }
+        printed.ensure_none("watch")
+    }
+
     /// `kalit login`, with a wrong paste before the right one; the exchange is answered as all else.
-    async fn sign_in(&mut self, printed: &mut Searched) -> Result<()> {
+    /// Whether it came to that.
+    async fn sign_in(&mut self, printed: &mut Searched) -> Result<bool> {
         let code = self.secret("code");
         let kalit = self.kalit.clone().traced_starts()?;
-        let mut login = kalit.start(&["login", "openai", "--no-browser"])?;
+        let mut login = kalit.start(LOGIN)?;
         let mut stdin = login.take_stdin().context("no stdin")?;
         let address = |line: &str| {
             line.starts_with("http://")
                 .then(|| Url::parse(line).ok())
                 .flatten()
         };
+        let mut reached = false;
         // In some scenes it gives up before.
         if let Ok(url) = login.line("the address", SOON, address).await {
             let named = |name: &str| {
@@ -428,6 +470,7 @@ impl Scene {
                 named("redirect_uri")?,
                 named("state")?
             )?;
+            reached = true;
         }
         login.end(SOON).await?;
         let searcher = self.searcher()?;
@@ -435,7 +478,8 @@ impl Scene {
         for trace in kalit.traces().await? {
             printed.add(searcher.bytes("a program's start", trace.as_bytes()));
         }
-        printed.ensure_none("login")
+        printed.ensure_none("login")?;
+        Ok(reached)
     }
 
     fn journal(&self) -> Option<PathBuf> {
@@ -465,8 +509,11 @@ impl Scene {
         })
     }
 
-    /// The store, its temporary file, and what was planted.
+    /// The store, its temporary file, the key's file, and what was planted.
     fn may_hold(&self, path: &Path) -> bool {
+        if path == self.seal_key() {
+            return true;
+        }
         let store = self.home.profiles_path("main").display().to_string();
         path.display().to_string().starts_with(&store) || self.planted.iter().any(|planted| planted == path)
     }
@@ -475,6 +522,7 @@ impl Scene {
     fn ensure_found(&self) -> Result<()> {
         let all = self.searcher()?.tree(self.home.path(), |_| false)?;
         all.ensure_some("the home", "anthropic:manual/token")?;
+        all.ensure_some("the home", "the seal's key")?;
         // What Kalit has done away with is not there.
         for planted in self.planted.iter().filter(|planted| planted.exists()) {
             let found = all.found.keys().any(|found| Path::new(&found.place) == planted);
@@ -484,11 +532,11 @@ impl Scene {
     }
 }
 
-fn kill_now(process: &mut Process) -> Result<()> {
+fn signal(process: &Process, signal: rustix::process::Signal) -> Result<()> {
     let pid = i32::try_from(process.id())
         .ok()
         .and_then(rustix::process::Pid::from_raw);
     let pid = pid.context("no process")?;
-    let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+    let _ = rustix::process::kill_process(pid, signal);
     Ok(())
 }

@@ -3,11 +3,10 @@
 //! searched are these, every file and the memory of the processes.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use kalit_core::clock::{Clock, SystemClock};
@@ -16,8 +15,8 @@ use kalit_journeys::canary::{Searched, Searcher, canary, canary_token, secrets_o
 use kalit_journeys::desktop::{DesktopSession, Part};
 use kalit_journeys::http::{fetch, free_port, post_form_for_location};
 use kalit_journeys::openclaw::{TestHome, read_json, write_json};
-use kalit_journeys::process::{Process, binary};
-use kalit_journeys::proof::{Figures, times};
+use kalit_journeys::process::{Process, binary, run};
+use kalit_journeys::proof::times;
 use kalit_journeys::tray::{self, TrayItem};
 use kalit_journeys::wait::until_some;
 use kalit_journeys::webview::WebView;
@@ -25,22 +24,24 @@ use serde_json::{Value, json};
 
 use super::LOUD;
 use super::dumps::is_private;
+use super::looking::{
+    BusRecord, Proof, SOON, clipboard, closed, copy_all, execute, go, is_window, may_look, record_ipc,
+};
+use super::verbs::MOVE_KEY;
 
-const SOON: Duration = Duration::from_secs(30);
 const TEN_DAYS: i64 = 10 * 86_400;
 
 #[tokio::test]
 async fn a_session_of_the_desktop_tells_no_token_and_its_window_holds_none() -> Result<()> {
-    if !rustix::process::geteuid().is_root() {
-        println!("not run: the memory of Kalit's programs is root's alone");
+    if !may_look("canaries-desktop")? {
         return Ok(());
     }
-    let session = DesktopSession::start(&[Part::Panel, Part::Notifications]).await?;
+    let session = DesktopSession::start(&Part::ALL).await?;
     let server = AuthorizationServer::start(authserver::Options::default()).await?;
     let place = Place::new(&server)?;
     let bus = BusRecord::start(&session).await?;
     let (mut tray, item) = place.tray(&session).await?;
-    let mut proof = Proof::default();
+    let mut proof = Proof::new("canaries-desktop");
     for _ in 0..times(1, 10) {
         let outcome = looked_at(&session, &server, &place, &item, &mut proof).await;
         outcome.with_context(|| tray.output())?;
@@ -49,10 +50,15 @@ async fn a_session_of_the_desktop_tells_no_token_and_its_window_holds_none() -> 
     let holds = place.searcher()?.process(tray.id())?;
     holds.ensure_some("the tray", "ada@example.com/refresh")?;
     ensure!(is_private(tray.id())?, "the tray may leave a core");
+    let searcher = place.searcher()?;
+    let told = move_key(&session, &place)?;
+    proof.note(
+        "what moving the key printed",
+        searcher.bytes("kalit", told.as_bytes()),
+    );
     item.click(&["Quit"]).await?;
     ensure!(tray.end(SOON).await?.success(), "{}", tray.output());
 
-    let searcher = place.searcher()?;
     bus.ensure_it_records(&session).await?;
     let searched = searcher.tree(session.dir(), |_| false)?;
     proof.note("logs, D-Bus traffic and files of the session", searched);
@@ -74,17 +80,23 @@ async fn looked_at(
     let window = place.window(session, "board").await?;
     window.shows("mary@example.com", SOON).await?;
     record_ipc(&window).await?;
-    proof.look(place, "the board")?;
+    proof
+        .look(&place.searcher()?, place.home.path(), "the board")
+        .await?;
 
     window
         .press("li.acct[data-profile='openai:mary@example.com'] [data-action='use']")
         .await?;
     window.shows("main now uses mary@example.com", SOON).await?;
-    proof.look(place, "a switch")?;
+    proof
+        .look(&place.searcher()?, place.home.path(), "a switch")
+        .await?;
 
     sign_in(session, server, &window).await?;
     let first = place.refresh_of("ada").context("no login of ada's")?;
-    proof.look(place, "a sign-in")?;
+    proof
+        .look(&place.searcher()?, place.home.path(), "a sign-in")
+        .await?;
     // Hedy's and mary's logins are refused, ada's is renewed.
     item.click(&["Renew now"]).await?;
     until_some("a new generation", SOON, || {
@@ -93,15 +105,18 @@ async fn looked_at(
     .await?;
     place.changed()?;
     window.shows("ada@example.com", SOON).await?;
-    window
-        .shows("signed out", SOON)
-        .await
-        .or(window.shows("Signed out", SOON).await)?;
-    proof.look(place, "a renewal")?;
+    window.shows("Signed out", SOON).await?;
+    proof
+        .look(&place.searcher()?, place.home.path(), "a renewal")
+        .await?;
 
     let pasted = canary("sk-pasted");
     go(&window, "#/paste/mistral?agent=main&kind=api-key").await?;
     window.fill("#secret", &pasted).await?;
+    proof.note(
+        "clipboard and selection",
+        copied(session, &window, &pasted).await?,
+    );
     window.press("[data-slot='save']").await?;
     until_some("the pasted key in the store", SOON, || {
         place
@@ -117,14 +132,8 @@ async fn looked_at(
     );
     // It passed through the window's page; nothing else but the store has it.
     let only_pasted = Searcher::new([("pasted".to_owned(), pasted.clone())])?;
-    for (pid, name) in processes(session.dir()) {
-        if !is_window(&name)
-            && name != "WebKitWebDriver"
-            && let Ok(searched) = only_pasted.process(pid)
-        {
-            proof.note("other processes after pasting", searched);
-        }
-    }
+    let others = |name: &str| !is_window(name);
+    proof.processes("other processes after pasting", session, &only_pasted, others)?;
     let passed = execute(&window, "return JSON.stringify(window.kalitPassed)").await?;
     let answers = execute(&window, "return JSON.stringify(window.kalitAnswers)").await?;
     let searcher = place.searcher()?;
@@ -144,101 +153,52 @@ async fn looked_at(
     let page = execute(&window, "return document.documentElement.outerHTML").await?;
     proof.note("the page", searcher.bytes("page", page.as_bytes()));
 
-    let open: Vec<u32> = place.window_processes().into_iter().map(|(pid, _)| pid).collect();
-    ensure!(open.len() >= 3, "a window of {} processes", open.len());
     window.close().await?;
-    until_some("the window's processes to end", SOON, || {
-        place.window_processes().is_empty().then_some(())
-    })
-    .await?;
-    for (pid, name) in processes(session.dir()) {
-        // The driver of the test typed it.
-        if name != "WebKitWebDriver"
-            && let Ok(searched) = only_pasted.process(pid)
-        {
-            proof.note("all processes after the window was closed", searched);
-        }
-    }
+    closed(place.home.path()).await?;
+    proof.processes(
+        "all processes after the window was closed",
+        session,
+        &only_pasted,
+        |_| true,
+    )?;
     Ok(())
 }
 
-/// What was searched for which secrets, with every hit.
-#[derive(Default)]
-struct Proof {
-    searched: BTreeMap<&'static str, Searched>,
-    looks: usize,
+/// Whoever copies the field of a secret gets nothing; what is on the clipboard is searched for it.
+async fn copied(session: &DesktopSession, window: &WebView, pasted: &str) -> Result<Searched> {
+    let control = canary("copied");
+    let field = format!(
+        "const field = document.createElement('input'); field.id = 'control'; field.value = '{control}';
+        document.body.append(field); return ''"
+    );
+    execute(window, &field).await?;
+    copy_all(session, window, "#control").await?;
+    let searcher = Searcher::new([
+        ("control".to_owned(), control),
+        ("pasted".to_owned(), pasted.to_owned()),
+    ])?;
+    let found = until_some("the control on the clipboard", SOON, || {
+        let searched = searcher.bytes("clipboard", clipboard(session).ok()?.as_bytes());
+        (searched.hits() > 0).then_some(searched)
+    });
+    found.await?.ensure_some("the clipboard", "control")?;
+    execute(window, "document.querySelector('#control').remove(); return ''").await?;
+    copy_all(session, window, "#secret").await?;
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    let only_pasted = Searcher::new([("pasted".to_owned(), pasted.to_owned())])?;
+    // The one before it stays.
+    let all = clipboard(session)?;
+    Ok(only_pasted.bytes("clipboard", all.as_bytes()))
 }
 
-impl Proof {
-    fn note(&mut self, what: &'static str, searched: Searched) {
-        self.searched.entry(what).or_default().add(searched);
-    }
-
-    /// The stores' secrets in the memory of the window's processes.
-    fn look(&mut self, place: &Place, after: &str) -> Result<()> {
-        let searcher = place.searcher()?;
-        let open = place.window_processes();
-        ensure!(open.len() >= 3, "a window of these processes: {open:?}");
-        for (pid, name) in open {
-            let searched = searcher.process(pid)?;
-            if searched.hits() > 0 {
-                println!("{name} after {after}: {searched}");
-            }
-            if name.starts_with("kalit-window") {
-                ensure!(is_private(pid)?, "the window may leave a core");
-            }
-            self.note("memory of the window's processes", searched);
-            self.looks += 1;
-        }
-        Ok(())
-    }
-
-    fn tell(self) -> Result<()> {
-        let mut figures = Figures::new("canaries-desktop");
-        figures.row("processes of the window searched", self.looks);
-        for (what, searched) in &self.searched {
-            figures.row(
-                *what,
-                format!("{} hits in {} bytes", searched.hits(), searched.bytes),
-            );
-        }
-        figures.tell()?;
-        for (what, searched) in &self.searched {
-            searched.ensure_none(what)?;
-        }
-        Ok(())
-    }
-}
-
-/// All messages of the session bus, as they pass.
-struct BusRecord {
-    monitor: Process,
-}
-
-impl BusRecord {
-    async fn start(session: &DesktopSession) -> Result<Self> {
-        let mut monitor = session.command("dbus-monitor");
-        monitor.args(["--session", "--pcap"]);
-        let monitor = session.launch(&mut monitor, "dbus.pcap")?;
-        let record = Self { monitor };
-        record.ensure_it_records(session).await?;
-        Ok(record)
-    }
-
-    /// The control: a message that holds a canary is found in the record.
-    async fn ensure_it_records(&self, session: &DesktopSession) -> Result<()> {
-        let control = canary("bus");
-        let searcher = Searcher::new([("control".to_owned(), control.clone())])?;
-        let bus = session.bus().await?;
-        kalit_journeys::wait::until("the record of a message", SOON, || async {
-            bus.emit_signal(None::<&str>, "/control", "uz.kalit.Control", "Said", &control)
-                .await
-                .ok()?;
-            let record = self.monitor.output();
-            (searcher.bytes("", record.as_bytes()).hits() > 0).then_some(())
-        })
-        .await
-    }
+/// The key of the sealed copies goes into the session's keyring, past the record of its bus.
+fn move_key(session: &DesktopSession, place: &Place) -> Result<String> {
+    ensure!(place.seal_key().exists(), "no key to move");
+    let mut kalit = session.command(binary("KALIT_BIN", "kalit")?);
+    kalit.args(MOVE_KEY).envs(place.env());
+    let told = run(&mut kalit)?;
+    ensure!(!place.seal_key().exists(), "the key is where it was: {told}");
+    Ok(told)
 }
 
 /// An installation of OpenClaw 2026.6.1 with Kalit's own directories beside it.
@@ -280,10 +240,14 @@ impl Place {
         Ok(place)
     }
 
-    /// Learns the secrets that stand in the store now.
+    /// Learns the secrets that stand in the store now, and the key of the sealed copies.
     fn changed(&self) -> Result<()> {
         let store = read_json(&self.home.profiles_path("main"))?;
         self.secrets.borrow_mut().extend(secrets_of(&store));
+        if let Ok(key) = fs::read_to_string(self.seal_key()) {
+            let key = ("the seal's key".to_owned(), key.trim().to_owned());
+            self.secrets.borrow_mut().insert(key);
+        }
         Ok(())
     }
 
@@ -322,13 +286,6 @@ impl Place {
         WebView::open(session, &program, &[route], &self.env()).await
     }
 
-    /// The window's program and WebKit's processes.
-    fn window_processes(&self) -> Vec<(u32, String)> {
-        let mut all = processes(self.home.path());
-        all.retain(|(_, name)| is_window(name));
-        all
-    }
-
     fn profile(&self, id: &str) -> Option<Value> {
         let store = read_json(&self.home.profiles_path("main")).ok()?;
         store.get("profiles")?.get(id).cloned()
@@ -336,6 +293,10 @@ impl Place {
 
     fn refresh_of(&self, name: &str) -> Option<String> {
         Some(self.profile(&id(name))?.get("refresh")?.as_str()?.to_owned())
+    }
+
+    fn seal_key(&self) -> PathBuf {
+        self.home.path().join("kalit/data/key/seal.key")
     }
 
     /// The store itself.
@@ -346,52 +307,6 @@ impl Place {
 
 fn id(name: &str) -> String {
     format!("openai:{name}@example.com")
-}
-
-fn is_window(name: &str) -> bool {
-    name.starts_with("kalit-window") || (name.starts_with("WebKit") && name != "WebKitWebDriver")
-}
-
-/// Every process with `dir` in its environment: all that was started in a session or a home.
-fn processes(dir: &Path) -> Vec<(u32, String)> {
-    let wanted = dir.display().to_string();
-    let found = fs::read_dir("/proc").into_iter().flatten().flatten();
-    found
-        .filter_map(|entry| {
-            let pid = entry.file_name().to_str()?.parse().ok()?;
-            let environment = fs::read(entry.path().join("environ")).ok()?;
-            let belongs = String::from_utf8_lossy(&environment).contains(&wanted);
-            let name = fs::read_to_string(entry.path().join("comm")).ok()?;
-            belongs.then(|| (pid, name.trim().to_owned()))
-        })
-        .collect()
-}
-
-/// From now on the page keeps what it asks its program, what comes back and every event.
-async fn record_ipc(window: &WebView) -> Result<()> {
-    let script = "window.kalitPassed = []; window.kalitAnswers = [];
-        const ask = window.fetch;
-        window.fetch = async (address, options) => {
-            window.kalitPassed.push(String(address), String(options?.body));
-            const answer = await ask(address, options);
-            answer.clone().text().then(text => window.kalitAnswers.push(text));
-            return answer;
-        };
-        for (const name of ['view', 'sign-in', 'login-step', 'route'])
-            window.__TAURI__.event.listen(name, event => window.kalitAnswers.push(JSON.stringify(event)));
-        return 'listening';";
-    ensure!(execute(window, script).await? == "listening");
-    Ok(())
-}
-
-async fn execute(window: &WebView, script: &str) -> Result<String> {
-    let answer = window.client().execute(script, Vec::new()).await?;
-    Ok(answer.as_str().unwrap_or_default().to_owned())
-}
-
-async fn go(window: &WebView, place: &str) -> Result<()> {
-    execute(window, &format!("location.hash = '{place}'; return ''")).await?;
-    Ok(())
 }
 
 /// Ada signs in, on the page that the window opens.
