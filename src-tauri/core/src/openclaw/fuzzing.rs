@@ -19,6 +19,8 @@ pub(crate) fn terminal(input: &[u8]) {
     let mut prompts = Prompts::default();
     let mut typed = false;
     let mut check = |steps: Vec<LoginStep>, prompts: &mut Prompts| {
+        // These steps were told before an answer to one of them is typed.
+        let typed_before = typed;
         for step in steps {
             match step {
                 LoginStep::Ask {
@@ -27,7 +29,7 @@ pub(crate) fn terminal(input: &[u8]) {
                     choices,
                     question,
                 } => {
-                    if typed {
+                    if typed_before {
                         tells_nothing(&format!("{question} {choices:?}"));
                     }
                     match what {
@@ -41,7 +43,7 @@ pub(crate) fn terminal(input: &[u8]) {
                         }
                     }
                 }
-                LoginStep::Said { line } if typed => tells_nothing(&line),
+                LoginStep::Said { line } if typed_before => tells_nothing(&line),
                 // An address is for the person's browser alone.
                 LoginStep::Said { .. } | LoginStep::Url { .. } | LoginStep::DeviceCode { .. } => {}
             }
