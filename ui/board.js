@@ -54,8 +54,12 @@ function verdict(agents, counted) {
   return needy ? text.needYou(needy) : text.inOrder;
 }
 
+/** What OpenClaw cannot read either; of other files it may make more than Kalit does. */
+const forAll = ['store.unparsable', 'store.wrong_shape', 'store.corrupt'];
+
 function lead(summary, agents, now) {
-  if (agents.some(agent => agent.storeError) && !summary.total) return text.unreadableLead;
+  const torn = agents.find(agent => agent.storeError)?.storeError;
+  if (torn && !summary.total) return [text.unreadableLead, forAll.includes(torn.code) && text.unreadableForAll].filter(Boolean).join(' ');
   const counts = [text.ready(summary.ready, summary.total)];
   if (summary.returning) counts.push(text.returning(summary.returning));
   const { nextRenewal } = summary;

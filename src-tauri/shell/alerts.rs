@@ -108,7 +108,7 @@ fn alert(agent: &AgentView, provider: &ProviderView, account: &AccountView, lost
 
 /// A store that an engine knows to be unreadable, told once until it can be read again.
 fn unreadable(agent: &AgentView) -> Option<Alert> {
-    agent.store_error.as_ref()?;
+    let error = agent.store_error.as_ref()?;
     let since = agent.unreadable_since?;
     let remedy = agent.restore.as_ref().map_or_else(
         || "Kalit writes nothing to it until it can be read again.".to_owned(),
@@ -117,7 +117,13 @@ fn unreadable(agent: &AgentView) -> Option<Alert> {
     Some(Alert {
         key: format!("unreadable:{}:{}", agent.agent_dir, since.as_millis()),
         title: format!("The accounts of {} cannot be read", agent.id),
-        body: format!("OpenClaw cannot use them either. {remedy}"),
+        body: match error.code.as_str() {
+            // Of the others OpenClaw may make more than Kalit does.
+            "store.unparsable" | "store.wrong_shape" | "store.corrupt" => {
+                format!("OpenClaw cannot use them either. {remedy}")
+            }
+            _ => remedy,
+        },
         agent: agent.id.clone(),
         profile: None,
         sign_in: None,
@@ -309,6 +315,14 @@ mod tests {
             renewable: false,
         };
         assert_eq!(due(&snapshot(vec![broken.clone()]), |_| true), vec![expected]);
+        // OpenClaw may well read what is too new or too large for Kalit.
+        let mut newer = broken.clone();
+        newer.store_error = Some(Notice::new(ErrorCode::StoreSchemaUnsupported, "schema 99"));
+        newer.restore = None;
+        assert_eq!(
+            due(&snapshot(vec![newer]), |_| true).remove(0).body,
+            "Kalit writes nothing to it until it can be read again."
+        );
         let mut again = broken.clone();
         again.unreadable_since = Some(NOW.plus_millis(1));
         let keys = |agent: AgentView| due(&snapshot(vec![agent]), |_| true).remove(0).key;

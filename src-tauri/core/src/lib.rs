@@ -16,6 +16,7 @@ pub mod fuzzing;
 pub mod history;
 pub mod ids;
 pub mod install;
+mod json5_text;
 pub mod oauth;
 pub mod openclaw;
 pub mod radar;

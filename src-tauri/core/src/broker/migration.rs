@@ -2,8 +2,7 @@
 //! and what could be lost by it. Told, never done: `openclaw doctor --fix` also renews logins.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
-use std::io::Read;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -14,11 +13,11 @@ use crate::ids::{ProfileId, ProviderId};
 use crate::install::{Era, Installation};
 use crate::openclaw::quoted;
 use crate::refresh::Fleet;
+use crate::store::atomic;
 use crate::store::credential::Credential;
 
 /// OpenClaw's doctor renews logins that end within this time (2026.9.6, observed).
 const RENEWED_BY_DOCTOR_MS: i64 = 86_400_000;
-const MAX_BYTES: u64 = 16 * 1024 * 1024;
 
 /// A file of the json era in an installation that keeps its accounts in SQLite.
 struct Leftover {
@@ -145,12 +144,7 @@ fn is_blank(path: &Path) -> bool {
 
 /// How many entries the object in a file has.
 fn entries(path: &Path) -> Option<usize> {
-    let mut bytes = zeroize::Zeroizing::new(Vec::new());
-    File::open(path)
-        .ok()?
-        .take(MAX_BYTES)
-        .read_to_end(&mut bytes)
-        .ok()?;
+    let bytes = zeroize::Zeroizing::new(atomic::read_file(path).ok()??);
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Some(0);
     }

@@ -133,11 +133,10 @@ impl Observer {
             };
             match &store.content {
                 Ok(content) => self.compare(&scene, fleet, content, &also_there(fleet, store), &ids_then),
+                // A busy database is no trouble of the store.
+                Err(error) if error.code() == ErrorCode::StoreBusy => {}
                 Err(error) => {
-                    // A busy database is no trouble of the store.
-                    if error.code() != ErrorCode::StoreBusy {
-                        let _ = inner.marks.record_unreadable(&store.agent_dir, inner.now());
-                    }
+                    let _ = inner.marks.record_unreadable(&store.agent_dir, inner.now());
                     let remembered = self.stores.entry(store.agent_dir.clone()).or_default();
                     if std::mem::replace(&mut remembered.readable, false) {
                         scene.unreadable(fleet, error);

@@ -168,6 +168,9 @@ impl Inner {
     }
 
     /// [`Inner::seal_fleet`] with the files that do not parse, as they were read.
+    ///
+    /// # Errors
+    /// `store.changed` when a store is not what the fleet was read from; those of the vault.
     pub(super) fn seal_all(&self, fleet: &Fleet, broken: &[Broken], reason: &str) -> Result<()> {
         let installation = fleet.current();
         if matches!(installation.era, Era::Empty) {
@@ -217,12 +220,14 @@ impl Inner {
                 files.extend(cell(fleet, store, content, &state_dir));
                 continue;
             }
-            let agent_store = installation.store(&store.agent_dir);
-            for path in [agent_store.profiles_path(), agent_store.state_path()] {
-                if let Ok(bytes) = std::fs::read(&path) {
-                    files.push((name_in(&state_dir, &path), Zeroizing::new(bytes)));
-                }
+            let (revision, bytes) = installation.store(&store.agent_dir).bytes();
+            if revision != content.revision {
+                let path = store.agent_dir.display();
+                let changed = format!("the store in {path} changed while it was looked at");
+                return Err(Error::new(ErrorCode::StoreChanged, changed));
             }
+            let named = bytes.into_iter();
+            files.extend(named.map(|(path, bytes)| (name_in(&state_dir, &path), bytes)));
         }
         if generations.is_empty() && broken.is_empty() {
             return Ok(());

@@ -5,13 +5,14 @@ use std::path::Path;
 
 use super::config::parts;
 use super::document;
+use crate::json5_text;
 
 /// The configuration's JSON5 text: read as the JSON of what it means, and never repeated in a
 /// refusal.
 pub(crate) fn config(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
     let mut duplicates = BTreeSet::new();
-    let mut value = match document::parse(&text, &mut duplicates) {
+    let mut value = match json5_text::parse(&text, &mut duplicates) {
         Ok(value) => value,
         Err(place) => {
             let words = ["line ", ", column ", "it ends too early or is nested too deep"];
@@ -26,7 +27,7 @@ pub(crate) fn config(input: &[u8]) {
         }
     };
     let mut none = BTreeSet::new();
-    let again = document::parse(&value.to_string(), &mut none).expect("JSON is JSON5");
+    let again = json5_text::parse(&value.to_string(), &mut none).expect("JSON is JSON5");
     assert_eq!(again, value);
     assert_eq!(none, BTreeSet::new());
 

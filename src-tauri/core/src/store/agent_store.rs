@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
 
 use crate::clock::Timestamp;
 use crate::durable;
@@ -187,6 +188,21 @@ impl AgentStore {
             &FileBytes::read(&self.profiles_path()),
             &FileBytes::read(&self.state_path()),
         ])
+    }
+
+    /// The two files as they are this moment, those that can be read, with their revision.
+    pub(crate) fn bytes(&self) -> (Revision, Vec<(PathBuf, Zeroizing<Vec<u8>>)>) {
+        let paths = [self.profiles_path(), self.state_path()];
+        let files = [FileBytes::read(&paths[0]), FileBytes::read(&paths[1])];
+        let revision = Revision::of([&files[0], &files[1]]);
+        let there = paths
+            .into_iter()
+            .zip(files)
+            .filter_map(|(path, file)| match file {
+                FileBytes::Present(bytes) => Some((path, Zeroizing::new(bytes))),
+                FileBytes::Missing | FileBytes::Unusable(_) => None,
+            });
+        (revision, there.collect())
     }
 
     /// Changes the store under its lock, from bytes read under it.

@@ -2,6 +2,7 @@
 //! over the raw JSON, so that everything else stays as it was: unknown fields, unknown types,
 //! the order of keys, the spelling of numbers.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde_json::{Map, Value, json};
@@ -9,6 +10,7 @@ use zeroize::Zeroizing;
 
 use crate::error::{Error, ErrorCode, Result};
 use crate::ids::ProfileId;
+use crate::json5_text;
 use crate::store::credential::{self, Credential, NewCredential, NewTokens, RefreshedFields, UnknownWhy};
 use crate::store::json::{self, Flaw};
 use crate::store::state::{self, AuthState};
@@ -55,7 +57,8 @@ impl Document {
     /// trailing comma or a comment is what people leave in a file. `None` when that is nothing.
     /// Never written but in the place of bytes that were sealed before.
     pub fn recovered(bytes: &[u8]) -> Option<Self> {
-        let value: Value = json5::from_str(std::str::from_utf8(bytes).ok()?).ok()?;
+        let text = std::str::from_utf8(bytes).ok()?;
+        let value = json5_text::parse(text, &mut BTreeSet::new()).ok()?;
         // Read once more by OpenClaw's rules, so that nothing stands in it that those do not know.
         let document = Self::parse(value.to_string().as_bytes()).ok()?;
         let usable = document

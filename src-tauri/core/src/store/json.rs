@@ -195,8 +195,7 @@ impl Parser<'_> {
             self.at += 1;
             let value = self.value(depth)?;
             if map.insert(key, value).is_some() {
-                let position = self.position(key_at);
-                self.flaw.get_or_insert(Flaw::DuplicateKey(position));
+                self.note(key_at, Flaw::DuplicateKey);
             }
             match self.skip_whitespace() {
                 Some(b',') => self.at += 1,
@@ -302,9 +301,15 @@ impl Parser<'_> {
             }
             self.at = after_first;
         }
-        let position = self.position(escape_at);
-        self.flaw.get_or_insert(Flaw::LoneSurrogate(position));
+        self.note(escape_at, Flaw::LoneSurrogate);
         Ok(char::REPLACEMENT_CHARACTER)
+    }
+
+    /// Keeps the first flaw. Finding its line takes a look at everything before it.
+    fn note(&mut self, at: usize, flaw: fn(Position) -> Flaw) {
+        if self.flaw.is_none() {
+            self.flaw = Some(flaw(self.position(at)));
+        }
     }
 
     fn four_digits(&mut self) -> Result<u32> {

@@ -436,3 +436,35 @@ async fn in_the_sqlite_era_a_login_is_left_to_openclaw() {
     let vanished = accounts.filter(|one| one.state == crate::view::AccountState::Vanished);
     assert!(vanished.map(|one| &one.restore).eq([&None]));
 }
+
+#[test]
+fn what_is_sealed_is_what_was_looked_at() {
+    let bed = Bed::new();
+    let before = bed.ids();
+    let profiles = json!({ANN: login("REF1", 3_600_000)});
+    bed.write(&profiles);
+    let fleet = bed.machine.fleet();
+    // 2026.2.17 empties the file before it writes it again.
+    bed.write_text("");
+    let inner = &bed.broker.inner;
+    let error = inner.seal_all(&fleet, &[], "changed-outside").unwrap_err();
+    assert_eq!(error.code(), ErrorCode::StoreChanged);
+    assert_eq!(bed.ids(), before);
+    bed.write(&profiles);
+    inner
+        .seal_all(&bed.machine.fleet(), &[], "changed-outside")
+        .unwrap();
+    assert_eq!(bed.ids().len(), before.len() + 1);
+}
+
+#[test]
+fn a_pipe_in_the_place_of_a_file_is_not_waited_for() {
+    let mut bed = Bed::new();
+    let before = bed.ids().len();
+    let state = bed.main.join("auth-state.json");
+    let made = std::process::Command::new("mkfifo").arg(&state).status().unwrap();
+    assert!(made.success());
+    bed.write(&json!({ANN: login("REF1", 3_600_000)}));
+    bed.look();
+    assert_eq!(bed.ids().len(), before + 1);
+}

@@ -399,3 +399,12 @@ fn an_edit_of_one_profile_leaves_all_others_as_they_were() {
     }
     assert!(edits.iter().all(|count| *count > 100), "{edits:?}");
 }
+
+#[test]
+fn a_file_that_is_nested_too_deep_is_refused_and_not_recovered() {
+    for deep in ["[", "{\"a\":"].map(|opening| opening.repeat(200_000)) {
+        let refused = Document::parse(deep.as_bytes()).err().map(|error| error.code());
+        assert_eq!(refused, Some(ErrorCode::StoreUnparsable));
+        assert!(Document::recovered(deep.as_bytes()).is_none());
+    }
+}

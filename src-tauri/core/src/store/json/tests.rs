@@ -317,3 +317,31 @@ fn through_node(texts: &[String], expression: &str) -> Vec<String> {
     assert!(output.status.success(), "node failed");
     serde_json::from_slice(&output.stdout).unwrap()
 }
+
+#[test]
+fn many_flaws_cost_no_more_than_none() {
+    use std::time::{Duration, Instant};
+
+    const MANY: usize = 60_000;
+    let timed = |text: String| {
+        let begun = Instant::now();
+        let flaw = parse_for_edit(text.as_bytes()).unwrap().flaw;
+        (flaw.is_some(), begun.elapsed())
+    };
+    let keys = |name: fn(usize) -> String| {
+        let pairs: Vec<String> = (0..MANY)
+            .map(|number| format!("\"{}\":1", name(number)))
+            .collect();
+        format!("{{{}}}", pairs.join(","))
+    };
+    let (flawed, usual) = timed(keys(|number| format!("k{number:06}")));
+    assert!(!flawed);
+    let bound = 20 * usual + Duration::from_millis(100);
+    for text in [
+        keys(|_| "k000000".to_owned()),
+        format!("[\"{}\"]", "\\ud800".repeat(MANY)),
+    ] {
+        let (flawed, took) = timed(text);
+        assert!(flawed && took < bound, "{took:?}, without a flaw {usual:?}");
+    }
+}
