@@ -18,7 +18,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use url::Url;
 
-use super::tally::refused;
+use super::tally::{not_tried, refused};
 
 const SOON: Duration = Duration::from_secs(30);
 /// What no answer may repeat.
@@ -164,10 +164,14 @@ async fn what_is_not_the_persons_own_answer_is_refused_and_the_sign_in_still_suc
         );
     }
     sign_in.ends_well().await?;
-    println!("{guesses} guesses in {took:.1?}, {grown} KiB more; the callback took {waited:.1?}");
+    println!(
+        "{guesses} guesses in {took:.1?}, {grown} KiB more; the callback took {waited:.1?} behind {} slow clients",
+        slow.len()
+    );
     refused("requests to the callback", table.len())?;
-    refused("guesses of a state", guesses)?;
-    refused("slow clients, and a replay", slow.len() + 1)
+    refused("a flood of guesses of the state", 1)?;
+    refused("many slow clients at once", 1)?;
+    refused("a replay of the answer", 1)
 }
 
 #[tokio::test]
@@ -251,7 +255,7 @@ async fn a_port_that_somebody_else_holds_in_one_family_is_not_used() -> Result<(
     ];
     for address in addresses {
         let Ok(holder) = TcpListener::bind(address) else {
-            println!("skipped: {address} cannot be bound here");
+            not_tried("an address that cannot be bound", 2)?;
             continue;
         };
         let port = holder.local_addr()?.port();

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -172,7 +172,7 @@ fn make_anew(scene: &Scene, number: usize) -> Result<()> {
     let login = Login::named("ada", &format!("test-refresh-anew-{number}"));
     let path = scene.home.profiles_path("main");
     let lock = StoreLock::acquire(&scene.home.agent_dir("main"), &locks(), STORE_LOCK_LIMIT)?;
-    let mut store = read_json(&path)?;
+    let mut store = read_whole(&path)?;
     let provider = store["profiles"][&scene.profile]["provider"].clone();
     let provider = provider.as_str().context("no provider")?;
     store["profiles"][&scene.profile] = expired_login(&login, provider);
@@ -182,6 +182,18 @@ fn make_anew(scene: &Scene, number: usize) -> Result<()> {
     std::fs::rename(draft, path)?;
     drop(lock);
     Ok(())
+}
+
+/// The store, where 2026.2.17 may be writing in place at this moment although another has the lock.
+fn read_whole(path: &Path) -> Result<Value> {
+    let mut tries = 50;
+    loop {
+        match read_json(path) {
+            Err(_) if tries > 0 => tries -= 1,
+            read => return read,
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
 }
 
 /// A process that renews until it is told to stop.

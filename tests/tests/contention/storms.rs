@@ -5,6 +5,7 @@ use kalit_journeys::openclaw::Version;
 use kalit_journeys::proof::{Figures, times};
 
 use super::storm::{Crowd, Outcome, rage};
+use super::verdict::percentile;
 
 const CROWD: Crowd = Crowd {
     kalits: 7,
@@ -29,12 +30,22 @@ async fn nothing_is_lost(version: Version, name: &'static str) -> Result<()> {
     figures(name, &outcome).tell()?;
     let verdict = &outcome.verdict;
     assert_eq!(verdict.violations, Vec::<String>::new());
-    if version == Version::V2026_6_1 {
-        // 2026.2.17 removes locks that were let go and taken by others while it looked at them.
-        assert_eq!((verdict.reused_by_openclaw, verdict.late_by_openclaw), (0, 0));
-    }
+    // Each wish is fulfilled, by whomever.
+    assert_eq!(verdict.given_up, 0);
+    let rotations = verdict.rotated_by_kalit + verdict.rotated_by_openclaw;
+    // 2026.2.17 removes locks that were let go and taken by others while it looked at them. Then two
+    // hold one, and nobody can keep it from sending what the other has spent.
+    let reuses = if version == Version::V2026_2_17 {
+        rotations / 20
+    } else {
+        0
+    };
+    assert!(verdict.reused_by_openclaw <= reuses, "{verdict:?}");
+    // Where five queue for the lock, Kalit's processes as one: a quarter of what is due to each, or a
+    // tenth where chance has more to say.
+    let least = rotations / times(50, 20);
     assert!(
-        verdict.rotated_by_kalit > 0 && verdict.rotated_by_openclaw > 0,
+        verdict.rotated_by_kalit.min(verdict.rotated_by_openclaw) >= least,
         "{verdict:?}"
     );
     Ok(())
@@ -80,16 +91,22 @@ fn figures(name: &'static str, outcome: &Outcome) -> Figures {
         )
         .row("login ended by that and made anew", outcome.made_anew)
         .row("renewals that were told this end (Kalit)", verdict.told_the_end)
-        .row(
-            "from the wish to the request (Kalit), p50",
-            format!("{} ms", verdict.wait(50)),
-        )
-        .row(
-            "from the wish to the request (Kalit), p99",
-            format!("{} ms", verdict.wait(99)),
-        )
         .row("violations", verdict.violations.len())
         .row("time", format!("{:.1} s", outcome.took.as_secs_f64()));
+    for (what, times) in [
+        ("from the wish to the request (Kalit)", &verdict.waits),
+        (
+            "from the wish to its end, whoever renewed (Kalit)",
+            &verdict.wishes,
+        ),
+    ] {
+        for percent in [50, 99, 100] {
+            figures.row(
+                format!("{what}, p{percent}"),
+                format!("{} ms", percentile(times, percent)),
+            );
+        }
+    }
     for (text, times) in &outcome.failures {
         // What follows names files.
         let text = text.split(" | ").next().unwrap_or_default();

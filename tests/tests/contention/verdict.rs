@@ -67,6 +67,8 @@ pub struct Verdict {
     pub told_the_end: usize,
     /// From the wish to the request, locks included, in milliseconds: sorted.
     pub waits: Vec<i64>,
+    /// From the wish to its end, whoever renewed: sorted.
+    pub wishes: Vec<i64>,
     /// One sentence for each violation. Empty is well.
     pub violations: Vec<String>,
 }
@@ -82,12 +84,6 @@ impl Verdict {
         let told = verdict.match_what_was_told(log, renewals);
         verdict.nothing_after_it_was_told(log, &told);
         verdict
-    }
-
-    /// The least value that this share (in percent) of the waits does not exceed.
-    pub fn wait(&self, percent: usize) -> i64 {
-        let last = self.waits.len().saturating_sub(1);
-        self.waits.get(last * percent / 100).copied().unwrap_or_default()
     }
 
     /// The store ends with the endpoint's newest tokens, and nothing is left lying around.
@@ -153,6 +149,7 @@ impl Verdict {
         let mut next: BTreeMap<u16, usize> = BTreeMap::new();
         let mut told = Vec::new();
         for renewal in renewals {
+            self.wishes.push(renewal.ended - renewal.began);
             match (renewal.result.as_str(), renewal.error.as_deref()) {
                 ("refreshed", None) => {
                     let place = next.entry(renewal.port).or_default();
@@ -180,6 +177,7 @@ impl Verdict {
             }
         }
         self.waits.sort_unstable();
+        self.wishes.sort_unstable();
         told.sort();
         told
     }
@@ -218,6 +216,12 @@ impl Verdict {
             }
         }
     }
+}
+
+/// The least value that this share (in percent) of the sorted values does not exceed.
+pub fn percentile(sorted: &[i64], percent: usize) -> i64 {
+    let last = sorted.len().saturating_sub(1);
+    sorted.get(last * percent / 100).copied().unwrap_or_default()
 }
 
 /// The control: a log and what was told of it, with one thing wrong at a time.

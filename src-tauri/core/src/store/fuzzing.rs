@@ -3,6 +3,7 @@
 use serde_json::{Number, Value};
 
 use super::credential::{Expiry, NewSecret, RefreshedFields};
+use super::json::Flaw;
 use super::lock::payload::Payload;
 use super::state::{StateEdit, StateFile};
 use super::{Credential, Document, Fence, FenceKind, NewCredential, NewTokens, StoreContent, json, sqlite};
@@ -293,21 +294,26 @@ fn new_credential(secret: NewSecret) -> NewCredential {
     }
 }
 
-/// Another parser reads the same, where it can: it refuses half surrogates, respells exponents and
-/// takes one key for its own.
+/// Another parser reads the same. It refuses half surrogates and one level of nesting less, respells
+/// exponents, and takes keys with a mark of its own for numbers.
 fn agrees_with_serde(input: &[u8]) {
     let parsed = json::parse_for_edit(input).expect("parsed before");
-    let Ok(text) = std::str::from_utf8(input) else {
-        return;
-    };
-    if parsed.flaw.is_some() || text.contains("$serde_json") || text.contains("\\u") {
+    if a_key(&parsed.value, |key| key.starts_with("$serde_json::private::")) {
         return;
     }
-    if let Ok(theirs) = serde_json::from_str::<Value>(text) {
-        assert!(
-            respelled(&parsed.value) == respelled(&theirs),
-            "read in another way"
-        );
+    match serde_json::from_slice::<Value>(input) {
+        Ok(theirs) => {
+            assert!(!matches!(parsed.flaw, Some(Flaw::LoneSurrogate(_))));
+            assert!(
+                respelled(&parsed.value) == respelled(&theirs),
+                "read in another way"
+            );
+        }
+        // Only the first flaw is told: one of a key may hide a half surrogate behind it.
+        Err(error) => assert!(
+            parsed.flaw.is_some() || error.to_string().starts_with("recursion limit"),
+            "refused: {error}"
+        ),
     }
 }
 
@@ -329,16 +335,17 @@ fn respelled(value: &Value) -> Value {
 
 /// Whether the mark of secrets stands in a key: keys and ids are told.
 fn a_key_is_secret(input: &[u8]) -> bool {
-    fn in_keys(value: &Value) -> bool {
-        match value {
-            Value::Array(items) => items.iter().any(in_keys),
-            Value::Object(map) => map
-                .iter()
-                .any(|(key, value)| key.contains(CANARY) || in_keys(value)),
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
-        }
+    json::parse(input).is_ok_and(|value| a_key(&value, |key| key.contains(CANARY)))
+}
+
+fn a_key(value: &Value, is_meant: fn(&str) -> bool) -> bool {
+    match value {
+        Value::Array(items) => items.iter().any(|item| a_key(item, is_meant)),
+        Value::Object(map) => map
+            .iter()
+            .any(|(key, value)| is_meant(key) || a_key(value, is_meant)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
     }
-    json::parse(input).is_ok_and(|value| in_keys(&value))
 }
 
 /// The fence as OpenClaw spells it.

@@ -75,6 +75,10 @@ impl Inner {
             Err(error) if error.code() == ErrorCode::LockBusy => return Ok(Prepared::Busy(error)),
             Err(error) => return Err(error.into()),
         };
+        // Renewed while this one waited for its turn: no store is locked to see that.
+        if !self.still_seen(attempt)? {
+            return Ok(Prepared::Done(Done::Adopted));
+        }
         let mut store_locks: Vec<StoreLock> = Vec::new();
         let store_locked_at = Instant::now();
         for dir in directories(&found.stores) {
