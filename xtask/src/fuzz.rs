@@ -200,6 +200,9 @@ mod tests {
         let log = "#2 INITED cov: 1 ft: 1 corp: 1/1b exec/s: 0 rss: 30Mb\n\
             #99 DONE   cov: 207 ft: 309 corp: 12/3Kb lim: 4 exec/s: 9 rss: 31Mb\n\
             stat::number_of_executed_units: 99\nstat::slowest_unit_time_sec:     0\nstat::peak_rss_mb: 31\n";
-        assert_eq!(row("claims", log), "| claims | 99 | 207 | 12/3Kb | 0 s | 31 MB |");
+        assert_eq!(
+            row("claims", Duration::from_secs(61), log),
+            "| claims | 61 s | 99 | 207 | 12/3Kb | 0 s | 31 MB |"
+        );
     }
 }
