@@ -191,7 +191,7 @@ impl AgentStore {
     }
 
     /// The two files as they are this moment, those that can be read, with their revision.
-    pub(crate) fn bytes(&self) -> (Revision, Vec<(PathBuf, Zeroizing<Vec<u8>>)>) {
+    pub(crate) fn bytes(&self) -> (Revision, Vec<NamedBytes>) {
         let paths = [self.profiles_path(), self.state_path()];
         let files = [FileBytes::read(&paths[0]), FileBytes::read(&paths[1])];
         let revision = Revision::of([&files[0], &files[1]]);
@@ -404,6 +404,9 @@ impl AgentStore {
         Err(Error::new(code, found))
     }
 }
+
+/// A file and what is in it.
+pub(crate) type NamedBytes = (PathBuf, Zeroizing<Vec<u8>>);
 
 /// Tells one content of the two files from another.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
