@@ -51,14 +51,15 @@ async fn nothing_is_lost(version: Version, name: &'static str) -> Result<()> {
     Ok(())
 }
 
-/// The control: the same verdict finds a program that renews without locks.
+/// The control: the same verdict finds programs that renew without locks. Two of them: Kalit's own
+/// processes look again right before they send, so that one alone seldom meets them.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_program_that_renews_without_locks_is_found_out() -> Result<()> {
+async fn programs_that_renew_without_locks_are_found_out() -> Result<()> {
     let crowd = Crowd {
         kalits: 3,
         openclaws: 0,
         command_line: false,
-        lockless: 1,
+        lockless: 2,
         pause: 0,
     };
     let outcome = rage("contention-control", Version::V2026_6_1, crowd, 2000, false).await?;
