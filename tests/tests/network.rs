@@ -37,7 +37,7 @@ const LATE: Duration = Duration::from_secs(45);
 const CALL: Duration = Duration::from_secs(130);
 /// So much time passes at once while something is waited for, each time after a moment.
 const STEP: Duration = Duration::from_secs(5);
-const MOMENT: Duration = Duration::from_millis(40);
+const MOMENT: Duration = Duration::from_millis(20);
 /// A bound on what is sent in an hour: after 1, 2 and 5 minutes, then every 10, and 15 for the jitter
 /// of waking.
 const MOST_IN_AN_HOUR: usize = 9;
