@@ -94,7 +94,13 @@ impl Bed {
             if proof::is_long() {
                 // An hour of a day is over.
                 self.pass(row.wait.saturating_sub(HOUR + EARLY)).await?;
-                self.renewed(10 * MINUTE + EARLY + LATE).await?;
+                // The last step of the schedule: a refusal without a known code gets the longest.
+                let step = if row.name.starts_with("401") {
+                    HOUR
+                } else {
+                    10 * MINUTE
+                };
+                self.renewed(step + EARLY + LATE).await?;
             } else {
                 self.pass(row.wait - EARLY).await?;
                 ensure!(self.scene.doors().len() == asked, "sent before its time");
