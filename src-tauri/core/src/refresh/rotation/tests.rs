@@ -94,6 +94,28 @@ impl<F: Fn() + Send + Sync> Clock for Interrupted<F> {
     }
 }
 
+/// A broker by the clock of [`Interrupted`].
+fn interrupted(
+    machine: &Machine,
+    lock: PathBuf,
+    nth: usize,
+    happening: impl Fn() + Send + Sync + 'static,
+) -> Broker {
+    let clock = Arc::new(Interrupted {
+        lock,
+        looks: AtomicUsize::new(0),
+        nth,
+        happening,
+    });
+    Broker::open(Options {
+        environment: machine.environment(),
+        clock,
+        state_dir: None,
+        program: "kalit",
+    })
+    .unwrap()
+}
+
 #[tokio::test]
 async fn nothing_is_sent_under_a_store_lock_that_was_stolen_before_the_request() {
     for nth in [1, 2] {
@@ -104,23 +126,11 @@ async fn nothing_is_sent_under_a_store_lock_that_was_stolen_before_the_request()
         // 2026.2.17 takes the lock over, renews and lets go, while this process stands still.
         let lock = main.join("auth-profiles.json.lock");
         let (stolen, store) = (lock.clone(), main.join("auth-profiles.json"));
-        let clock = Arc::new(Interrupted {
-            lock,
-            looks: AtomicUsize::new(0),
-            nth,
-            happening: move || {
-                let renewed = fs::read_to_string(&store).unwrap().replace("REF0", "REF1");
-                fs::write(&store, renewed).unwrap();
-                fs::remove_file(&stolen).unwrap();
-            },
+        let broker = interrupted(&machine, lock, nth, move || {
+            let renewed = fs::read_to_string(&store).unwrap().replace("REF0", "REF1");
+            fs::write(&store, renewed).unwrap();
+            fs::remove_file(&stolen).unwrap();
         });
-        let broker = Broker::open(Options {
-            environment: machine.environment(),
-            clock,
-            state_dir: None,
-            program: "kalit",
-        })
-        .unwrap();
         let outcomes = broker.refresh(RefreshTarget::All).await;
         assert_eq!(outcomes[0].result, RefreshResult::Adopted, "{outcomes:?}");
         assert_eq!(server.requests().len(), 0);
@@ -227,22 +237,10 @@ async fn nothing_is_sent_but_what_was_seen_and_recorded() {
     let server = machine.serve(vec![answer(2, "REFY")]).await;
     // 2026.2.17's sign-in writes without a lock, after everything was read again.
     let store = main.join("auth-profiles.json");
-    let clock = Arc::new(Interrupted {
-        lock: main.join("auth-profiles.json.lock"),
-        looks: AtomicUsize::new(0),
-        nth: 1,
-        happening: move || {
-            let signed_in = fs::read_to_string(&store).unwrap().replace("REF0", "REFX");
-            fs::write(&store, signed_in).unwrap();
-        },
+    let broker = interrupted(&machine, main.join("auth-profiles.json.lock"), 1, move || {
+        let signed_in = fs::read_to_string(&store).unwrap().replace("REF0", "REFX");
+        fs::write(&store, signed_in).unwrap();
     });
-    let broker = Broker::open(Options {
-        environment: machine.environment(),
-        clock,
-        state_dir: None,
-        program: "kalit",
-    })
-    .unwrap();
     let outcomes = broker.refresh(RefreshTarget::Due).await;
     assert_eq!(machine.read_store(&main)["profiles"][ANN]["refresh"], "REFX");
     assert_eq!(outcomes[0].result, RefreshResult::Adopted, "{outcomes:?}");
