@@ -10,7 +10,7 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
@@ -415,4 +415,25 @@ fn copy_tree(from: &Path, to: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Leaves of an OpenAI login what 2026.9.6 leaves when it could not renew it: a failed fence.
+pub fn fail_login(login: &mut Value, id: &str) {
+    for token in ["access", "refresh"] {
+        let secret = login[token].as_str().unwrap_or_default();
+        let generation = json!([
+            "openclaw.oauth-refresh-generation",
+            1,
+            id,
+            "openai",
+            token,
+            secret
+        ]);
+        let digest = Sha256::digest(generation.to_string().as_bytes());
+        let claim = "0123456789abcdef".repeat(2);
+        login[token] = json!(format!(
+            "openclaw-oauth-refresh-fence:v1:{claim}:failed:{token}:{digest:x}"
+        ));
+    }
+    login["expires"] = json!(1);
 }

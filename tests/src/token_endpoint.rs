@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::http::{Answer, Reply, Request, Server, value_of};
+use crate::openclaw::TestHome;
 use crate::process::harness;
 use crate::wait::until_some;
 use families::{Families, Refused};
@@ -274,6 +275,17 @@ impl TokenEndpoint {
         text.lines()
             .filter_map(|line| serde_json::from_str(line).ok())
             .collect()
+    }
+
+    /// Leads every OpenClaw that Kalit starts in this home to this endpoint; the preload it has already.
+    pub fn lead(&self, home: &TestHome) -> Result<()> {
+        let variables = self.node_env();
+        let lead: Vec<(&str, String)> = variables
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.clone()))
+            .filter(|(name, _)| *name != "NODE_OPTIONS")
+            .collect();
+        home.led_to(&lead)
     }
 
     /// Variables under which a Node process reaches this endpoint by OpenAI's names, and nothing

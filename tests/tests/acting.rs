@@ -244,13 +244,7 @@ impl Scene {
         config["agents"]["defaults"] = json!({"model": model});
         home.write_config(&config)?;
         let endpoint = TokenEndpoint::start(login(), Duration::from_secs(3600)).await?;
-        let variables = endpoint.node_env();
-        let variables: Vec<(&str, String)> = variables
-            .iter()
-            .filter(|(name, _)| name != "NODE_OPTIONS")
-            .map(|(name, value)| (name.as_str(), value.clone()))
-            .collect();
-        home.led_to(&variables)?;
+        endpoint.lead(&home)?;
         let kalit = Kalit::new(&home, &release, &endpoint.manifest(&[1455]))?;
         #[cfg(target_os = "linux")]
         let kalit = kalit.traced()?;

@@ -47,13 +47,7 @@ impl Scene {
         home.write_config(&json!({"agents": {"defaults": model}}))?;
         let login = Login::named("ada", "test-refresh-0");
         let endpoint = TokenEndpoint::start(login, Duration::from_secs(3600)).await?;
-        let variables = endpoint.node_env();
-        let lead: Vec<(&str, String)> = variables
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.clone()))
-            .filter(|(name, _)| *name != "NODE_OPTIONS")
-            .collect();
-        home.led_to(&lead)?;
+        endpoint.lead(&home)?;
         let kalit = Kalit::new(&home, &release, &endpoint.manifest(&[1455]))?;
         Ok(Self {
             home,

@@ -12,14 +12,13 @@ use kalit_core::clock::{Clock, SystemClock};
 use kalit_journeys::desktop::DesktopSession;
 use kalit_journeys::http::free_port;
 use kalit_journeys::kalit::Kalit;
-use kalit_journeys::openclaw::{Release, TestHome, Version, release};
+use kalit_journeys::openclaw::{Release, TestHome, Version, fail_login, release};
 use kalit_journeys::process::{binary, build_dir};
 use kalit_journeys::token_endpoint::{Login, TokenEndpoint};
 use kalit_journeys::wait::until_some;
 use kalit_journeys::webview::WebView;
 use rusqlite::Connection;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 use url::Url;
 
 const SOON: Duration = Duration::from_secs(30);
@@ -198,26 +197,7 @@ impl Place {
 
     /// Leaves of lab what 2026.9.6 leaves when it could not renew: a failed fence.
     fn drop_lab(&self) -> Result<()> {
-        self.change(|profiles| {
-            let lab = &mut profiles[LAB];
-            for token in ["access", "refresh"] {
-                let secret = lab[token].as_str().unwrap_or_default();
-                let generation = json!([
-                    "openclaw.oauth-refresh-generation",
-                    1,
-                    LAB,
-                    "openai",
-                    token,
-                    secret
-                ]);
-                let digest = Sha256::digest(generation.to_string().as_bytes());
-                let claim = "0123456789abcdef".repeat(2);
-                lab[token] = json!(format!(
-                    "openclaw-oauth-refresh-fence:v1:{claim}:failed:{token}:{digest:x}"
-                ));
-            }
-            lab["expires"] = json!(1);
-        })
+        self.change(|profiles| fail_login(&mut profiles[LAB], LAB))
     }
 
     /// Waits until Kalit holds a sealed copy of each login.

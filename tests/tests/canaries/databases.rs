@@ -10,12 +10,11 @@ use anyhow::{Context, Result, ensure};
 use kalit_core::clock::{Clock, SystemClock};
 use kalit_journeys::canary::{Searcher, canary, canary_token, secrets_of};
 use kalit_journeys::kalit::Kalit;
-use kalit_journeys::openclaw::{TestHome, Version, release};
+use kalit_journeys::openclaw::{TestHome, Version, fail_login, release};
 use kalit_journeys::token_endpoint::{Login, TokenEndpoint};
 use kalit_journeys::wait::until_some;
 use rusqlite::Connection;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 use tokio::sync::Mutex;
 
 use super::LOUD;
@@ -50,13 +49,7 @@ impl Place {
         let endpoint = TokenEndpoint::start(Login::named("lab", &refresh), Duration::from_secs(3600)).await?;
         endpoint.issue_canaries();
         endpoint.add_login(Login::named("ada", &canary("refresh")));
-        let variables = endpoint.node_env();
-        let lead: Vec<(&str, String)> = variables
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.clone()))
-            .filter(|(name, _)| *name != "NODE_OPTIONS")
-            .collect();
-        home.led_to(&lead)?;
+        endpoint.lead(&home)?;
         let kalit = Kalit::new(&home, &release, &endpoint.manifest(&[1455]))?;
         let kalit = LOUD
             .into_iter()
@@ -147,24 +140,7 @@ impl Place {
 
     /// Leaves of a login what 2026.9.6 leaves when it could not renew: a failed fence.
     pub fn fail(&self, id: &str) -> Result<()> {
-        self.change(|profiles| {
-            let login = &mut profiles[id];
-            for token in ["access", "refresh"] {
-                let secret = login[token].as_str().unwrap_or_default();
-                let generation = json!([
-                    "openclaw.oauth-refresh-generation",
-                    1,
-                    id,
-                    "openai",
-                    token,
-                    secret
-                ]);
-                let digest = Sha256::digest(generation.to_string().as_bytes());
-                let claim = "0123456789abcdef".repeat(2);
-                login[token] = json!(format!("{FENCE}v1:{claim}:failed:{token}:{digest:x}"));
-            }
-            login["expires"] = json!(1);
-        })
+        self.change(|profiles| fail_login(&mut profiles[id], id))
     }
 
     /// Waits until Kalit holds a sealed copy of a login.
