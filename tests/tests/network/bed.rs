@@ -95,7 +95,7 @@ impl Bed {
                 // An hour of a day is over.
                 self.pass(row.wait.saturating_sub(HOUR + EARLY)).await?;
                 // The last step of the schedule: a refusal without a known code gets the longest.
-                let step = if row.name.starts_with("401") {
+                let step = if row.code == "refresh.transient" {
                     HOUR
                 } else {
                     10 * MINUTE
@@ -191,26 +191,29 @@ impl Bed {
         Ok(tokio::time::timeout(BUSY, call).await??)
     }
 
-    /// The engine renews the login within this time.
+    /// The engine renews the login within this time, be it with a request that was on its way.
     pub async fn renewed(&self, limit: Duration) -> Result<()> {
-        self.asked_again(limit).await?;
-        until_some("the renewal", BUSY, || {
-            (self.account().ok()?["state"] == "healthy").then_some(())
-        })
-        .await
+        let healthy = || (self.account().ok()?["state"] == "healthy").then_some(());
+        self.within(limit, "the renewal", healthy).await
     }
 
     /// The engine sends something within this time.
     pub async fn asked_again(&self, limit: Duration) -> Result<()> {
-        let (seen, begun) = (self.network.seen(), self.clock.now());
+        let seen = self.network.seen();
         let asked = || (self.network.seen() > seen).then_some(());
-        while self.clock.now().millis_since(begun) < i64::try_from(limit.as_millis())? {
-            if until_some("a request", MOMENT, asked).await.is_ok() {
+        self.within(limit, "a request", asked).await
+    }
+
+    async fn within(&self, limit: Duration, what: &str, come: impl Fn() -> Option<()>) -> Result<()> {
+        let mut left = limit;
+        while !left.is_zero() {
+            if until_some(what, MOMENT, &come).await.is_ok() {
                 return Ok(());
             }
-            passing::pass(&self.clock, STEP).await;
+            self.pass(STEP).await?;
+            left = left.saturating_sub(STEP);
         }
-        until_some("a request", BUSY, asked).await
+        until_some(what, BUSY, &come).await
     }
 
     /// Lets time pass and what it begins come to its end.
