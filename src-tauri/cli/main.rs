@@ -34,12 +34,16 @@ fn main() -> ExitCode {
         Err(error) => return usage(&error, wants_json),
     };
     let json = arguments.json;
-    match run(arguments) {
-        Ok(code) => ExitCode::from(code),
-        Err(error) => {
-            output::failure(&error, json);
+    let code = run(arguments).unwrap_or_else(|error| {
+        output::failure(&error, json);
+        error.code().exit_code()
+    });
+    match output::incomplete() {
+        Some(error) => {
+            output::complaint(&error);
             ExitCode::from(error.code().exit_code())
         }
+        None => ExitCode::from(code),
     }
 }
 

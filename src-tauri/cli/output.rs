@@ -1,6 +1,7 @@
 //! Tables and sentences for people, JSON for programs.
 
-use std::io::{BufWriter, Write};
+use std::io::{self, BufWriter, ErrorKind, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use kalit_core::broker::{Diagnosis, MigrationView};
 use kalit_core::clock::Timestamp;
@@ -14,23 +15,38 @@ use kalit_core::{Error, ErrorCode};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-/// One line to stdout; a closed pipe ends quietly.
+/// Whether something that was printed reached nobody who waits for it.
+static INCOMPLETE: AtomicBool = AtomicBool::new(false);
+
+/// What becomes of a command whose output could not be written; a closed pipe is the reader's choice.
+pub fn incomplete() -> Option<Error> {
+    INCOMPLETE.load(Ordering::Relaxed).then(|| {
+        Error::new(
+            ErrorCode::OutputIncomplete,
+            "what this command has to say could not be written",
+        )
+    })
+}
+
+/// One line to stdout.
 pub fn line(text: impl AsRef<str>) {
-    let _ = writeln!(std::io::stdout(), "{}", text.as_ref());
+    print(writeln!(io::stdout(), "{}", text.as_ref()));
 }
 
 /// One line to stderr.
 pub fn note(text: impl AsRef<str>) {
-    let _ = writeln!(std::io::stderr(), "{}", text.as_ref());
+    let _ = writeln!(io::stderr(), "{}", text.as_ref());
 }
 
-/// Pretty JSON to stdout; a closed pipe ends quietly.
+/// Pretty JSON to stdout.
 pub fn json(value: &impl Serialize) {
-    let mut stdout = BufWriter::new(std::io::stdout().lock());
-    let written = serde_json::to_writer_pretty(&mut stdout, value);
-    if written.is_ok() {
-        let _ = writeln!(stdout).and_then(|()| stdout.flush());
-    }
+    let mut stdout = BufWriter::new(io::stdout().lock());
+    let written = serde_json::to_writer_pretty(&mut stdout, value).map_err(io::Error::from);
+    print(
+        written
+            .and_then(|()| writeln!(stdout))
+            .and_then(|()| stdout.flush()),
+    );
 }
 
 /// One event; `false` when nobody reads any more.
@@ -40,7 +56,17 @@ pub fn event(event: &Event, as_json: bool) -> bool {
     } else {
         format!("{} {}", event.at.to_iso8601(), event.text)
     };
-    writeln!(std::io::stdout(), "{text}").is_ok()
+    print(writeln!(io::stdout(), "{text}"))
+}
+
+/// Whether it was written.
+fn print(written: io::Result<()>) -> bool {
+    if let Err(error) = &written
+        && error.kind() != ErrorKind::BrokenPipe
+    {
+        INCOMPLETE.store(true, Ordering::Relaxed);
+    }
+    written.is_ok()
 }
 
 /// A failure: one object on stdout with `--json`, else code and hint on stderr.

@@ -201,6 +201,21 @@ impl Searcher {
         Ok(searcher)
     }
 
+    /// The secrets in the JSON stores of an installation, as far as these can be read, but for those that
+    /// are too short to be told from other text.
+    pub fn of_stores(state_dir: &Path) -> Result<Self> {
+        let agents = fs::read_dir(state_dir.join("agents"))
+            .into_iter()
+            .flatten()
+            .flatten();
+        let stores = agents.filter_map(|agent| {
+            let store = fs::read(agent.path().join("agent/auth-profiles.json")).ok()?;
+            serde_json::from_slice(&store).ok()
+        });
+        let secrets: Vec<_> = stores.flat_map(|store: Value| secrets_of(&store)).collect();
+        Self::new(secrets.into_iter().filter(|(_, text)| !parts(text).is_empty()))
+    }
+
     fn learn(&mut self, needle: Needle) -> Result<()> {
         let begin = needle.bytes.first_chunk().context("a piece is too short")?;
         self.begins[usize::from(begin[0]) << 8 | usize::from(begin[1])] = true;
@@ -429,6 +444,34 @@ mod tests {
 
     fn searcher(secret: &str) -> Searcher {
         Searcher::new([("it".to_owned(), secret.to_owned())]).unwrap()
+    }
+
+    #[test]
+    fn the_secrets_of_every_agents_store_are_looked_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let (one, two) = (canary("refresh"), canary("key"));
+        for (agent, profile) in [
+            (
+                "main",
+                json!({"refresh": one, "access": "short", "email": "me@example.com"}),
+            ),
+            ("lab", json!({"key": two})),
+        ] {
+            let agent = dir.path().join("agents").join(agent).join("agent");
+            fs::create_dir_all(&agent).unwrap();
+            let store = json!({"version": 1, "profiles": {"openai:me@example.com": profile}});
+            fs::write(agent.join("auth-profiles.json"), store.to_string()).unwrap();
+        }
+        let searcher = Searcher::of_stores(dir.path()).unwrap();
+        for secret in [one, two] {
+            assert!(searcher.bytes("", secret.as_bytes()).hits() > 0, "{secret}");
+        }
+        assert_eq!(
+            searcher
+                .bytes("", b"short openai:me@example.com me@example.com")
+                .hits(),
+            0
+        );
     }
 
     #[test]

@@ -3,12 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::io;
 use std::path::PathBuf;
 use std::process::{Output, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use kalit_core::broker::{Broker, Options};
 use kalit_core::clock::{Clock, SystemClock};
 use kalit_core::environment::Environment;
@@ -16,6 +17,7 @@ use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
+use crate::canary::Searcher;
 use crate::openclaw::{Release, TestHome, harness, write_json};
 use crate::process::{Process, binary, command};
 use crate::token_endpoint::{Login, access_token};
@@ -208,16 +210,13 @@ impl Kalit {
         Ok(command)
     }
 
-    /// `kalit <args>`.
+    /// `kalit <args>`. It prints no secret of the home's JSON stores, or this fails.
     pub async fn run(&self, args: &[&str]) -> Result<Ran> {
         let mut command = self.command(args)?;
-        let output = tokio::time::timeout(COMMAND_LIMIT, command.output())
-            .await
-            .with_context(|| format!("kalit {args:?} does not end"))??;
-        Ok(output.into())
+        self.ended(args, command.output()).await
     }
 
-    /// `kalit <args>` with a line on its standard input.
+    /// `kalit <args>` with a line on its standard input, like [`Self::run`].
     pub async fn run_with(&self, args: &[&str], line: &str) -> Result<Ran> {
         let mut command = self.command(args)?;
         command
@@ -229,9 +228,21 @@ impl Kalit {
         // A program that ends without reading it closes the pipe: its own affair.
         let _ = stdin.write_all(format!("{line}\n").as_bytes()).await;
         drop(stdin);
-        let output = tokio::time::timeout(COMMAND_LIMIT, child.wait_with_output())
+        self.ended(args, child.wait_with_output()).await
+    }
+
+    async fn ended(&self, args: &[&str], end: impl Future<Output = io::Result<Output>>) -> Result<Ran> {
+        let state_dir = PathBuf::from(&self.vars["OPENCLAW_STATE_DIR"]);
+        let before = Searcher::of_stores(&state_dir)?;
+        let output = tokio::time::timeout(COMMAND_LIMIT, end)
             .await
             .with_context(|| format!("kalit {args:?} does not end"))??;
+        for searcher in [before, Searcher::of_stores(&state_dir)?] {
+            for printed in [&output.stdout, &output.stderr] {
+                let searched = searcher.bytes("what it printed", printed);
+                ensure!(searched.hits() == 0, "kalit {args:?} tells a secret: {searched}");
+            }
+        }
         Ok(output.into())
     }
 

@@ -179,6 +179,7 @@ error_codes! {
     SecretEmpty, "secret.empty", 65, "Give the secret on standard input, one line.";
     ImportNothing, "import.nothing", 65, "There is no legacy credential file in this state directory.";
     ImportStale, "import.stale", 65, "The legacy copy is older than what the store holds: sign in instead.";
+    OutputIncomplete, "output.incomplete", 73, "The command has ended all the same: make room, or lead its output elsewhere, and look with `kalit status`.";
     VaultFailed, "vault.failed", 73, "Check free space and permissions of Kalit's data directory.";
     VaultUnreadable, "vault.unreadable", 70, "Kalit's own file cannot be read: `kalit doctor` names it.";
     VaultUnsealed, "vault.unsealed", 73, "Nothing was started, because a login could be lost by it. Check free space and permissions of Kalit's data directory.";

@@ -117,6 +117,35 @@ impl Proof {
         Ok(())
     }
 
+    /// What the page asked and was told since [`record_ipc`], and the page itself. What a person typed
+    /// into it (`typed`) is in what it asked, and there only; the answers name an account.
+    pub async fn page(
+        &mut self,
+        window: &WebView,
+        searcher: &Searcher,
+        typed: &str,
+        account: &str,
+    ) -> Result<()> {
+        let asked = execute(window, "return JSON.stringify(window.kalitPassed)").await?;
+        let told = execute(window, "return JSON.stringify(window.kalitAnswers)").await?;
+        let page = execute(window, "return document.documentElement.outerHTML").await?;
+        let only_typed = Searcher::new([("typed".to_owned(), typed.to_owned())])?;
+        only_typed
+            .bytes("", asked.as_bytes())
+            .ensure_some("what the page sent", "typed")?;
+        ensure!(told.contains(account), "no answers were recorded: {told}");
+        let asked = asked.replace(typed, "");
+        for (what, text) in [
+            ("IPC requests", &asked),
+            ("IPC answers and events", &told),
+            ("the page", &page),
+        ] {
+            self.note(what, searcher.bytes(what, text.as_bytes()));
+            only_typed.bytes(what, text.as_bytes()).ensure_none(what)?;
+        }
+        Ok(())
+    }
+
     /// The figures; fails with every hit.
     pub fn tell(self) -> Result<()> {
         let mut figures = Figures::new(self.name);

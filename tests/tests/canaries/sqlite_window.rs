@@ -14,7 +14,7 @@ use url::Url;
 
 use super::databases::{LAB, OPENCLAW, PORT, Place};
 use super::dumps::is_private;
-use super::looking::{BusRecord, Proof, SOON, closed, execute, go, is_window, may_look, record_ipc};
+use super::looking::{BusRecord, Proof, SOON, closed, go, is_window, may_look, record_ipc};
 
 const NAME: &str = "canaries-sqlite-window";
 
@@ -30,9 +30,9 @@ async fn beside_databases_the_windows_processes_hold_no_token() -> Result<()> {
     let mut proof = Proof::new(NAME);
     let outcome = looked_at(&session, &place, &mut proof).await;
     let code = outcome.with_context(|| tray.output())?;
-    // The control: the tray holds the newest login by design.
+    // The control: the tray holds the logins that it watches.
     let holds = place.searcher()?.process(tray.id())?;
-    holds.ensure_some("the tray", &format!("{LAB}/refresh"))?;
+    holds.ensure_some("the tray", LAB)?;
     ensure!(is_private(tray.id())?, "the tray may leave a core");
     item.click(&["Quit"]).await?;
     ensure!(tray.end(SOON).await?.success(), "{}", tray.output());
@@ -82,23 +82,9 @@ async fn looked_at(session: &DesktopSession, place: &Place, proof: &mut Proof) -
     let others = |name: &str| !is_window(name);
     proof.processes("other processes after the sign-in", session, &only_code, others)?;
 
-    let passed = execute(&window, "return JSON.stringify(window.kalitPassed)").await?;
-    let answers = execute(&window, "return JSON.stringify(window.kalitAnswers)").await?;
-    let sent = only_code.bytes("", passed.as_bytes());
-    sent.ensure_some("what the page sent", "code")?;
-    ensure!(
-        answers.contains("lab@example.com"),
-        "no answers were recorded: {answers}"
-    );
-    let searcher = place.searcher()?;
-    proof.note(
-        "IPC answers and events",
-        searcher.bytes("IPC", answers.as_bytes()),
-    );
-    let without = passed.replace(&code, "");
-    proof.note("IPC requests", searcher.bytes("IPC", without.as_bytes()));
-    let page = execute(&window, "return document.documentElement.outerHTML").await?;
-    proof.note("the page", searcher.bytes("page", page.as_bytes()));
+    proof
+        .page(&window, &place.searcher()?, &code, "lab@example.com")
+        .await?;
     window.close().await?;
     closed(place.home.path()).await?;
     proof.processes(

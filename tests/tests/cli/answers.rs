@@ -210,3 +210,29 @@ fn providers_and_doctor_answer_for_programs() {
     );
     assert!(doctor["era"].as_str().unwrap().starts_with("json"));
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn an_answer_that_cannot_be_written_is_a_failure_and_one_that_nobody_reads_is_none() {
+    use std::fs::OpenOptions;
+    use std::process::Stdio;
+    let bed = Bed::with_accounts();
+    for args in [
+        &["status"][..],
+        &["status", "--json"],
+        &["agents", "add", "/", "--json"],
+    ] {
+        let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let ran = bed.command(args).stdout(full).output().unwrap();
+        let told = String::from_utf8_lossy(&ran.stderr);
+        assert_eq!(ran.status.code(), Some(73), "{args:?}: {told}");
+        assert!(told.contains("[output.incomplete]"), "{args:?}: {told}");
+
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let expected = bed.command(args).stdout(Stdio::null()).status().unwrap();
+        let ran = bed.command(args).stdout(writer).output().unwrap();
+        let told = String::from_utf8_lossy(&ran.stderr);
+        assert_eq!(ran.status.code(), expected.code(), "{args:?}: {told}");
+    }
+}
