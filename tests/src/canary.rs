@@ -209,7 +209,10 @@ impl Searcher {
             .flatten()
             .flatten();
         let stores = agents.filter_map(|agent| {
-            let store = fs::read(agent.path().join("agent/auth-profiles.json")).ok()?;
+            let path = agent.path().join("agent/auth-profiles.json");
+            // A test may have put a pipe there, which nobody writes to.
+            let is_file = fs::metadata(&path).ok()?.is_file();
+            let store = is_file.then(|| fs::read(&path))?.ok()?;
             serde_json::from_slice(&store).ok()
         });
         let secrets: Vec<_> = stores.flat_map(|store: Value| secrets_of(&store)).collect();
