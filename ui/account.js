@@ -1,14 +1,14 @@
 // One account: its state in a sentence, its verbs, why it is used or not, and what is known of it.
 
 import { text } from './i18n/en.js';
-import { button, clone, code, go, slot } from './dom.js';
+import { breakable, button, clone, code, go, slot } from './dom.js';
 import { again } from './board.js';
 import { commandFor } from './sessions.js';
 import { cuts, cutText, key } from './key.js';
 import * as places from './places.js';
 import { wayBack } from './snapshots.js';
 import * as states from './states.js';
-import { due, duration, exact, sentence } from './words.js';
+import { due, duration, exact, sentence, within } from './words.js';
 
 /** The sheet of an account, or null when it is gone. */
 export function account(state, now, place) {
@@ -65,10 +65,10 @@ function verbs(agent, one, { working, managed, several }) {
 function attempt(provider, other, at, now) {
   const rotating = provider.orderSource === 'rotation';
   const chosen = other.effective;
-  const passed = other.passedOver ?? (other.lost ? states.word(other, now).toLowerCase() : null);
+  const passed = other.passedOver ?? (other.lost ? within(states.word(other, now)) : null);
   const verdict = chosen ? (rotating && provider.candidates.length > 1 ? text.nextInTurn : text.used)
     : passed ? text.passedOver(passed) : text.following;
-  const node = clone('t-try', { number: String(at + 1), name: other.name, verdict });
+  const node = clone('t-try', { number: String(at + 1), name: breakable(other.name), verdict });
   node.classList.toggle('chosen', chosen);
   node.classList.toggle('away', Boolean(passed) && !chosen);
   return node;

@@ -1,13 +1,14 @@
 // The choice of a provider, and pasting a token or an API key.
 
 import { text } from './i18n/en.js';
-import { clone, fill, go, slot } from './dom.js';
+import { button, clone, code, fill, go, slot } from './dom.js';
 import * as api from './api.js';
 import * as places from './places.js';
 import * as states from './states.js';
 import { sentence } from './words.js';
 
 const SETUP_TOKEN = 'sk-ant-oat01-';
+const SETUP_COMMAND = 'claude setup-token';
 const SHORTEST = 8;
 
 /** What a provider entry says of the ways in. */
@@ -66,12 +67,16 @@ export function secret({ providers, view }, place) {
     tokenHelp: place.provider === 'anthropic' ? text.setupTokenHelp : text.tokenHelp,
     error: null,
     save: text.save,
+    commandLine: [code(SETUP_COMMAND), button(text.copyCode, { action: 'copy-code', code: SETUP_COMMAND }, { name: SETUP_COMMAND })],
   });
+  const command = () => { slot(node, 'command').hidden = place.provider !== 'anthropic' || chosen(node) !== 'token'; };
   node.querySelector(`input[value="${kind}"]`).checked = true;
   const retitle = () => {
     if (!accountName) fill(slot(node, 'title'), text.secretTitle(name, chosen(node)));
+    command();
     check(node, place);
   };
+  command();
   node.addEventListener('change', event => event.target.name === 'kind' && retitle());
   node.querySelector('#secret').addEventListener('input', () => check(node, place));
   return node;

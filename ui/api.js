@@ -18,6 +18,8 @@ export const loginChoose = (ask, choice) => invoke('login_choose', { ask, choice
 export const openLink = () => invoke('open_link');
 export const pasteSecret = (target, secret) => invoke('paste_secret', { target, secret });
 export const activate = (agent, profile) => invoke('activate', { agent, profile });
+export const setOrder = (agent, provider, ids) => invoke('set_order', { agent, provider, ids });
+export const clearOrder = (agent, provider) => invoke('clear_order', { agent, provider });
 export const orderGloballyPreview = (provider, ids) => invoke('order_globally_preview', { provider, ids });
 export const orderGlobally = (provider, ids) => invoke('order_globally', { provider, ids });
 export const sessions = agent => invoke('sessions', { agent });
@@ -33,6 +35,8 @@ export const refresh = (agent, profile) => invoke('refresh', { agent, profile })
 export const refreshAll = () => invoke('refresh_all');
 export const remove = (agent, profile) => invoke('remove', { agent, profile });
 export const startTray = () => invoke('start_tray');
+export const addAgent = id => invoke('add_agent', { id });
+export const diagnosis = () => invoke('diagnosis');
 export const setPaused = paused => invoke('set_paused', { paused });
 
 /** A new view was published. */

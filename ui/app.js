@@ -8,10 +8,13 @@ import { account } from './account.js';
 import { add, reveal, save, secret } from './add.js';
 import { board } from './board.js';
 import { copy } from './clipboard.js';
+import { diagnose, diagnosticsActions, diagnosticsSheet } from './diagnostics.js';
 import { ask, isOpen } from './dialog.js';
 import { everywhereActions } from './everywhere.js';
 import { morph } from './morph.js';
 import { OpenClawSignIn, openclawActions, openclawForms, openclawSignIn, refreshOpenclaw } from './openclaw-login.js';
+import { moveByKey, orderActions, orderSheet } from './order.js';
+import { newAgentForms, newAgentSheet } from './new-agent.js';
 import * as places from './places.js';
 import { look, restoreActions, restoreSheet } from './restore.js';
 import { pin, readSessions, sessionActions, sessionsSheet } from './sessions.js';
@@ -25,9 +28,9 @@ const sheet = document.getElementById('sheet');
 const toast = document.getElementById('toast');
 const state = {
   view: null, problem: null, providers: [], logins: [], busy: new Map(), firstRun: false,
-  signIn: null, starting: null, restore: null, snapshots: null, chosen: null, sessions: null, test: null, place: places.parse(location.hash),
+  signIn: null, starting: null, restore: null, snapshots: null, chosen: null, sessions: null, test: null, diagnosis: null, order: null, search: '', place: places.parse(location.hash),
 };
-let redraw, hideToast, undo;
+let redraw, hideToast, undo, counted;
 
 // Drawing ------------------------------------------------------------------
 
@@ -37,7 +40,7 @@ function render() {
   index();
   if (state.place.view === 'sign-in' && state.signIn) return followSignIn();
   // A form keeps what is typed while views come in.
-  if (['paste', 'add'].includes(state.place.view) && sheet.dataset.place === location.hash && sheet.querySelector('form')) return;
+  if (['paste', 'add', 'new-agent'].includes(state.place.view) && sheet.dataset.place === location.hash && sheet.querySelector('form')) return;
   show(content(now));
   if (state.view) redraw = setTimeout(() => outdated() ? reload() : render(), nextChange(now));
 }
@@ -55,6 +58,9 @@ function content(now) {
   if (['restore', 'snapshot', 'sign-in'].includes(place.view)) return clone('t-loading');
   if (place.view === 'sessions') return sessionsSheet(state, now, place);
   if (place.view === 'tested') return testedSheet(state);
+  if (place.view === 'new-agent') return newAgentSheet(state);
+  if (place.view === 'order') return orderSheet(state, now, place) ?? board(state, now);
+  if (place.view === 'diagnostics') return diagnosticsSheet(state);
   return board(state, now, place.view === 'agent' ? place.agent : undefined);
 }
 
@@ -92,13 +98,16 @@ const outdated = () => ends().some(at => at > state.view.snapshot.at && at <= Da
 
 function index() {
   const { view, place } = state;
-  const all = link(text.allAccounts, places.board, view ? String(view.summary.total) : null, ['board', 'account', 'restore', 'tested'].includes(place.view));
+  const all = link(text.allAccounts, places.board, view ? String(view.summary.total) : null, ['board', 'account', 'order', 'restore', 'tested'].includes(place.view));
   const snapshots = link(text.snapshots, places.snapshots, null, ['snapshots', 'snapshot'].includes(place.view));
   const agents = view?.snapshot.agents ?? [];
-  const several = agents.length > 1 || agents.some(agent => states.worst(agent));
-  fill(document.getElementById('index-all'), view && (view.summary.total || several) ? [all, snapshots] : null);
+  const { openclawFound = false } = view?.snapshot.installation ?? {};
+  const several = agents.length > 1 || agents.some(agent => states.worst(agent)) || (openclawFound && view.summary.total > 0);
+  const fresh = openclawFound && link(text.newAgent, places.newAgent, null, place.view === 'new-agent');
+  const diagnostics = link(text.diagnostics, places.diagnostics, null, place.view === 'diagnostics');
+  fill(document.getElementById('index-all'), view && (view.summary.total || several) ? [all, snapshots, diagnostics] : null);
   document.getElementById('index-title').hidden = !several;
-  fill(document.getElementById('index-agents'), several ? agents.map(agent => agentLink(agent, place)) : null);
+  fill(document.getElementById('index-agents'), several ? [...agents.map(agent => agentLink(agent, place)), fresh].filter(Boolean) : null);
   fill(document.getElementById('foot'), view && foot(view.snapshot));
 
 }
@@ -359,12 +368,13 @@ setInterval(() => {
 function arrive() {
   state.place = places.parse(location.hash);
   // What a toast said belongs to the sheet it was said on, and it must not cover a form.
-  if (['add', 'paste', 'sign-in'].includes(state.place.view)) toast.hidden = true;
+  if (['add', 'paste', 'new-agent', 'sign-in'].includes(state.place.view)) toast.hidden = true;
   if (state.signIn && state.place.view !== 'sign-in') {
     if (state.signIn.running) api.signInCancel().catch(() => {});
     state.signIn = null;
   }
   if (state.place.view !== 'restore' || state.restore?.profile !== state.place.profile || state.restore.agent !== state.place.agent) state.restore = null;
+  state.order = null;
   if (state.place.view !== 'snapshot' || ['id', 'agent', 'profile'].some(part => state.chosen?.[part] !== state.place[part])) state.chosen = null;
   if (state.view) begun(state.place);
   render();
@@ -378,6 +388,7 @@ function begun(place) {
   else if (place.view === 'snapshot' && !state.chosen) lookAt(shell, place);
   else if (place.view === 'sessions' || place.view === 'account') readSessions(shell, place.agent);
   else if (place.view === 'add') readLogins();
+  else if (place.view === 'diagnostics') diagnose(shell);
 }
 
 /** Learns what OpenClaw signs in itself; the choices are drawn again when that was news. */
@@ -398,9 +409,9 @@ async function goWhereWanted() {
   else if (state.place.view === 'sign-in' && !state.signIn?.running) arrive();
 }
 
-const shell = { state, render, reload, tell, fail, find, work, changing, followSignIn };
-Object.assign(actions, everywhereActions(shell), restoreActions(shell), sessionActions(shell), snapshotActions(shell), testActions(shell), openclawActions(shell));
-Object.assign(forms, openclawForms(shell));
+const shell = { state, sheet, render, say, reload, tell, fail, find, work, changing, followSignIn };
+Object.assign(actions, everywhereActions(shell), restoreActions(shell), sessionActions(shell), snapshotActions(shell), testActions(shell), diagnosticsActions(shell), orderActions(shell), openclawActions(shell));
+Object.assign(forms, openclawForms(shell), newAgentForms(shell));
 
 addEventListener('hashchange', arrive);
 document.addEventListener('click', event => {
@@ -417,12 +428,20 @@ document.addEventListener('change', event => {
   if (event.target.id === 'add-agent') location.hash = places.add(event.target.value);
   else if (event.target.dataset.change === 'pin') pin(shell, event.target.dataset, event.target.value);
 });
+document.addEventListener('input', event => {
+  if (event.target.id !== 'search') return;
+  state.search = event.target.value;
+  render();
+  clearTimeout(counted);
+  if (state.search.trim()) counted = setTimeout(() => say(text.found(sheet.querySelectorAll('.acct').length)), 500);
+});
 document.addEventListener('keydown', event => {
   const typing = event.target.matches('input, textarea, select');
   if (event.key === 'Escape' && !isOpen() && state.place.view !== 'board') location.hash = places.board;
   else if ((event.ctrlKey || event.metaKey) && event.key === 'n') location.hash = places.add();
+  else if ((event.ctrlKey || event.metaKey) && event.key === 'f' && document.getElementById('search')?.offsetParent) document.getElementById('search').focus();
   else if ((event.ctrlKey || event.metaKey) && event.key === 'r' && !typing && !kept()) renewAll();
-  else if (!step(event)) return;
+  else if (!moveByKey(shell, event) && !step(event)) return;
   event.preventDefault();
 });
 

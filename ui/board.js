@@ -3,27 +3,46 @@
 import { text } from './i18n/en.js';
 import { breakable, button, clone, fill, glyph, go, slot, use } from './dom.js';
 import { key } from './key.js';
+import { orderable } from './order.js';
 import * as places from './places.js';
 import { wayBack } from './snapshots.js';
 import * as states from './states.js';
 import { duration, moment, sentence } from './words.js';
 
-/** The sheet of all agents, or of the one called `only`. */
-export function board({ view, firstRun, busy }, now, only) {
+/** From more accounts than these on they can be searched. */
+const FEW = 20;
+
+/** The sheet of all agents, or of the one called `only`; of many accounts those that `search` finds. */
+export function board({ view, firstRun, busy, search }, now, only) {
   const { snapshot, summary } = view;
   const agents = snapshot.agents.filter(agent => !only || agent.id === only);
   const whole = wholeSheet(snapshot, summary, agents);
   if (whole) return whole;
+  const many = agents.flatMap(agent => agent.providers).flatMap(provider => provider.accounts).length > FEW;
+  const found = many && search.trim() ? finder(search) : null;
+  const sections = agents.map(agent => agentSection(agent, snapshot, now, busy, found)).filter(Boolean);
   const node = clone('t-board', {
     title: verdict(agents, only ? null : snapshot.needsYou),
     lead: only ? null : lead(summary, agents, now),
     strips: strips(snapshot, summary, firstRun),
-    agents: agents.map(agent => agentSection(agent, snapshot, now, busy)),
+    nothing: found && !sections.length ? text.nothingFound(search.trim()) : null,
+    agents: sections,
   });
+  slot(node, 'search').hidden = !many;
   slot(node, 'add').href = places.add(only);
   slot(node, 'add').hidden = !states.writable(snapshot.installation);
   slot(node, 'foot').hidden = !states.kept(snapshot.installation) || !summary.total;
   return node;
+}
+
+/** Tells whether an account of an agent and a provider is one that the words of `search` all name. */
+function finder(search) {
+  const words = search.trim().toLowerCase().split(/\s+/);
+  return (agent, provider, account) => {
+    const named = [agent.id, agent.name, provider.id, provider.name, account.profileId, account.email, account.plan]
+      .filter(Boolean).join(' ').toLowerCase();
+    return words.every(word => named.includes(word));
+  };
 }
 
 /** Sheets with one thing to say. */
@@ -93,14 +112,16 @@ function strip(tone, shape, message, hint, verbs = [], code = null) {
   return node;
 }
 
-function agentSection(agent, snapshot, now, busy) {
+function agentSection(agent, snapshot, now, busy, found) {
+  const providers = agent.providers.map(provider => providerSection(agent, provider, snapshot, now, busy, found)).filter(Boolean);
+  if (found && !providers.length) return null;
   const node = clone('t-agent', {
     name: agent.name ?? agent.id,
     glyph: states.kept(snapshot.installation) ? glyph('g-shelf') : null,
     line: agentLine(agent, snapshot),
     trouble: agent.storeError && strip('danger', 'g-torn', sentence(agent.storeError.message), agent.restore?.text ?? agent.storeError.hint,
       [agent.restore?.offered && go(text.restore, wayBack(agent.id, agent.restore), { main: true, name: agent.id }), button(text.checkAgain, { action: 'reload' })].filter(Boolean), agent.storeError.message.includes(agent.storePath) ? null : agent.storePath),
-    providers: agent.providers.map(provider => providerSection(agent, provider, snapshot, now, busy)),
+    providers,
   });
   node.dataset.agent = agent.id;
   node.setAttribute('aria-label', agent.id);
@@ -119,14 +140,17 @@ function agentLine(agent, { installation, paused, attended }) {
   return paused || !attended || !states.writable(installation) ? text.onlyWatched(installation.openclawVersion) : text.keptByKalit(installation.openclawVersion);
 }
 
-function providerSection(agent, provider, snapshot, now, busy) {
+function providerSection(agent, provider, snapshot, now, busy, found) {
   const writable = states.writable(snapshot.installation);
+  const options = { now, busy, writable, managed: states.kept(snapshot.installation) };
+  const rows = provider.accounts.map((account, at) => found && !found(agent, provider, account) ? null : row(agent, provider, account, at, options)).filter(Boolean);
+  if (found && !rows.length) return null;
   const rotating = provider.orderSource === 'rotation' && provider.candidates.length > 1;
   const node = clone('t-provider', {
     mark: provider.mark,
     name: provider.name,
     count: rotating ? text.rotating(provider.accounts.length) : text.accounts(provider.accounts.length),
-    rail: provider.accounts.map((account, at) => row(agent, provider, account, at, { now, busy, writable, managed: states.kept(snapshot.installation) })),
+    rail: rows,
     notes: providerNotes(agent, provider),
   });
   const add = slot(node, 'add');
@@ -134,6 +158,11 @@ function providerSection(agent, provider, snapshot, now, busy) {
   add.dataset.focus = add.getAttribute('href');
   add.setAttribute('aria-label', `${text.add}: ${provider.name}`);
   add.hidden = !writable;
+  const order = slot(node, 'order');
+  order.href = places.order(agent.id, provider.id);
+  order.dataset.focus = order.getAttribute('href');
+  order.setAttribute('aria-label', `${text.order}: ${provider.name}`);
+  order.hidden = !writable || orderable(provider).length < 2;
   slot(node, 'rail').setAttribute('aria-label', text.orderOfUse(provider.name, agent.id));
   node.dataset.provider = provider.id;
   return node;

@@ -1,6 +1,7 @@
 // The window's addresses: #/board, #/agent/<id>, #/account/<agent>/<profile>, #/sessions/<agent>,
-// #/restore/<agent>/<profile>, #/snapshots, #/snapshots/<id>?agent=&profile=, #/tested, #/add?agent=, #/sign-in/<provider>?agent=&profile=&code=,
-// #/paste/<provider>?agent=&profile=&kind=.
+// #/order/<agent>/<provider>,
+// #/restore/<agent>/<profile>, #/snapshots, #/snapshots/<id>?agent=&profile=, #/tested, #/diagnostics, #/new-agent, #/add?agent=,
+// #/sign-in/<provider>?agent=&profile=&code=, #/paste/<provider>?agent=&profile=&kind=.
 
 const encode = encodeURIComponent;
 
@@ -13,10 +14,13 @@ export const board = '#/board';
 export const agent = id => `#/agent/${encode(id)}`;
 export const account = (agentId, profile) => `#/account/${encode(agentId)}/${encode(profile)}`;
 export const sessions = agentId => `#/sessions/${encode(agentId)}`;
+export const order = (agentId, provider) => `#/order/${encode(agentId)}/${encode(provider)}`;
 export const restore = (agentId, profile) => `#/restore/${encode(agentId)}/${encode(profile)}`;
 export const snapshots = '#/snapshots';
 export const snapshot = (id, agentId, profile) => withQuery(`#/snapshots/${encode(id)}`, { agent: agentId, profile });
 export const tested = '#/tested';
+export const newAgent = '#/new-agent';
+export const diagnostics = '#/diagnostics';
 export const add = agentId => withQuery('#/add', { agent: agentId });
 export const signIn = (provider, agentId, profile, { code = false } = {}) =>
   withQuery(`#/sign-in/${encode(provider)}`, { agent: agentId, profile, code: code && '1' });
@@ -36,8 +40,9 @@ export function parse(hash) {
   const named = { agent: params.get('agent') || 'main', profile: params.get('profile') || null, kind: params.get('kind') };
   if ((view === 'agent' || view === 'sessions') && first) return { view, agent: first };
   if ((view === 'account' || view === 'restore') && first && second) return { view, agent: first, profile: second };
+  if (view === 'order' && first && second) return { view, agent: first, provider: second };
   if (view === 'snapshots' && first) return { view: 'snapshot', id: first, agent: params.get('agent') || null, profile: named.profile };
-  if (view === 'tested' || view === 'snapshots') return { view };
+  if (['tested', 'snapshots', 'diagnostics', 'new-agent'].includes(view)) return { view };
   if (view === 'add') return { view, agent: named.agent };
   if (view === 'sign-in' && first) return { view, provider: first, ...named, code: params.has('code') };
   if (view === 'paste' && first) return { view, provider: first, ...named };

@@ -41,3 +41,6 @@ export function sentence(words) {
   const begun = /^[a-z]+([ ,;:]|$)/.test(words) ? words[0].toUpperCase() + words.slice(1) : words;
   return /[.!?…]$/.test(begun) ? begun : `${begun}.`;
 }
+
+/** Words as they stand within a sentence: "Signed out" becomes "signed out"; names stay. */
+export const within = words => /^\p{Lu}\p{Ll}+( |$)/u.test(words) ? words[0].toLowerCase() + words.slice(1) : words;

@@ -158,6 +158,9 @@ pub enum Command {
         /// Move the key of the sealed copies into the system's keychain
         #[arg(long)]
         move_key_to_keychain: bool,
+        /// Leave out the home directory and e-mail addresses, to show it to others
+        #[arg(long)]
+        redacted: bool,
     },
 }
 

@@ -90,11 +90,18 @@ pub async fn run(broker: &Broker, command: Command, json: bool) -> Result<u8> {
         Command::Agents { action } => agents(broker, action, json).await,
         Command::Providers { action } => providers(broker, action, json),
         Command::Watch => watch(broker, json).await,
-        Command::Doctor { move_key_to_keychain } => {
+        Command::Doctor {
+            move_key_to_keychain,
+            redacted,
+        } => {
             if move_key_to_keychain {
                 output::note(broker.move_key_to_keychain().await?);
             }
-            output::diagnosis(&broker.diagnose().await?, json);
+            let mut diagnosis = broker.diagnose().await?;
+            if redacted {
+                diagnosis = broker.redacted(diagnosis);
+            }
+            output::diagnosis(&diagnosis, json);
             Ok(0)
         }
     }

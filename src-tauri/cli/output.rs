@@ -3,15 +3,17 @@
 use std::io::{self, BufWriter, ErrorKind, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use kalit_core::broker::{Diagnosis, MigrationView};
+use kalit_core::broker::Diagnosis;
 use kalit_core::clock::Timestamp;
 use kalit_core::event::Event;
 use kalit_core::ids::{AgentId, ProfileId};
 use kalit_core::view::{
-    AccountState, AccountView, AgentView, AuthStatus, CredentialKind, EraView, LockView, Notice,
-    ProviderView, Reason, Snapshot, Worst,
+    AccountState, AccountView, AgentView, AuthStatus, CredentialKind, EraView, Notice, ProviderView, Reason,
+    Snapshot, Worst,
 };
 use kalit_core::{Error, ErrorCode};
+use kalit_shell::diagnosis;
+use kalit_shell::words::{duration, holder};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -338,9 +340,9 @@ fn state_text(account: &AccountView, now: Timestamp) -> String {
     let left = account
         .expires_at
         .filter(|at| *at > now)
-        .map(|at| format!("{} left", words(at.millis_since(now))));
+        .map(|at| format!("{} left", duration(at.millis_since(now))));
     let rest = |word: &str| match &account.cooldown {
-        Some(cooldown) => format!("{word} for {}", words(cooldown.until.millis_since(now))),
+        Some(cooldown) => format!("{word} for {}", duration(cooldown.until.millis_since(now))),
         None => word.to_owned(),
     };
     match account.state {
@@ -374,86 +376,5 @@ pub fn diagnosis(diagnosis: &Diagnosis, as_json: bool) {
     if as_json {
         return json(diagnosis);
     }
-    line(format!("State directory: {}", diagnosis.state_dir));
-    line(format!("Era: {}", diagnosis.era));
-    let locks: Vec<String> = diagnosis
-        .locks
-        .iter()
-        .map(|lock| format!("{}, held by {}", lock.path, holder(lock, diagnosis.at)))
-        .collect();
-    let parts: [(&str, &[String]); 6] = [
-        ("Evidence", &diagnosis.evidence),
-        ("Rules in force", &diagnosis.rules),
-        ("Locks", &locks),
-        ("Sealed copies", &diagnosis.snapshots),
-        ("Rescue journal", &diagnosis.journal),
-        ("Leftovers with secrets", &diagnosis.leftovers),
-    ];
-    for (title, lines) in parts {
-        line(format!("{title}:{}", if lines.is_empty() { " none" } else { "" }));
-        lines.iter().for_each(|text| line(format!("  {text}")));
-    }
-    line(format!("Key of the sealed copies: {}", diagnosis.key));
-    diagnosis.migration.iter().for_each(migration);
-    for notice in &diagnosis.notices {
-        line(format!("{} [{}]", notice.message, notice.code));
-        line(format!("  {}", notice.hint));
-    }
-}
-
-/// What an upgrade left in OpenClaw's way: the warnings stand before the remedy.
-fn migration(migration: &MigrationView) {
-    line(if migration.blocks {
-        "Half-migrated: OpenClaw does not work until it is finished"
-    } else {
-        "Half-migrated: OpenClaw goes on without what these files hold"
-    });
-    migration.files.iter().for_each(|text| line(format!("  {text}")));
-    migration
-        .warnings
-        .iter()
-        .for_each(|text| line(format!("  Mind: {text}")));
-    if migration.sealed {
-        line("  Every login is in a sealed copy of Kalit's.");
-    }
-    line(format!("  Then run: {}", migration.command));
-}
-
-/// "openclaw (pid 4312) for 12 min".
-fn holder(lock: &LockView, now: Timestamp) -> String {
-    let mut text = lock
-        .program
-        .clone()
-        .unwrap_or_else(|| "an unknown program".into());
-    if let Some(pid) = lock.pid {
-        text.push_str(&format!(" (pid {pid})"));
-    }
-    if let Some(since) = lock.since {
-        text.push_str(&format!(" for {}", words(now.millis_since(since))));
-    }
-    text
-}
-
-/// A duration in words: `6 d 4 h`, `3 h 20 min`, `5 min`, `less than a minute`.
-pub fn words(millis: i64) -> String {
-    let minutes = millis.max(0) / 60_000;
-    match (minutes / 1440, minutes / 60 % 24, minutes % 60) {
-        (0, 0, 0) => "less than a minute".into(),
-        (0, 0, minutes) => format!("{minutes} min"),
-        (0, hours, minutes) => format!("{hours} h {minutes} min"),
-        (days, hours, _) => format!("{days} d {hours} h"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations_are_told_in_words() {
-        assert_eq!(words(-5), "less than a minute");
-        assert_eq!(words(5 * 60_000), "5 min");
-        assert_eq!(words(200 * 60_000), "3 h 20 min");
-        assert_eq!(words((6 * 24 + 4) * 3_600_000), "6 d 4 h");
-    }
+    diagnosis::lines(diagnosis).iter().for_each(line);
 }

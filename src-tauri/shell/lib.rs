@@ -3,6 +3,7 @@
 
 pub mod alerts;
 pub mod browser;
+pub mod diagnosis;
 pub mod in_flight;
 pub mod memory;
 pub mod menu;

@@ -1,10 +1,10 @@
-//! Words that tray and notifications share: time left and the state of an account. Times come in
+//! Words that the shells share: time left and the state of an account. Times come in
 //! whole minutes, so that nothing on the screen ticks.
 
 use kalit_core::broker::RefreshResult;
 use kalit_core::clock::Timestamp;
 use kalit_core::ids::AgentId;
-use kalit_core::view::{AccountState, AccountView, AgentView, LostSignal};
+use kalit_core::view::{AccountState, AccountView, AgentView, LockView, LostSignal};
 
 use crate::route::Route;
 
@@ -24,6 +24,15 @@ pub fn duration(millis: i64) -> String {
         (days, 0, _) => format!("{days} d"),
         (days, hours, _) => format!("{days} d {hours} h"),
     }
+}
+
+/// Who holds a lock: "openclaw (pid 4312) for 12 min".
+pub fn holder(lock: &LockView, now: Timestamp) -> String {
+    let program = lock.program.as_deref().unwrap_or("an unknown program");
+    let pid = lock.pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
+    let since = lock.since.map(|since| duration(now.millis_since(since)));
+    let since = since.map(|since| format!(" for {since}")).unwrap_or_default();
+    format!("{program}{pid}{since}")
 }
 
 /// Milliseconds until [`duration`] of a shrinking `millis` reads differently.

@@ -5,15 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kalit_core::broker::{
-    Activation, GlobalOrderPreview, LoginRoute, OpenClawLoginChoice, PasteKind, PasteRequest, ProviderInfo,
-    RefreshOutcome, RefreshTarget, Removal, RestorePreview, Restored, SignedIn, SnapshotInfo,
+    Activation, AddedAgentInfo, GlobalOrderPreview, LoginRoute, OpenClawLoginChoice, PasteKind, PasteRequest,
+    ProviderInfo, RefreshOutcome, RefreshTarget, Removal, RestorePreview, Restored, SignedIn, SnapshotInfo,
     SnapshotPreview, SnapshotRestored, TestLoginsOffer, TestedLogins,
 };
 use kalit_core::ids::{AgentId, ProfileId, ProviderId};
 use kalit_core::secret::Secret;
 use kalit_core::view::{SessionView, SessionsView};
 use kalit_core::{Error, ErrorCode};
-use kalit_shell::process;
+use kalit_shell::{diagnosis, process};
 use tauri::ipc::Invoke;
 use tauri::{AppHandle, State, Wry, async_runtime};
 use tauri_plugin_shell::ShellExt;
@@ -41,6 +41,8 @@ pub fn handler() -> impl Fn(Invoke<Wry>) -> bool + Send + Sync + 'static {
         login_choose,
         paste_secret,
         activate,
+        set_order,
+        clear_order,
         order_globally_preview,
         order_globally,
         sessions,
@@ -57,6 +59,8 @@ pub fn handler() -> impl Fn(Invoke<Wry>) -> bool + Send + Sync + 'static {
         remove,
         set_paused,
         start_tray,
+        add_agent,
+        diagnosis,
     ]
 }
 
@@ -154,6 +158,23 @@ async fn paste_secret(session: Window<'_>, target: PasteTarget, secret: String) 
 async fn activate(session: Window<'_>, agent: AgentId, profile: ProfileId) -> Answer<Activation> {
     let _begun = session.in_flight.begin().await;
     Ok(session.broker()?.activate(&agent, &profile).await?)
+}
+
+#[tauri::command]
+async fn set_order(
+    session: Window<'_>,
+    agent: AgentId,
+    provider: ProviderId,
+    ids: Vec<ProfileId>,
+) -> Answer<Activation> {
+    let _begun = session.in_flight.begin().await;
+    Ok(session.broker()?.set_order(&agent, &provider, ids).await?)
+}
+
+#[tauri::command]
+async fn clear_order(session: Window<'_>, agent: AgentId, provider: ProviderId) -> Answer<Activation> {
+    let _begun = session.in_flight.begin().await;
+    Ok(session.broker()?.clear_order(&agent, &provider).await?)
 }
 
 /// What an order for all agents would change; nothing is changed.
@@ -340,4 +361,19 @@ mod tests {
         assert_eq!(commands, allowed);
         assert_eq!(commands, called);
     }
+}
+
+/// Adds an agent, with a workspace in the state directory.
+#[tauri::command]
+async fn add_agent(session: Window<'_>, id: String) -> Answer<AddedAgentInfo> {
+    let _begun = session.in_flight.begin().await;
+    Ok(session.broker()?.add_agent(&id, None).await?)
+}
+
+/// What `kalit doctor` tells, fit to be shown to others.
+#[tauri::command]
+async fn diagnosis(session: Window<'_>) -> Answer<String> {
+    let broker = session.broker()?;
+    let found = broker.diagnose().await?;
+    Ok(diagnosis::lines(&broker.redacted(found)).join("\n"))
 }

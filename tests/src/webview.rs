@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 
 use crate::desktop::{DesktopSession, ensure_not_blank};
 use crate::http::free_port;
-use crate::process::Process;
+use crate::kalit::Kalit;
+use crate::process::{Process, binary};
 use crate::wait::until;
 
 const START: Duration = Duration::from_secs(60);
@@ -41,6 +42,32 @@ impl WebView {
             client,
             _driver: driver,
         })
+    }
+
+    /// The window of this Kalit, where OpenClaw finds its programs and the session's, in a theme of
+    /// GTK's if one is named.
+    pub async fn of(
+        session: &DesktopSession,
+        kalit: &Kalit,
+        route: &str,
+        theme: Option<&str>,
+    ) -> Result<Self> {
+        let mut vars = kalit.variables().clone();
+        let programs = session.env().get("PATH").context("the session has no PATH")?;
+        vars.entry("PATH".to_owned())
+            .and_modify(|own| *own = format!("{own}:{programs}"))
+            .or_insert_with(|| programs.clone());
+        vars.extend(theme.map(|theme| ("GTK_THEME".to_owned(), theme.to_owned())));
+        let vars: Vec<(String, String)> = vars.into_iter().collect();
+        let program = binary("KALIT_WINDOW_BIN", "kalit-window")?;
+        Self::open(session, &program, &[route], &vars).await
+    }
+
+    /// Goes to a place, such as `#/snapshots`.
+    pub async fn go(&self, place: &str) -> Result<()> {
+        let script = format!("location.hash = '{place}'");
+        self.client.execute(&script, Vec::new()).await?;
+        Ok(())
     }
 
     /// The WebDriver client, for what has no method here.

@@ -6,12 +6,12 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use kalit_journeys::desktop::DesktopSession;
 use kalit_journeys::http::free_port;
 use kalit_journeys::kalit::Kalit;
 use kalit_journeys::openclaw::{TestHome, Version, read_json, release};
-use kalit_journeys::process::{binary, build_dir};
+use kalit_journeys::process::build_dir;
 use kalit_journeys::proof;
 use kalit_journeys::token_endpoint::{Login, TokenEndpoint};
 use kalit_journeys::webview::WebView;
@@ -32,7 +32,7 @@ async fn accounts_come_back_from_a_snapshot_in_the_window() -> Result<()> {
         &release(Version::V2026_6_1).await?,
         &server.manifest(&[free_port()?]),
     )?;
-    let window = open(&session, &kalit, "snapshots", None).await?;
+    let window = WebView::of(&session, &kalit, "snapshots", None).await?;
     window.shows("Nothing was sealed yet", SOON).await?;
     picture(&window, "undo-0-empty").await?;
     window.close().await?;
@@ -41,7 +41,7 @@ async fn accounts_come_back_from_a_snapshot_in_the_window() -> Result<()> {
     home.write_profiles("work", &store(&["google:lab"]))?;
     let before = read_json(&home.profiles_path("main"))?;
     let watching = kalit.watch().await?;
-    let window = open(&session, &kalit, "board", None).await?;
+    let window = WebView::of(&session, &kalit, "board", None).await?;
     window.shows("two", SOON).await?;
 
     fs::write(home.profiles_path("main"), "{\"version\":1,")?;
@@ -95,7 +95,7 @@ async fn accounts_come_back_from_a_snapshot_in_the_window() -> Result<()> {
 /// The same sheets in the smallest window, light and dark.
 async fn narrow(session: &DesktopSession, kalit: &Kalit, theme: &str) -> Result<()> {
     let name = if theme.ends_with("dark") { "dark" } else { "light" };
-    let window = open(session, kalit, "board", Some(theme)).await?;
+    let window = WebView::of(session, kalit, "board", Some(theme)).await?;
     window.client().set_window_size(480, 700).await?;
     window.shows("Disappeared", SOON).await?;
     picture(&window, &format!("undo-{name}-board")).await?;
@@ -108,17 +108,6 @@ async fn narrow(session: &DesktopSession, kalit: &Kalit, theme: &str) -> Result<
     window.shows("Put the accounts of", SOON).await?;
     picture(&window, &format!("undo-{name}-preview")).await?;
     window.close().await
-}
-
-/// Kalit's window under WebDriver, in a theme of GTK's.
-async fn open(session: &DesktopSession, kalit: &Kalit, route: &str, theme: Option<&str>) -> Result<WebView> {
-    let mut vars = kalit.variables().clone();
-    let path = session.env().get("PATH").context("the session has no PATH")?;
-    vars.insert("PATH".to_owned(), path.clone());
-    vars.extend(theme.map(|theme| ("GTK_THEME".to_owned(), theme.to_owned())));
-    let vars: Vec<(String, String)> = vars.into_iter().collect();
-    let program = binary("KALIT_WINDOW_BIN", "kalit-window")?;
-    WebView::open(session, &program, &[route], &vars).await
 }
 
 /// A store with a token for each id.

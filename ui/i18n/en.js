@@ -34,6 +34,9 @@ export const text = {
   rotating: n => `${count(n, 'account', 'accounts')}, rotating`,
   inUse: 'in use',
   next: 'next',
+  search: 'Search',
+  found: n => `${count(n, 'account', 'accounts')} found`,
+  nothingFound: words => `No account is called “${words}”.`,
   orderOfUse: (provider, agent) => `${provider} in ${agent}, in order of use`,
 
   // agent lines
@@ -220,6 +223,33 @@ export const text = {
   endsAt: at => `until ${at}`,
   endedAt: at => `ended ${at}`,
 
+  // a new agent
+  newAgent: 'Add agent…',
+  newAgentTitle: 'Add an agent',
+  newAgentLead: dir => `OpenClaw makes it, with a workspace of its own in ${dir}.`,
+  newAgentLabel: 'Its id',
+  newAgentHelp: 'Small letters, digits and dashes, such as research.',
+  newAgentGo: 'Add agent',
+  agentAdded: id => `The agent ${id} was added.`,
+
+  // order
+  order: 'Order…',
+  orderTitle: (provider, agent) => `Order of ${provider} in ${agent}`,
+  orderHelp: 'OpenClaw takes the first one that works. Move one with its arrows, or with Alt and an arrow key.',
+  orderUp: name => `Move ${name} up`,
+  orderDown: name => `Move ${name} down`,
+  orderMoved: (name, place, all) => `${name}: place ${place} of ${all}`,
+  orderSave: 'Use this order',
+  orderRotate: 'Take turns instead',
+  orderSaved: agent => `${agent} uses this order now.`,
+  orderCleared: agent => `In ${agent} the accounts take turns again.`,
+
+  // diagnostics
+  diagnostics: 'Diagnostics',
+  diagnosticsLead: 'What Kalit found, without secrets, e-mail addresses and your home directory’s name: good to show where you ask for help.',
+  diagnosticsReading: 'Looking at the installation…',
+  diagnosticsCopied: 'The diagnostics are on the clipboard.',
+
   // everywhere
   everywhereTitle: name => `Use ${name} in all agents?`,
   everywhereText: (names, provider) => `The order for ${provider} becomes, in OpenClaw’s configuration: ${names.join(', ')}.`,
@@ -312,7 +342,8 @@ export const text = {
   kindToken: 'Token',
   kindKey: 'API key',
   tokenHelp: 'Has an end, does not renew by itself.',
-  setupTokenHelp: 'From “claude setup-token” in a terminal. Does not renew by itself.',
+  setupTokenHelp: 'Of a Claude subscription, usually good for a year. Does not renew by itself.',
+  setupTokenCommand: 'Run this in a terminal; it prints the token.',
   keyHelp: 'From the provider’s console.',
   secretLabel: 'Paste it here',
   secretHelp: 'One line, without spaces.',

@@ -37,6 +37,13 @@ impl Broker {
         Ok(diagnosis)
     }
 
+    /// The same facts, fit to be shown to others: the home directory is `~`, and no e-mail address
+    /// stands in them.
+    pub fn redacted(&self, diagnosis: Diagnosis) -> Diagnosis {
+        let home = self.inner.environment.home();
+        diagnosis.map_texts(|text| without_addresses(&text.replace(&*home.to_string_lossy(), "~")))
+    }
+
     /// Moves the private key of the sealed copies into the system's keychain; answers with a
     /// sentence.
     ///
@@ -47,6 +54,59 @@ impl Broker {
             .await
             .map(|place| key_text(&place))
     }
+}
+
+impl Diagnosis {
+    /// Every text of it through `change`.
+    fn map_texts(mut self, change: impl Fn(&str) -> String) -> Self {
+        let apply = |text: &mut String| *text = change(text);
+        [&mut self.state_dir, &mut self.era, &mut self.key]
+            .into_iter()
+            .for_each(apply);
+        for list in [
+            &mut self.evidence,
+            &mut self.rules,
+            &mut self.snapshots,
+            &mut self.journal,
+            &mut self.leftovers,
+        ] {
+            list.iter_mut().for_each(apply);
+        }
+        for lock in &mut self.locks {
+            apply(&mut lock.path);
+            lock.program.iter_mut().for_each(apply);
+        }
+        if let Some(migration) = &mut self.migration {
+            migration.files.iter_mut().for_each(apply);
+            migration.warnings.iter_mut().for_each(apply);
+            apply(&mut migration.command);
+        }
+        for notice in &mut self.notices {
+            apply(&mut notice.message);
+            apply(&mut notice.hint);
+        }
+        self
+    }
+}
+
+/// The text with `…@…` for every e-mail address.
+fn without_addresses(text: &str) -> String {
+    let is_part = |letter: char| letter.is_alphanumeric() || "._%+-@".contains(letter);
+    let mut clean = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(begin) = rest.find(is_part) {
+        clean.push_str(&rest[..begin]);
+        let word = &rest[begin..];
+        let end = word.find(|letter| !is_part(letter)).unwrap_or(word.len());
+        let (word, after) = word.split_at(end);
+        clean.push_str(if word.trim_matches('.').contains('@') {
+            "…@…"
+        } else {
+            word
+        });
+        rest = after;
+    }
+    clean + rest
 }
 
 impl Inner {
@@ -233,5 +293,26 @@ fn key_text(place: &KeyLocation) -> String {
         KeyLocation::File => "a file that only you can read".to_owned(),
         KeyLocation::Keychain => "the system's keychain".to_owned(),
         KeyLocation::Missing => "not made yet".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_left_out_and_nothing_else() {
+        for (text, clean) in [
+            ("openai:mary@example.com waits", "openai:…@… waits"),
+            ("(ada.l+x@mail.example.org).", "(…@…)."),
+            (
+                "/srv/ünï@exämple.uz/auth-profiles.json",
+                "/srv/…@…/auth-profiles.json",
+            ),
+            ("openclaw (pid 4312), 2026.6.1", "openclaw (pid 4312), 2026.6.1"),
+            ("", ""),
+        ] {
+            assert_eq!(without_addresses(text), clean);
+        }
     }
 }

@@ -36,6 +36,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::broadcast;
 
+pub use accounts::{AddedAgentInfo, AgentInfo};
 pub use engine::{Engine, Watch};
 pub use openclaw_login::{
     AskKind, LoginRoute, LoginStep, OpenClawLogin, OpenClawLoginChoice, OpenClawLoginHandle,
