@@ -28,10 +28,20 @@ pub struct Browser {
 impl Browser {
     /// A browser on the session's screen.
     pub async fn in_session(session: &DesktopSession) -> Result<Self> {
-        let (client, driver) = webview::drive(session, "browser", &[], None)
+        let browser = Self::start(session, &[]).await?;
+        browser.client.set_window_rect(40, 60, 700, 620).await?;
+        Ok(browser)
+    }
+
+    /// A browser on the session's screen in a theme of GTK's, such as `Adwaita:dark`.
+    pub async fn in_theme(session: &DesktopSession, theme: &str) -> Result<Self> {
+        Self::start(session, &[("GTK_THEME".to_owned(), theme.to_owned())]).await
+    }
+
+    async fn start(session: &DesktopSession, env: &[(String, String)]) -> Result<Self> {
+        let (client, driver) = webview::drive(session, "browser", env, None)
             .await
             .context("starting the browser")?;
-        client.set_window_rect(40, 60, 700, 620).await?;
         Ok(Self {
             client,
             _driver: driver,

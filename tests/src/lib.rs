@@ -19,6 +19,7 @@ pub mod http;
 pub mod kalit;
 #[cfg(target_os = "linux")]
 pub mod notifications;
+pub mod npm;
 pub mod oidc;
 pub mod openclaw;
 #[cfg(target_os = "linux")]

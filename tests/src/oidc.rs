@@ -2,16 +2,16 @@
 //! started with Node. Its consent page has the same buttons as that of [`crate::authserver`], and
 //! its log the same lines.
 
-use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::authserver::{CLIENT_ID, Entry, read_log};
-use crate::process::{Process, harness, run, workspace};
+use crate::npm;
+use crate::process::{Process, harness};
 use crate::wait::until_some;
 
 /// How refused refreshes are told.
@@ -34,7 +34,7 @@ pub struct OidcProvider {
 impl OidcProvider {
     /// Starts the server on a free port; `lifetime` is that of its access tokens.
     pub async fn start(lifetime: Duration, errors: Errors) -> Result<Self> {
-        let modules = installed()?;
+        let modules = npm::installed("oidc-provider")?;
         let dir = tempfile::tempdir()?;
         let mut command = Command::new("node");
         command
@@ -117,42 +117,4 @@ impl OidcProvider {
         }
         Ok(())
     }
-}
-
-/// Installs the pinned packages below `target/npm` once and returns their directory.
-fn installed() -> Result<PathBuf> {
-    let source = workspace().join("tests/npm/oidc-provider");
-    let lock = std::fs::read(source.join("package-lock.json"))?;
-    let parent = workspace().join("target/npm");
-    let ready = parent.join("oidc-provider");
-    if std::fs::read(ready.join("installed-lock.json")).is_ok_and(|installed| installed == lock) {
-        return Ok(ready);
-    }
-    std::fs::create_dir_all(&parent)?;
-    // built aside and moved into place, so that two tests at once cannot see half of it
-    let aside = tempfile::tempdir_in(&parent)?;
-    for file in ["package.json", "package-lock.json", ".npmrc"] {
-        std::fs::copy(source.join(file), aside.path().join(file))?;
-    }
-    run(npm().arg("ci").current_dir(aside.path())).context("installing oidc-provider with npm")?;
-    std::fs::write(aside.path().join("installed-lock.json"), &lock)?;
-    place(aside, &ready, &lock)
-}
-
-fn place(aside: TempDir, ready: &Path, lock: &[u8]) -> Result<PathBuf> {
-    let is_current =
-        || std::fs::read(ready.join("installed-lock.json")).is_ok_and(|installed| installed == lock);
-    if ready.exists() && !is_current() {
-        std::fs::remove_dir_all(ready)?;
-    }
-    match std::fs::rename(aside.path(), ready) {
-        Ok(()) => drop(aside.keep()),
-        Err(_) if is_current() => {}
-        Err(error) => return Err(error).context("moving the installed packages into place"),
-    }
-    Ok(ready.to_owned())
-}
-
-fn npm() -> Command {
-    Command::new(if cfg!(windows) { "npm.cmd" } else { "npm" })
 }

@@ -1,6 +1,6 @@
 //! What a newcomer would otherwise do by hand: `cargo xtask demo`, `cargo xtask test`,
-//! `cargo xtask prove`, `cargo xtask fuzz`, `cargo xtask bench`, and `cargo xtask setup`, which the
-//! others call first.
+//! `cargo xtask prove`, `cargo xtask fuzz`, `cargo xtask gallery`, `cargo xtask bench`, and
+//! `cargo xtask setup`, which the others call first.
 
 mod bench;
 mod cargo;
@@ -35,6 +35,8 @@ enum Command {
     Prove(prove::Flags),
     /// Fuzz everything that Kalit reads
     Fuzz(fuzz::Flags),
+    /// Make a picture of every state of the window, in `target/gallery`
+    Gallery,
     /// Measure Kalit beside OpenClaw and against its limits
     Bench(bench::Flags),
 }
@@ -50,6 +52,20 @@ fn main() -> anyhow::Result<ExitCode> {
         Command::Test(flags) => test::run(&flags),
         Command::Prove(flags) => prove::run(&flags),
         Command::Fuzz(flags) => fuzz::run_fuzzer(&flags),
+        Command::Gallery => gallery(),
         Command::Bench(flags) => bench::run(&flags),
     }
+}
+
+/// The pictures are those of the test that audits the same states.
+fn gallery() -> anyhow::Result<ExitCode> {
+    setup::ensure(Needs::Everything)?;
+    let status = cargo::cargo(&["test", "--package", "kalit-journeys", "--test", "gallery", "--"])
+        .args(["--nocapture", "every_state"])
+        .status()?;
+    Ok(if status.success() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }

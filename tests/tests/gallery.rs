@@ -1,0 +1,266 @@
+//! Every state of the window's page in a real browser engine (Linux), light, dark and in the smallest
+//! window: nothing is cut off, the rules of axe-core for accessibility hold, and a picture of each is
+//! left in `target/gallery` beside a page that shows all of them. The page is the window's own; in the
+//! program's place stands `harness/gallery.js`, which answers with the types that core answers with.
+#![cfg(target_os = "linux")]
+
+use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use fantoccini::Locator;
+use kalit_journeys::browser::Browser;
+use kalit_journeys::desktop::DesktopSession;
+use kalit_journeys::http::{Answer, Reply, Server};
+use kalit_journeys::npm;
+use kalit_journeys::process::{build_dir, harness, workspace};
+use kalit_journeys::wait::until;
+use serde_json::Value;
+
+#[path = "gallery/accounts.rs"]
+mod accounts;
+#[path = "gallery/states.rs"]
+mod states;
+
+use states::{State, states};
+
+const SOON: Duration = Duration::from_secs(20);
+
+/// How the page is shown.
+struct Look {
+    name: &'static str,
+    gtk_theme: &'static str,
+    width: u32,
+}
+
+const LOOKS: [Look; 3] = [
+    Look {
+        name: "light",
+        gtk_theme: "Adwaita",
+        width: 1000,
+    },
+    Look {
+        name: "dark",
+        gtk_theme: "Adwaita:dark",
+        width: 1000,
+    },
+    // The smallest window, which is also a common one at 200 %.
+    Look {
+        name: "narrow",
+        gtk_theme: "Adwaita",
+        width: 480,
+    },
+];
+const HEIGHT: u32 = 780;
+
+/// What axe-core is asked; what it answers is put into one line each.
+const AUDIT: &str = "
+    const done = arguments[0];
+    const tags = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'];
+    axe.run(document, { runOnly: { type: 'tag', values: tags } }).then(
+        result => done({
+            passes: result.passes.length,
+            violations: result.violations.flatMap(rule => rule.nodes.map(node =>
+                `${rule.id}: ${node.target.join(' ')}: ${node.failureSummary.replace(/\\s+/g, ' ')}`)),
+        }),
+        error => done({ passes: 0, violations: [String(error)] }));";
+
+#[tokio::test]
+async fn every_state_is_whole_and_accessible_in_every_look() -> Result<()> {
+    let dir = build_dir()?.with_file_name("gallery");
+    let _ = fs::remove_dir_all(&dir);
+    let session = DesktopSession::start(&[]).await?;
+    let states = states();
+    let looks = LOOKS
+        .iter()
+        .map(|look| every_state(&session, &states, look, &dir));
+    let looked = futures_util::future::try_join_all(looks).await?;
+    let checks: u64 = looked.iter().map(|(checks, _)| checks).sum();
+    let faults: Vec<String> = looked.into_iter().flat_map(|(_, faults)| faults).collect();
+    fs::write(dir.join("index.html"), page(&states))?;
+    println!(
+        "gallery: {} states in {} looks, {checks} rules held; {}",
+        states.len(),
+        LOOKS.len(),
+        dir.join("index.html").display()
+    );
+    ensure!(faults.is_empty(), "\n{}", faults.join("\n"));
+    Ok(())
+}
+
+/// All states in one look: the number of rules that held, and what did not.
+async fn every_state(
+    session: &DesktopSession,
+    states: &[State],
+    look: &Look,
+    dir: &Path,
+) -> Result<(u64, Vec<String>)> {
+    let shown = Arc::new(Mutex::new(Value::Null));
+    let server = serve(Arc::clone(&shown)).await?;
+    let browser = Browser::in_theme(session, look.gtk_theme).await?;
+    let client = browser.client();
+    client.set_window_rect(0, 0, look.width, HEIGHT).await?;
+    let dir = dir.join(look.name);
+    fs::create_dir_all(&dir)?;
+    let (mut checks, mut faults) = (0, Vec::new());
+    for state in states {
+        *shown.lock().expect("the state") = state.json();
+        let url = format!("http://127.0.0.1:{}/index.html{}", server.port(), state.place);
+        let looked = look_at(&browser, &url, state, &mut faults).await;
+        checks += looked.with_context(|| format!("{} ({})", state.name, look.name))?;
+        browser
+            .screenshot(&dir.join(format!("{}.png", state.name)))
+            .await?;
+    }
+    browser.close().await?;
+    Ok((checks, faults))
+}
+
+/// The control: an image without a name, and one that is too wide, are found.
+#[tokio::test]
+async fn what_is_not_accessible_or_cut_off_is_found() -> Result<()> {
+    let session = DesktopSession::start(&[]).await?;
+    let browser = Browser::in_theme(&session, "Adwaita").await?;
+    let states = states();
+    let state = states.first().context("no states")?;
+    let server = serve(Arc::new(Mutex::new(state.json()))).await?;
+    let url = format!("http://127.0.0.1:{}/index.html{}", server.port(), state.place);
+    let mut faults = Vec::new();
+    look_at(&browser, &url, state, &mut faults).await?;
+    let before = faults.len();
+    let spoil = "const image = document.createElement('img');
+        image.style.width = '4000px';
+        image.src = 'nothing.png';
+        document.querySelector('main').append(image);";
+    browser.client().execute(spoil, Vec::new()).await?;
+    audit(&browser, state, &mut faults).await?;
+    ensure!(
+        faults.iter().any(|fault| fault.contains("image-alt")),
+        "{faults:?}"
+    );
+    ensure!(faults.iter().any(|fault| fault.contains("wide")), "{faults:?}");
+    ensure!(faults.len() > before);
+    browser.close().await
+}
+
+/// Shows a state and audits it; the number of rules that held.
+async fn look_at(browser: &Browser, url: &str, state: &State, faults: &mut Vec<String>) -> Result<u64> {
+    // An address that differs in its last part only would not be loaded anew.
+    browser.open("about:blank").await?;
+    browser.open(url).await?;
+    let shown = until(&format!("{:?} on the page", state.shows), SOON, || async {
+        let text = browser.text().await.ok()?;
+        text.contains(state.shows).then_some(())
+    })
+    .await;
+    if let Err(error) = shown {
+        return Err(error.context(format!("the page shows:\n{}", browser.text().await?)));
+    }
+    if let Some(words) = state.search {
+        let field = browser.client().find(Locator::Css("#search")).await?;
+        field.send_keys(words).await?;
+    }
+    if let Some(css) = state.press {
+        browser.press(css).await?;
+        let open = "return document.querySelector('dialog[open]') !== null";
+        until("the dialog", SOON, || async {
+            let open = browser.client().execute(open, Vec::new()).await.ok()?;
+            (open == Value::Bool(true)).then_some(())
+        })
+        .await?;
+    }
+    audit(browser, state, faults).await
+}
+
+async fn audit(browser: &Browser, state: &State, faults: &mut Vec<String>) -> Result<u64> {
+    let client = browser.client();
+    let unanswered = client
+        .execute("return window.kalitUnanswered.join(' ')", Vec::new())
+        .await?;
+    ensure!(unanswered == "", "no answer to {unanswered}");
+    let wide = client
+        .execute(
+            "return [document.documentElement.scrollWidth, window.innerWidth]",
+            Vec::new(),
+        )
+        .await?;
+    if wide[0].as_u64() > wide[1].as_u64() {
+        faults.push(format!(
+            "{}: {} wide in a window of {}",
+            state.name, wide[0], wide[1]
+        ));
+    }
+    let answer = client.execute_async(AUDIT, Vec::new()).await?;
+    for violation in answer["violations"].as_array().into_iter().flatten() {
+        faults.push(format!(
+            "{}: {}",
+            state.name,
+            violation.as_str().unwrap_or_default()
+        ));
+    }
+    let passes = answer["passes"].as_u64().unwrap_or_default();
+    ensure!(passes > 10, "axe-core checked next to nothing: {answer}");
+    Ok(passes)
+}
+
+/// The window's page from `ui`, with the state that is shown and what stands in the program's place.
+async fn serve(shown: Arc<Mutex<Value>>) -> Result<Server> {
+    let ui = workspace().join("ui");
+    let axe = fs::read_to_string(npm::installed("axe-core")?.join("node_modules/axe-core/axe.min.js"))?;
+    let stub = fs::read_to_string(harness("gallery.js"))?;
+    Server::plain(0, move |request| {
+        let answer = match request.path.as_str() {
+            "/axe.js" => Ok(Reply::text(200, "text/javascript", axe.clone())),
+            "/program.js" => {
+                let state = shown.lock().expect("the state").to_string();
+                Ok(Reply::text(
+                    200,
+                    "text/javascript",
+                    format!("window.kalitState = {state};\n{stub}"),
+                ))
+            }
+            path => file(&ui, path),
+        };
+        let reply = answer.unwrap_or_else(|error| Reply::text(404, "text/plain", error.to_string()));
+        async move { Answer::Reply(reply) }
+    })
+    .await
+}
+
+fn file(ui: &Path, path: &str) -> Result<Reply> {
+    let name = path.trim_start_matches('/');
+    ensure!(!name.contains(".."), "outside");
+    let text = fs::read_to_string(ui.join(name)).with_context(|| name.to_owned())?;
+    let kind = match name.rsplit('.').next() {
+        Some("html") => "text/html; charset=utf-8",
+        Some("js") => "text/javascript",
+        Some("css") => "text/css",
+        _ => bail!("{name} is no part of the page"),
+    };
+    let app = "<script type=\"module\"";
+    let with_program = format!("<script src=\"program.js\"></script><script src=\"axe.js\"></script>{app}");
+    Ok(Reply::text(200, kind, text.replacen(app, &with_program, 1)))
+}
+
+/// All pictures side by side.
+fn page(states: &[State]) -> String {
+    let mut rows = String::new();
+    for state in states {
+        let name = state.name;
+        let _ = write!(rows, "<h2>{name}</h2><p>");
+        for look in &LOOKS {
+            let path: PathBuf = [look.name, &format!("{name}.png")].iter().collect();
+            let path = path.display();
+            let _ = write!(
+                rows,
+                "<a href=\"{path}\"><img src=\"{path}\" alt=\"{name}, {}\" height=\"390\"></a> ",
+                look.name
+            );
+        }
+        rows.push_str("</p>\n");
+    }
+    format!("<!doctype html><meta charset=\"utf-8\"><title>Kalit: every state</title>\n{rows}")
+}
