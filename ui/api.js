@@ -18,6 +18,7 @@ export const loginChoose = (ask, choice) => invoke('login_choose', { ask, choice
 export const openLink = () => invoke('open_link');
 export const pasteSecret = (target, secret) => invoke('paste_secret', { target, secret });
 export const activate = (agent, profile) => invoke('activate', { agent, profile });
+export const clearCooldown = (agent, profile) => invoke('clear_cooldown', { agent, profile });
 export const orderGloballyPreview = (provider, ids) => invoke('order_globally_preview', { provider, ids });
 export const orderGlobally = (provider, ids) => invoke('order_globally', { provider, ids });
 export const sessions = agent => invoke('sessions', { agent });
