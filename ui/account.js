@@ -52,6 +52,7 @@ function verbs(agent, one, { working, managed, several }) {
   if (states.usable(one) && !one.inUse) {
     list.push(one.inherited ? button(text.useInMain, { action: 'use-in-main', ...data }) : button(text.use, { action: 'use', ...data }));
   }
+  if (states.clearable(one, managed)) list.push(button(text.clear, { action: 'clear-cooldown', ...data }));
   if (isOauth && !managed && !['signed-out', 'vanished', 'shared'].includes(one.state)) {
     list.push(button(one.state === 'refused' ? text.checkNow : text.renewNow, { action: 'renew', ...data }));
   }

@@ -20,6 +20,7 @@ export const pasteSecret = (target, secret) => invoke('paste_secret', { target, 
 export const activate = (agent, profile) => invoke('activate', { agent, profile });
 export const setOrder = (agent, provider, ids) => invoke('set_order', { agent, provider, ids });
 export const clearOrder = (agent, provider) => invoke('clear_order', { agent, provider });
+export const clearCooldown = (agent, profile) => invoke('clear_cooldown', { agent, profile });
 export const orderGloballyPreview = (provider, ids) => invoke('order_globally_preview', { provider, ids });
 export const orderGlobally = (provider, ids) => invoke('order_globally', { provider, ids });
 export const sessions = agent => invoke('sessions', { agent });

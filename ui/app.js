@@ -240,6 +240,10 @@ const actions = {
       .map(agent => agent.id);
     if (await ask(text.mainTitle(one.name), text.mainText(agents), text.mainGo)) activate({ agent: 'main', profile: data.profile });
   },
+  'clear-cooldown': async (_, data) => {
+    const { one } = find(data);
+    if (await work(data, text.clearing, () => api.clearCooldown(data.agent, data.profile))) tell(text.cleared(one.name));
+  },
   'renew': async (_, data) => {
     const { one } = find(data);
     const outcomes = await work(data, text.states.renewing, () => api.refresh(data.agent, data.profile));

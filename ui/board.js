@@ -253,6 +253,7 @@ export function verb(agent, account, { working, managed }) {
   }
   if (account.state === 'refused' || account.state === 'suspected') node = button(text.checkNow, { action: 'renew', ...data }, main);
   else if (account.state === 'not-renewed') node = button(text.renewNow, { action: 'renew', ...data }, main);
+  else if (states.clearable(account, managed)) node = button(text.clear, { action: 'clear-cooldown', ...data }, { name: account.name });
   else if (account.inUse || !states.usable(account)) return null;
   else if (account.inherited) node = button(text.useInMain, { action: 'use-in-main', ...data }, { name: account.name });
   else node = button(text.use, { action: 'use', ...data }, { name: account.name });

@@ -59,6 +59,9 @@ export const kept = ({ era }) => era === 'sqlite';
 /** States in which the account can be chosen for use. */
 export const usable = account => ['healthy', 'static', 'renewing', 'expired', 'shared', 'cooling-down', 'unknown'].includes(account.state);
 
+/** Whether OpenClaw leaves the account alone and can be told to use it: not where it keeps that itself, nor through an agent that only reads it. */
+export const clearable = (account, managed) => ['cooling-down', 'disabled'].includes(account.state) && !managed && !account.inherited;
+
 /** States that only a sign-in, or a new secret, ends. */
 export const gone = account => ['signed-out', 'dropped', 'vanished', 'missing'].includes(account.state);
 

@@ -82,6 +82,13 @@ pub enum Command {
         #[command(flatten)]
         agent: AgentArgument,
     },
+    /// Let OpenClaw use an account at once that it leaves alone after failures
+    ClearCooldown {
+        /// Profile id, such as openai:me@example.com
+        profile_id: String,
+        #[command(flatten)]
+        agent: AgentArgument,
+    },
     /// Show or change the order in which a provider's accounts are tried
     Order {
         #[command(subcommand)]

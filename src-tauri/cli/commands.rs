@@ -57,6 +57,9 @@ pub async fn run(broker: &Broker, command: Command, json: bool) -> Result<u8> {
             tell_activation(&done, json);
             Ok(0)
         }
+        Command::ClearCooldown { profile_id, agent } => {
+            clear_cooldown(broker, &profile_id, &agent, json).await
+        }
         Command::Order { action } => order(broker, action, json).await,
         Command::Sessions { action } => sessions::run(broker, action, json).await,
         Command::TestLogins { yes } => test_logins::run(broker, yes, json).await,
@@ -236,6 +239,23 @@ pub fn tell_activation(done: &Activation, json: bool) {
     }
     output::line(output::in_use(&done.agent, done.effective.as_ref(), &done.reason));
     done.notes.iter().for_each(output::line);
+}
+
+async fn clear_cooldown(broker: &Broker, id: &str, agent: &AgentArgument, json: bool) -> Result<u8> {
+    let agent = chosen_agent(broker, agent)?;
+    let id = parse_profile(id)?;
+    let work = broker.clear_cooldown(&agent, &id);
+    let done = Interrupt::listen()?.finish_telling(work).await?;
+    if json {
+        output::json(&done);
+    } else {
+        output::line(format!(
+            "Cleared the cooldown of {} in {}",
+            done.profile_id, done.agent
+        ));
+        output::line(output::in_use(&done.agent, done.effective.as_ref(), &done.reason));
+    }
+    Ok(0)
 }
 
 async fn order(broker: &Broker, action: OrderAction, json: bool) -> Result<u8> {

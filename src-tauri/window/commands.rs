@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kalit_core::broker::{
-    Activation, AddedAgentInfo, GlobalOrderPreview, LoginRoute, OpenClawLoginChoice, PasteKind, PasteRequest,
-    ProviderInfo, RefreshOutcome, RefreshTarget, Removal, RestorePreview, Restored, SignedIn, SnapshotInfo,
-    SnapshotPreview, SnapshotRestored, TestLoginsOffer, TestedLogins,
+    Activation, AddedAgentInfo, ClearedCooldown, GlobalOrderPreview, LoginRoute, OpenClawLoginChoice,
+    PasteKind, PasteRequest, ProviderInfo, RefreshOutcome, RefreshTarget, Removal, RestorePreview, Restored,
+    SignedIn, SnapshotInfo, SnapshotPreview, SnapshotRestored, TestLoginsOffer, TestedLogins,
 };
 use kalit_core::ids::{AgentId, ProfileId, ProviderId};
 use kalit_core::secret::Secret;
@@ -43,6 +43,7 @@ pub fn handler() -> impl Fn(Invoke<Wry>) -> bool + Send + Sync + 'static {
         activate,
         set_order,
         clear_order,
+        clear_cooldown,
         order_globally_preview,
         order_globally,
         sessions,
@@ -175,6 +176,13 @@ async fn set_order(
 async fn clear_order(session: Window<'_>, agent: AgentId, provider: ProviderId) -> Answer<Activation> {
     let _begun = session.in_flight.begin().await;
     Ok(session.broker()?.clear_order(&agent, &provider).await?)
+}
+
+/// Lets OpenClaw use an account at once that it leaves alone after failures.
+#[tauri::command]
+async fn clear_cooldown(session: Window<'_>, agent: AgentId, profile: ProfileId) -> Answer<ClearedCooldown> {
+    let _begun = session.in_flight.begin().await;
+    Ok(session.broker()?.clear_cooldown(&agent, &profile).await?)
 }
 
 /// What an order for all agents would change; nothing is changed.
@@ -356,7 +364,7 @@ mod tests {
             .step_by(2)
             .collect();
         let called = between(include_str!("../../ui/api.js"), "invoke('", "'");
-        assert_eq!(commands.len(), 31);
+        assert_eq!(commands.len(), 32);
         assert_eq!(commands, handled);
         assert_eq!(commands, allowed);
         assert_eq!(commands, called);

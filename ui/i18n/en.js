@@ -64,11 +64,13 @@ export const text = {
   sharedNote: others => `${others} uses the same login: whichever renews second is signed out. Kalit leaves it alone.`,
   switching: 'Switching…',
   removing: 'Removing…',
+  clearing: 'Clearing…',
   askingOpenClaw: 'Asking OpenClaw…',
 
   // verbs
   use: 'Use',
   useInMain: 'Use in main…',
+  clear: 'Clear',
   signInAgain: 'Sign in again',
   pasteAgain: 'Paste again…',
   checkNow: 'Check now',
@@ -367,6 +369,7 @@ export const text = {
   refreshed: name => `${name} was renewed.`,
   adopted: name => `${name} was already renewed by another program.`,
   fresh: name => `${name} is fresh; nothing was sent.`,
+  cleared: name => `OpenClaw may use ${name} again.`,
   nothingToRenew: 'Nothing to renew.',
   renewedAll: n => `${count(n, 'account', 'accounts')} looked after.`,
   removed: (name, agent) => `${name} was removed from ${agent}.`,

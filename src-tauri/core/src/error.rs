@@ -200,6 +200,7 @@ error_codes! {
     GatewayRunning, "gateway.running", 75, "Stop OpenClaw's gateway first: `openclaw gateway stop`.";
     OrderOverridden, "order.overridden", 77, "Change what overrides the order, then try again.";
     OrderInvalid, "order.invalid", 65, "Name profiles of this provider that exist in this agent's store.";
+    CooldownNone, "cooldown.none", 64, "Nothing was changed: OpenClaw does not leave this account alone. `kalit status` shows which ones rest.";
     TrayNotStarted, "tray.not_started", 69, "Start `kalit-desktop` by hand to see why.";
     Internal, "internal", 70, "This is a mistake in Kalit: please report it with `kalit doctor`.";
 }

@@ -48,6 +48,8 @@ pub enum EventKind {
     Vanished,
     Switched,
     OrderChanged,
+    /// A person ended the time for which OpenClaw leaves an account alone.
+    CooldownCleared,
     Added,
     Removed,
     Imported,

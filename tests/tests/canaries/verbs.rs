@@ -27,6 +27,7 @@ pub const VERBS: &[Verb] = &[
     (&["refresh", WORK], ""),
     (&["refresh", "--due", "--json"], ""),
     (&["use", OLD], ""),
+    (&["clear-cooldown", OLD, "--json"], ""),
     (&["order", "get", "--provider", "openai", "--json"], ""),
     (&["order", "set", "--provider", "openai", WORK, OLD], ""),
     (&["order", "clear", "--provider", "openai"], ""),

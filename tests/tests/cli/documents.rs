@@ -8,7 +8,7 @@ use kalit_core::ErrorCode;
 use kalit_journeys::process::workspace;
 use serde_json::Value;
 
-use super::bed::{Bed, OLD, WORK};
+use super::bed::{Bed, OLD, WORK, now};
 
 const HEAD: &str = "# Error codes
 
@@ -79,6 +79,12 @@ fn every_field_that_is_printed_is_described() {
     collect(&["order", "get", "--provider", "openai-codex"], "");
     collect(&["use", OLD], "");
     collect(&["refresh", "google:default"], "");
+    let usage = format!(
+        r#"{{"usageStats":{{"{WORK}":{{"cooldownUntil":{}}}}}}}"#,
+        now() + 60_000
+    );
+    bed.write(&bed.agent_dir("main").join("auth-state.json"), usage);
+    collect(&["clear-cooldown", WORK], "");
     collect(
         &["paste-api-key", "--provider", "mistral"],
         "fake-secret-mistral\n",

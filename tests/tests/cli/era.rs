@@ -32,6 +32,7 @@ const WRITERS: &[(&[&str], &str, &str)] = &[
         "",
         "openclaw.missing",
     ),
+    (&["clear-cooldown", WORK], "", "profile.unknown"),
     (&["remove", WORK, "--yes"], "", "profile.unknown"),
     (&["refresh", WORK], "", "era.sqlite"),
     (&["import", "--yes"], "", "era.sqlite"),

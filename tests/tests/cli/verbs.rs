@@ -40,6 +40,20 @@ const CASES: &[Case] = &[
         stderr: &["[profile.unknown]", "kalit list"],
     },
     Case {
+        args: &["clear-cooldown", WORK],
+        stdin: "",
+        status: 64,
+        stdout: &[],
+        stderr: &["[cooldown.none]", "kalit status"],
+    },
+    Case {
+        args: &["clear-cooldown", "openai-codex:nobody", "--json"],
+        stdin: "",
+        status: 64,
+        stdout: &["\"code\": \"profile.unknown\""],
+        stderr: &[],
+    },
+    Case {
         args: &["login", "nobody"],
         stdin: "",
         status: 64,
@@ -210,6 +224,7 @@ fn every_command_explains_itself() {
         "paste-token",
         "paste-api-key",
         "use",
+        "clear-cooldown",
         "order",
         "refresh",
         "remove",
@@ -267,6 +282,53 @@ fn a_switch_says_what_is_used_now_and_clear_returns_to_rotation() {
     assert_eq!(bed.profiles("main"), accounts_of(&bed));
 }
 
+#[test]
+fn a_cleared_account_is_used_again_and_keeps_what_else_was_noted() {
+    let bed = Bed::with_accounts();
+    let state = bed.agent_dir("main").join("auth-state.json");
+    let rest = |until: i64| {
+        json!({"version": 1, "order": {"openai-codex": [OLD, WORK]}, "usageStats": {
+            OLD: {"lastUsed": 5, "errorCount": 4, "failureCounts": {"billing": 4}, "lastFailureAt": 6,
+                "disabledUntil": until, "disabledReason": "billing"},
+            WORK: {"lastUsed": 7, "errorCount": 1},
+        }})
+    };
+    // A window that has ended is none.
+    bed.write(&state, rest(now() - 1000).to_string());
+    let before = bed.state();
+    let ran = bed.run(&["clear-cooldown", OLD, "--json"]);
+    assert_eq!(
+        (ran.status, ran.code().as_str()),
+        (64, "cooldown.none"),
+        "{ran:?}"
+    );
+    assert_eq!(bed.state(), before);
+
+    bed.write(&state, rest(now() + 3_600_000).to_string());
+    let shown = bed.run(&["status"]);
+    assert!(
+        shown.stdout.contains("OpenClaw leaves it alone until"),
+        "{shown:?}"
+    );
+    bed.check(&Case {
+        args: &["clear-cooldown", OLD],
+        stdin: "",
+        status: 0,
+        stdout: &[
+            "Cleared the cooldown of openai-codex:old@example.com in main",
+            "Agent main uses openai-codex:old@example.com first (stored order)",
+        ],
+        stderr: &[],
+    });
+    let mut expected = rest(0);
+    expected["usageStats"][OLD] = json!({"lastUsed": 5, "errorCount": 0, "lastFailureAt": 6});
+    let found: serde_json::Value = serde_json::from_slice(&std::fs::read(&state).unwrap()).unwrap();
+    assert_eq!(found, expected);
+    assert_eq!(bed.profiles("main"), accounts_of(&bed));
+    let shown = bed.run(&["status"]);
+    assert!(!shown.stdout.contains("leaves it alone"), "{shown:?}");
+}
+
 fn accounts_of(bed: &Bed) -> serde_json::Value {
     let mut expected = accounts();
     // the times differ by the moment in which they were made
@@ -307,6 +369,16 @@ fn an_agent_that_only_reads_a_profile_gets_no_order() {
         assert!(ran.stderr.contains("that also affects work."), "{ran:?}");
     }
     assert_eq!(bed.run(&["remove", WORK, "--agent", "work", "--yes"]).status, 77);
+    assert_eq!(bed.state(), before);
+    let usage = json!({"version": 1, "usageStats": {WORK: {"cooldownUntil": now() + 3_600_000}}});
+    bed.write(&bed.agent_dir("main").join("auth-state.json"), usage.to_string());
+    let before = bed.state();
+    let ran = bed.run(&["clear-cooldown", WORK, "--agent", "work"]);
+    assert_eq!(ran.status, 77, "{ran:?}");
+    assert!(
+        ran.stderr.contains("[profile.inherited]") && ran.stderr.contains("--agent main"),
+        "{ran:?}"
+    );
     assert_eq!(bed.state(), before);
     let shown = bed.run(&["status", "--agent", "work"]);
     assert!(shown.stdout.contains("in main's store"), "{shown:?}");

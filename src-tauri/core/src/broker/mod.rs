@@ -6,6 +6,7 @@ mod acting;
 #[cfg(all(test, unix))]
 mod acting_tests;
 mod board;
+mod cooldown;
 mod doctor;
 mod engine;
 mod global_order;

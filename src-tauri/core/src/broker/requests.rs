@@ -95,6 +95,17 @@ pub struct Activation {
     pub notes: Vec<String>,
 }
 
+/// What is used once a profile no longer rests.
+#[derive(Clone, Debug, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct ClearedCooldown {
+    pub agent: AgentId,
+    pub provider: ProviderId,
+    pub profile_id: ProfileId,
+    pub effective: Option<ProfileId>,
+    pub reason: Reason,
+}
+
 /// What an order for all agents would change.
 #[derive(Clone, Debug, Serialize, PartialEq)]
 #[serde(rename_all = "camelCase")]

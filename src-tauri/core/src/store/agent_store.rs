@@ -207,7 +207,7 @@ impl AgentStore {
 
     /// Changes the store under its lock, from bytes read under it.
     ///
-    /// `edit` changes the document, and through [`StateEdit`] the order; a profile that it
+    /// `edit` changes the document, and through [`StateEdit`] the order and cooldowns; a profile that it
     /// removes vanishes from order, last good profiles and usage of both files. If `edit` fails
     /// nothing is written. A file that `edit` left as it was is not written, only its mode is
     /// repaired. `auth-profiles.json` is written first, `auth-state.json` second; the latter is

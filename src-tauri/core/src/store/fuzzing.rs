@@ -111,6 +111,29 @@ pub(crate) fn auth_state(input: &[u8]) {
             assert_eq!(document.state().overlaid_by(file.state()), expected);
         }
     }
+    for id in content.state.usage_stats.keys().take(EDITED) {
+        let mut document = content.document.clone();
+        let mut file = StateFile::parse(state).expect("parsed above");
+        let before = document.state().overlaid_by(file.state());
+        let mut edit = StateEdit::new(before.clone());
+        edit.clear_cooldown(id);
+        edit.apply(&mut document, &mut file, true)
+            .expect("there is no order to refuse");
+        let mut after = document.state().overlaid_by(file.state());
+        let (mut expected, cleared) = (before, after.usage_stats.remove(id).expect("it is noted"));
+        let noted = expected.usage_stats.remove(id).expect("it is noted");
+        assert_eq!(after, expected);
+        assert_eq!(
+            (cleared.last_used, cleared.last_failure_at),
+            (noted.last_used, noted.last_failure_at)
+        );
+        let windows = [
+            cleared.cooldown_until,
+            cleared.disabled_until,
+            cleared.blocked_until,
+        ];
+        assert_eq!(windows, [None; 3]);
+    }
     for id in ids.iter().take(EDITED) {
         let (mut document, mut file) = (
             content.document.clone(),

@@ -111,12 +111,13 @@ impl UsageStats {
     }
 }
 
-/// Changes to the order, collected while the store is edited and written to the file that holds
-/// the order of this installation.
+/// Changes to the order and to what holds profiles back, collected while the store is edited. An
+/// order is written to the file that holds the order of this installation.
 #[derive(Debug)]
 pub struct StateEdit {
     on_disk: AuthState,
     changes: BTreeMap<ProviderId, Vec<ProfileId>>,
+    cleared: BTreeSet<ProfileId>,
 }
 
 impl StateEdit {
@@ -124,6 +125,7 @@ impl StateEdit {
         Self {
             on_disk,
             changes: BTreeMap::new(),
+            cleared: BTreeSet::new(),
         }
     }
 
@@ -142,6 +144,12 @@ impl StateEdit {
         self.changes.insert(provider.clone(), Vec::new());
     }
 
+    /// Ends every window in which OpenClaw leaves the profile alone and forgets the failures that
+    /// led to it, as OpenClaw itself does after a success. What else is noted of its use stays.
+    pub fn clear_cooldown(&mut self, id: &ProfileId) {
+        self.cleared.insert(id.clone());
+    }
+
     /// The explicit order of `provider` with the changes made so far.
     pub fn order(&self, provider: &ProviderId) -> Option<&[ProfileId]> {
         let ids = self
@@ -157,13 +165,13 @@ impl StateEdit {
     }
 
     pub(super) fn changes_something(&self) -> bool {
-        !self.changes.is_empty()
+        !self.changes.is_empty() || !self.cleared.is_empty()
     }
 
-    /// Puts the changes into the one file that holds the order.
+    /// Puts an order into the one file that holds the order.
     ///
-    /// A cleared order is removed from both files: an old copy in `auth-profiles.json` would
-    /// otherwise come into force again.
+    /// A cleared order is removed from both files, and so is what holds a profile back: an old copy
+    /// in `auth-profiles.json` would otherwise come into force again.
     pub(super) fn apply(
         &self,
         document: &mut Document,
@@ -192,6 +200,10 @@ impl StateEdit {
                 document.root_mut()
             };
             set_order(root, provider, ids)?;
+        }
+        for id in &self.cleared {
+            clear_cooldown(document.root_mut(), id);
+            clear_cooldown(&mut state_file.root, id);
         }
         Ok(())
     }
@@ -257,6 +269,22 @@ const ORDER: &str = "order";
 const LAST_GOOD: &str = "lastGood";
 const USAGE_STATS: &str = "usageStats";
 const RECORDS: [&str; 3] = [ORDER, LAST_GOOD, USAGE_STATS];
+
+/// The ends of the windows in which OpenClaw leaves a profile alone.
+const WINDOWS: [&str; 3] = ["cooldownUntil", "disabledUntil", "blockedUntil"];
+/// What belongs to them: the fields that `resetAuthProfileFailureState` of 2026.9.6 and
+/// `resetUsageStats` of 2026.4.29 to 2026.7.1 remove.
+const WINDOW_DETAILS: [&str; 9] = [
+    "cooldownReason",
+    "cooldownModel",
+    "cooldownClassification",
+    "disabledReason",
+    "blockedReason",
+    "blockedSource",
+    "blockedModel",
+    "blockedScope",
+    "failureCounts",
+];
 
 /// Removes every mention of `id` from the three records of a file.
 pub(super) fn forget(root: &mut Map<String, Value>, id: &ProfileId) {
@@ -329,6 +357,20 @@ fn set_order(root: &mut Map<String, Value>, provider: &ProviderId, ids: &[Profil
 fn clear_order(root: &mut Map<String, Value>, provider: &ProviderId) {
     edit_record(root, ORDER, |order| {
         order.retain(|key, _| !is_provider(key, provider));
+    });
+}
+
+/// An entry without a window is left as it is.
+fn clear_cooldown(root: &mut Map<String, Value>, id: &ProfileId) {
+    edit_record(root, USAGE_STATS, |stats| {
+        let entry = stats.get_mut(id.as_str()).and_then(Value::as_object_mut);
+        let Some(entry) = entry.filter(|entry| WINDOWS.iter().any(|field| entry.contains_key(*field))) else {
+            return;
+        };
+        entry.retain(|field, _| {
+            !WINDOWS.contains(&field.as_str()) && !WINDOW_DETAILS.contains(&field.as_str())
+        });
+        entry.insert("errorCount".to_owned(), json!(0));
     });
 }
 

@@ -194,6 +194,79 @@ fn an_order_record_of_a_wrong_type_is_not_written_over() {
     );
 }
 
+/// Both files after the cooldown of `p:a` was cleared.
+fn after_clearing(profiles: &str, state: &str) -> (String, String) {
+    let (mut profiles, mut state) = (document(profiles), state_file(state));
+    let mut edit = StateEdit::new(profiles.state().overlaid_by(state.state()));
+    edit.clear_cooldown(&id("p:a"));
+    assert!(edit.changes_something());
+    edit.apply(&mut profiles, &mut state, true).unwrap();
+    (compact(profiles.to_bytes()), compact(state.to_bytes()))
+}
+
+#[test]
+fn a_cleared_cooldown_takes_the_fields_of_every_release_and_keeps_the_others() {
+    // 2026.2.17; 2026.4.29; 2026.6.1; 2026.9.6, each with fields that are not of the windows.
+    for (before, after) in [
+        (
+            r#"{"lastUsed":1,"errorCount":3,"failureCounts":{"billing":3},"lastFailureAt":2,"cooldownUntil":4,"disabledUntil":5,"disabledReason":"billing"}"#,
+            r#"{"lastUsed":1,"errorCount":0,"lastFailureAt":2}"#,
+        ),
+        (
+            r#"{"cooldownUntil":4,"cooldownReason":"rate_limit","cooldownModel":"m","lastUsed":1.0,"later":{"kept":[1e5]}}"#,
+            r#"{"lastUsed":1.0,"later":{"kept":[1e5]},"errorCount":0}"#,
+        ),
+        (
+            r#"{"blockedReason":"subscription_limit","blockedSource":"wham","blockedModel":"m","errorCount":1,"lastFailureAt":2,"blockedUntil":9}"#,
+            r#"{"errorCount":0,"lastFailureAt":2}"#,
+        ),
+        (
+            r#"{"blockedScope":"model","cooldownClassification":"x","lastProbeAt":7,"disabledReason":"auth_permanent","disabledUntil":8,"errorCount":1}"#,
+            r#"{"lastProbeAt":7,"errorCount":0}"#,
+        ),
+    ] {
+        let other = r#"{"cooldownUntil":4,"errorCount":2}"#;
+        let with = |stats: &str| {
+            format!(r#"{{"version":1,"usageStats":{{"p:b":{other},"p:a":{stats}}},"order":{{"p":["p:a"]}}}}"#)
+        };
+        let empty = r#"{"version":1}"#;
+        assert_eq!(
+            after_clearing(empty, &with(before)),
+            (empty.to_owned(), with(after))
+        );
+        assert_eq!(
+            after_clearing(&with(before), empty),
+            (with(after), empty.to_owned())
+        );
+    }
+}
+
+#[test]
+fn a_cleared_cooldown_leaves_no_older_copy_in_force() {
+    let older = r#"{"profiles":{},"usageStats":{"p:a":{"disabledUntil":5}}}"#;
+    let newer = r#"{"version":1,"usageStats":{"p:a":{"cooldownUntil":4}}}"#;
+    assert_eq!(
+        after_clearing(older, newer),
+        (
+            r#"{"profiles":{},"usageStats":{"p:a":{"errorCount":0}}}"#.to_owned(),
+            r#"{"version":1,"usageStats":{"p:a":{"errorCount":0}}}"#.to_owned()
+        )
+    );
+}
+
+#[test]
+fn where_nothing_holds_a_profile_back_nothing_is_cleared() {
+    for text in [
+        r#"{"version":1}"#,
+        r#"{"version":1,"usageStats":{}}"#,
+        r#"{"version":1,"usageStats":7}"#,
+        r#"{"version":1,"usageStats":{"p:a":7,"p:b":{"cooldownUntil":4}}}"#,
+        r#"{"version":1,"usageStats":{"p:a":{"errorCount":2,"failureCounts":{"auth":2},"cooldownReason":"auth"}}}"#,
+    ] {
+        assert_eq!(after_clearing(text, text), (text.to_owned(), text.to_owned()));
+    }
+}
+
 #[test]
 fn a_state_file_is_blank_only_without_anything_of_anybody() {
     for (text, blank) in [
