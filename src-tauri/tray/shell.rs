@@ -158,10 +158,11 @@ impl Shell {
         self.desktop.draw(model).await;
     }
 
-    /// Without a tray host the window stands in for the tray; it is opened once. Whether it does.
+    /// Without a tray host the window stands in for the tray; it is opened once, unless Kalit was
+    /// started to stay hidden: at login a panel often comes later. Whether there is no tray.
     fn stand_in(&self) -> bool {
         let missing = !self.desktop.has_tray();
-        if missing && !self.stood_in.swap(true, Ordering::SeqCst) {
+        if missing && !self.arguments.hidden && !self.stood_in.swap(true, Ordering::SeqCst) {
             self.open(&Route::Board);
         }
         missing

@@ -2,6 +2,8 @@
 //! Keys that this version does not know stay as they are, defaults are not written, and a file
 //! that does not parse is never overwritten.
 
+mod key;
+
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -12,6 +14,9 @@ use serde_json::{Map, Value};
 use crate::durable;
 use crate::environment::Environment;
 use crate::{Error, ErrorCode, Result};
+
+pub use key::Key;
+pub(crate) use key::{FLAG, invalid};
 
 /// Larger files are not settings.
 const MAX_BYTES: u64 = 1024 * 1024;
@@ -64,12 +69,26 @@ impl Settings {
     /// `settings.unparsable` leaves the file as it is; `lock.busy` when another Kalit keeps the
     /// settings locked; `vault.failed` when the directory cannot be written.
     pub fn update(environment: &Environment, change: impl FnOnce(&mut Settings)) -> Result<Self> {
+        Self::try_update(environment, |settings| {
+            change(settings);
+            Ok(())
+        })
+    }
+
+    /// As [`Settings::update`]; a change that is refused leaves the file as it is.
+    ///
+    /// # Errors
+    /// Those of [`Settings::update`] and of `change`.
+    pub fn try_update(
+        environment: &Environment,
+        change: impl FnOnce(&mut Settings) -> Result<()>,
+    ) -> Result<Self> {
         let path = settings_path(environment);
         let dir = environment.config_dir();
         durable::create_dir(&dir).map_err(|error| unwritable(&path, error))?;
         let _lock = lock(&dir.join("settings.lock"))?;
         let (mut settings, document) = Self::read(&path)?;
-        change(&mut settings);
+        change(&mut settings)?;
         let mut text = serde_json::to_string_pretty(&settings.to_document(document))
             .map_err(|error| unwritable(&path, io::Error::other(error)))?;
         text.push('\n');

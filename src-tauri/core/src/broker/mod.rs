@@ -23,6 +23,7 @@ mod restore;
 mod sealing;
 mod sentences;
 mod sessions;
+mod settings;
 mod sign_in;
 mod snapshots;
 #[cfg(test)]
@@ -42,6 +43,7 @@ pub use openclaw_login::{
     OpenClawLoginRequest,
 };
 pub use requests::*;
+pub use settings::{Setting, SettingView, SettingsView};
 pub use sign_in::{LoginHandle, LoginSession};
 
 use crate::clock::{Clock, Timestamp};
