@@ -322,7 +322,7 @@ pub enum SettingsAction {
     Set {
         /// Its name, as `kalit settings` shows it
         key: String,
-        /// What it is to be: true, false, or an absolute path
+        /// What it is to be: true, false, an absolute path, or milliseconds since 1970
         value: String,
     },
     /// Return to the default

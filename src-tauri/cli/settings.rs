@@ -36,7 +36,9 @@ fn typed(text: &str) -> Value {
     match text {
         "true" => Value::Bool(true),
         "false" => Value::Bool(false),
-        _ => Value::from(text),
+        _ => text
+            .parse::<i64>()
+            .map_or_else(|_| Value::from(text), Value::from),
     }
 }
 

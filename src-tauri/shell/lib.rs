@@ -6,6 +6,7 @@ pub mod browser;
 pub mod in_flight;
 pub mod memory;
 pub mod menu;
+pub mod names;
 pub mod process;
 pub mod route;
 pub mod summary;

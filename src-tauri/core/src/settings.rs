@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
 
+use crate::clock::Timestamp;
 use crate::durable;
 use crate::environment::Environment;
 use crate::{Error, ErrorCode, Result};
@@ -39,6 +40,8 @@ pub struct Settings {
     pub notifications: bool,
     /// `showNames`: account names may appear in tray, window and notifications (default: yes).
     pub show_names: bool,
+    /// `mutedUntil`: no notification about trouble before this time.
+    pub muted_until: Option<Timestamp>,
 }
 
 impl Default for Settings {
@@ -50,6 +53,7 @@ impl Default for Settings {
             watch_only: false,
             notifications: true,
             show_names: true,
+            muted_until: None,
         }
     }
 }
@@ -135,6 +139,13 @@ impl Settings {
             Some(Value::Bool(value)) => Ok(*value),
             Some(_) => Err(unparsable(path, &format!("{key} is neither true nor false"))),
         };
+        let time = |key: &str| match document.get(key) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::Number(number)) if number.as_i64().is_some() => {
+                Ok(number.as_i64().map(Timestamp::from_millis))
+            }
+            Some(_) => Err(unparsable(path, &format!("{key} is no time in milliseconds"))),
+        };
         let settings = Self {
             state_dir: text_of("stateDir")?,
             openclaw_binary: text_of("openclawBinary")?,
@@ -142,6 +153,7 @@ impl Settings {
             watch_only: flag("watchOnly", defaults.watch_only)?,
             notifications: flag("notifications", defaults.notifications)?,
             show_names: flag("showNames", defaults.show_names)?,
+            muted_until: time("mutedUntil")?,
         };
         Ok((settings, document))
     }
@@ -160,6 +172,10 @@ impl Settings {
             ("watchOnly", flag(self.watch_only, defaults.watch_only)),
             ("notifications", flag(self.notifications, defaults.notifications)),
             ("showNames", flag(self.show_names, defaults.show_names)),
+            (
+                "mutedUntil",
+                self.muted_until.map(|until| Value::from(until.as_millis())),
+            ),
         ];
         let mut document = Map::new();
         document.insert("version".to_owned(), Value::from(1));
@@ -296,6 +312,7 @@ mod tests {
             "{\"version\":2}",
             "{\"trustPids\":\"yes\"}",
             "{\"stateDir\":1}",
+            "{\"mutedUntil\":1.5}",
             "{} //",
             "{,}",
         ] {

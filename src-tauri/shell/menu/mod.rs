@@ -110,7 +110,8 @@ impl MenuModel {
     pub fn asking(&mut self, agent: &AgentId, profile: &ProfileId) {
         let id = account_key(agent, profile);
         if let Some(item) = find_mut(&mut self.items, &id) {
-            item.label = format!("{} · asking OpenClaw…", profile.account_name());
+            let name = item.label.split(" · ").next().unwrap_or_default();
+            item.label = format!("{name} · asking OpenClaw…");
         }
     }
 

@@ -223,9 +223,12 @@ impl Broker {
         self.inner.events.subscribe()
     }
 
-    /// Whether notifications are wanted.
+    /// Whether notifications are wanted, and not muted now.
     pub fn wants_notifications(&self) -> bool {
-        Settings::load(&self.inner.environment).map_or(true, |settings| settings.notifications)
+        let now = self.inner.now();
+        Settings::load(&self.inner.environment).map_or(true, |settings| {
+            settings.notifications && settings.muted_until.is_none_or(|until| until <= now)
+        })
     }
 }
 

@@ -170,7 +170,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::testbed::Machine;
+    use crate::testbed::{Machine, NOW};
 
     fn set(machine: &Machine, name: &str, value: Value) -> Result<SettingView> {
         let setting = Setting::parse(name)?;
@@ -211,6 +211,22 @@ mod tests {
         let view = machine.broker().settings().unwrap();
         assert_eq!(view.state_dir, dir.display().to_string());
         assert_eq!(view.file, file.display().to_string());
+    }
+
+    #[test]
+    fn notifications_are_muted_until_their_time_comes() {
+        let machine = Machine::new();
+        let broker = machine.broker();
+        assert!(broker.wants_notifications());
+        let until = NOW.plus_millis(3_600_000);
+        set(&machine, "mutedUntil", json!(until.as_millis())).unwrap();
+        assert_eq!(broker.snapshot().muted_until, Some(until));
+        assert!(!broker.wants_notifications());
+        machine.clock.advance_millis(3_600_000);
+        assert!(broker.wants_notifications());
+        set(&machine, "notifications", json!(false)).unwrap();
+        set(&machine, "mutedUntil", Value::Null).unwrap();
+        assert!(!broker.wants_notifications());
     }
 
     #[test]

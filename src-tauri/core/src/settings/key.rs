@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::Settings;
+use crate::clock::Timestamp;
 use crate::{Error, ErrorCode, Result};
 
 /// A setting of the file.
@@ -17,23 +18,26 @@ pub enum Key {
     WatchOnly,
     Notifications,
     ShowNames,
+    MutedUntil,
 }
 
 /// What a setting holds.
 enum Held<'a> {
     Path(&'a mut Option<PathBuf>),
     Flag(&'a mut bool),
+    Time(&'a mut Option<Timestamp>),
 }
 
 impl Key {
     /// All of them, in the order in which they are shown.
-    pub const ALL: [Key; 6] = [
+    pub const ALL: [Key; 7] = [
         Key::StateDir,
         Key::OpenclawBinary,
         Key::TrustPids,
         Key::WatchOnly,
         Key::Notifications,
         Key::ShowNames,
+        Key::MutedUntil,
     ];
 
     /// Its name in the file.
@@ -45,6 +49,7 @@ impl Key {
             Key::WatchOnly => "watchOnly",
             Key::Notifications => "notifications",
             Key::ShowNames => "showNames",
+            Key::MutedUntil => "mutedUntil",
         }
     }
 
@@ -62,6 +67,7 @@ impl Settings {
                 Value::from(path.to_string_lossy().into_owned())
             }),
             Held::Flag(flag) => Value::Bool(*flag),
+            Held::Time(time) => time.map_or(Value::Null, |at| Value::from(at.as_millis())),
         }
     }
 
@@ -79,8 +85,13 @@ impl Settings {
                 *path = Some(PathBuf::from(text.trim()));
             }
             (Held::Flag(flag), Value::Bool(on)) => *flag = *on,
+            (Held::Time(time), Value::Null) => *time = None,
+            (Held::Time(time), Value::Number(number)) if number.as_i64().is_some_and(|at| at >= 0) => {
+                *time = number.as_i64().map(Timestamp::from_millis);
+            }
             (Held::Path(_), _) => return Err(invalid(key.name(), value, ANY_PATH)),
             (Held::Flag(_), _) => return Err(invalid(key.name(), value, FLAG)),
+            (Held::Time(_), _) => return Err(invalid(key.name(), value, TIME)),
         }
         Ok(())
     }
@@ -93,12 +104,14 @@ impl Settings {
             Key::WatchOnly => Held::Flag(&mut self.watch_only),
             Key::Notifications => Held::Flag(&mut self.notifications),
             Key::ShowNames => Held::Flag(&mut self.show_names),
+            Key::MutedUntil => Held::Time(&mut self.muted_until),
         }
     }
 }
 
 /// What a flag may be.
 pub(crate) const FLAG: &str = "Allowed: true, false.";
+const TIME: &str = "Allowed: a time in milliseconds since 1970, such as `date +%s000` prints.";
 const ANY_PATH: &str = "Allowed: an absolute path, or one that begins with `~/`.";
 
 /// Whether a path means the same wherever a program is started.
@@ -126,6 +139,7 @@ mod tests {
             let default = settings.value(key);
             let other = match default {
                 Value::Bool(on) => json!(!on),
+                _ if key == Key::MutedUntil => json!(1_763_900_000_000_i64),
                 _ => json!("~/elsewhere"),
             };
             settings.set(key, &other).unwrap();
@@ -142,6 +156,9 @@ mod tests {
         let cases = [
             (Key::WatchOnly, json!("yes")),
             (Key::WatchOnly, json!(1)),
+            (Key::MutedUntil, json!("tomorrow")),
+            (Key::MutedUntil, json!(-1)),
+            (Key::MutedUntil, json!(1.5)),
             (Key::StateDir, json!(true)),
             (Key::StateDir, json!("")),
             (Key::StateDir, json!("here/.openclaw")),
