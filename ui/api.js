@@ -33,6 +33,8 @@ export const refresh = (agent, profile) => invoke('refresh', { agent, profile })
 export const refreshAll = () => invoke('refresh_all');
 export const remove = (agent, profile) => invoke('remove', { agent, profile });
 export const startTray = () => invoke('start_tray');
+export const settings = () => invoke('settings');
+export const setSetting = (key, value) => invoke('set_setting', { key, value });
 export const setPaused = paused => invoke('set_paused', { paused });
 
 /** A new view was published. */

@@ -15,6 +15,7 @@ import { OpenClawSignIn, openclawActions, openclawForms, openclawSignIn, refresh
 import * as places from './places.js';
 import { look, restoreActions, restoreSheet } from './restore.js';
 import { pin, readSessions, sessionActions, sessionsSheet } from './sessions.js';
+import { readSettings, saveControl, settingActions, settingsSheet, showChosen } from './settings.js';
 import { SignIn, accountName, paste, refresh, signIn, tick } from './sign-in.js';
 import { lookAt, readSnapshots, snapshotActions, snapshotSheet, snapshotsSheet } from './snapshots.js';
 import * as states from './states.js';
@@ -25,7 +26,7 @@ const sheet = document.getElementById('sheet');
 const toast = document.getElementById('toast');
 const state = {
   view: null, problem: null, providers: [], logins: [], busy: new Map(), firstRun: false,
-  signIn: null, starting: null, restore: null, snapshots: null, chosen: null, sessions: null, test: null, place: places.parse(location.hash),
+  signIn: null, starting: null, restore: null, snapshots: null, chosen: null, sessions: null, test: null, settings: null, place: places.parse(location.hash),
 };
 let redraw, hideToast, undo;
 
@@ -39,6 +40,7 @@ function render() {
   // A form keeps what is typed while views come in.
   if (['paste', 'add'].includes(state.place.view) && sheet.dataset.place === location.hash && sheet.querySelector('form')) return;
   show(content(now));
+  if (state.place.view === 'settings') showChosen(sheet, state);
   if (state.view) redraw = setTimeout(() => outdated() ? reload() : render(), nextChange(now));
 }
 
@@ -55,6 +57,7 @@ function content(now) {
   if (['restore', 'snapshot', 'sign-in'].includes(place.view)) return clone('t-loading');
   if (place.view === 'sessions') return sessionsSheet(state, now, place);
   if (place.view === 'tested') return testedSheet(state);
+  if (place.view === 'settings') return settingsSheet(state, now);
   return board(state, now, place.view === 'agent' ? place.agent : undefined);
 }
 
@@ -99,8 +102,8 @@ function index() {
   fill(document.getElementById('index-all'), view && (view.summary.total || several) ? [all, snapshots] : null);
   document.getElementById('index-title').hidden = !several;
   fill(document.getElementById('index-agents'), several ? agents.map(agent => agentLink(agent, place)) : null);
+  fill(document.getElementById('index-own'), [link(text.settings, places.settings, null, place.view === 'settings')]);
   fill(document.getElementById('foot'), view && foot(view.snapshot));
-
 }
 
 function link(name, href, end, current) {
@@ -134,6 +137,8 @@ function receive(view) {
   state.view = view;
   state.problem = null;
   render();
+  // One of Kalit's other programs may have changed them.
+  if (state.place.view === 'settings') readSettings(shell);
 }
 
 async function reload() {
@@ -212,7 +217,7 @@ async function activate(target, takesBack = true) {
   const before = provider?.accounts.find(other => other.inUse);
   const done = await work(target, changing(text.switching), () => api.activate(target.agent, target.profile));
   if (!done) return;
-  const used = done.effective ? accountName({ profileId: done.effective }) : one?.name ?? target.profile;
+  const used = done.effective ? find({ agent: target.agent, profile: done.effective }).one?.name ?? accountName({ profileId: done.effective }) : one?.name ?? target.profile;
   const words = [text.nowUses(target.agent, used, provider?.name ?? done.provider), ...(done.notes ?? [])].join(' ');
   const back = takesBack && before && before.profileId !== target.profile;
   tell(words, back ? () => activate({ agent: target.agent, profile: before.profileId }, false) : null);
@@ -366,6 +371,7 @@ function arrive() {
   }
   if (state.place.view !== 'restore' || state.restore?.profile !== state.place.profile || state.restore.agent !== state.place.agent) state.restore = null;
   if (state.place.view !== 'snapshot' || ['id', 'agent', 'profile'].some(part => state.chosen?.[part] !== state.place[part])) state.chosen = null;
+  if (state.place.view !== 'settings') state.settings = null;
   if (state.view) begun(state.place);
   render();
 }
@@ -378,6 +384,7 @@ function begun(place) {
   else if (place.view === 'snapshot' && !state.chosen) lookAt(shell, place);
   else if (place.view === 'sessions' || place.view === 'account') readSessions(shell, place.agent);
   else if (place.view === 'add') readLogins();
+  else if (place.view === 'settings') readSettings(shell);
 }
 
 /** Learns what OpenClaw signs in itself; the choices are drawn again when that was news. */
@@ -398,8 +405,8 @@ async function goWhereWanted() {
   else if (state.place.view === 'sign-in' && !state.signIn?.running) arrive();
 }
 
-const shell = { state, render, reload, tell, fail, find, work, changing, followSignIn };
-Object.assign(actions, everywhereActions(shell), restoreActions(shell), sessionActions(shell), snapshotActions(shell), testActions(shell), openclawActions(shell));
+const shell = { state, render, reload, say, tell, fail, find, work, changing, followSignIn };
+Object.assign(actions, everywhereActions(shell), restoreActions(shell), sessionActions(shell), settingActions(shell), snapshotActions(shell), testActions(shell), openclawActions(shell));
 Object.assign(forms, openclawForms(shell));
 
 addEventListener('hashchange', arrive);
@@ -415,12 +422,14 @@ document.addEventListener('submit', event => {
 });
 document.addEventListener('change', event => {
   if (event.target.id === 'add-agent') location.hash = places.add(event.target.value);
+  else if (event.target.closest('[data-setting]')) saveControl(shell, event.target);
   else if (event.target.dataset.change === 'pin') pin(shell, event.target.dataset, event.target.value);
 });
 document.addEventListener('keydown', event => {
   const typing = event.target.matches('input, textarea, select');
   if (event.key === 'Escape' && !isOpen() && state.place.view !== 'board') location.hash = places.board;
   else if ((event.ctrlKey || event.metaKey) && event.key === 'n') location.hash = places.add();
+  else if ((event.ctrlKey || event.metaKey) && event.key === ',') location.hash = places.settings;
   else if ((event.ctrlKey || event.metaKey) && event.key === 'r' && !typing && !kept()) renewAll();
   else if (!step(event)) return;
   event.preventDefault();

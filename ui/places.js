@@ -1,5 +1,5 @@
 // The window's addresses: #/board, #/agent/<id>, #/account/<agent>/<profile>, #/sessions/<agent>,
-// #/restore/<agent>/<profile>, #/snapshots, #/snapshots/<id>?agent=&profile=, #/tested, #/add?agent=, #/sign-in/<provider>?agent=&profile=&code=,
+// #/restore/<agent>/<profile>, #/snapshots, #/snapshots/<id>?agent=&profile=, #/tested, #/settings, #/add?agent=, #/sign-in/<provider>?agent=&profile=&code=,
 // #/paste/<provider>?agent=&profile=&kind=.
 
 const encode = encodeURIComponent;
@@ -17,6 +17,7 @@ export const restore = (agentId, profile) => `#/restore/${encode(agentId)}/${enc
 export const snapshots = '#/snapshots';
 export const snapshot = (id, agentId, profile) => withQuery(`#/snapshots/${encode(id)}`, { agent: agentId, profile });
 export const tested = '#/tested';
+export const settings = '#/settings';
 export const add = agentId => withQuery('#/add', { agent: agentId });
 export const signIn = (provider, agentId, profile, { code = false } = {}) =>
   withQuery(`#/sign-in/${encode(provider)}`, { agent: agentId, profile, code: code && '1' });
@@ -37,7 +38,7 @@ export function parse(hash) {
   if ((view === 'agent' || view === 'sessions') && first) return { view, agent: first };
   if ((view === 'account' || view === 'restore') && first && second) return { view, agent: first, profile: second };
   if (view === 'snapshots' && first) return { view: 'snapshot', id: first, agent: params.get('agent') || null, profile: named.profile };
-  if (view === 'tested' || view === 'snapshots') return { view };
+  if (['tested', 'snapshots', 'settings'].includes(view)) return { view };
   if (view === 'add') return { view, agent: named.agent };
   if (view === 'sign-in' && first) return { view, provider: first, ...named, code: params.has('code') };
   if (view === 'paste' && first) return { view, provider: first, ...named };

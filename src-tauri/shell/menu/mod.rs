@@ -89,6 +89,7 @@ impl MenuModel {
         items.extend(more);
         items.push(separator("bottom"));
         items.push(verb("open", "Open Kalit", Action::Open(Route::Board)));
+        items.push(verb("settings", "Settings…", Action::Open(Route::Settings)));
         items.push(verb("quit", "Quit", Action::Quit));
         Self {
             picture,

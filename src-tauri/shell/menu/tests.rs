@@ -66,6 +66,7 @@ v ChatGPT (main)
 [ ] Pause renewal
 ---
 > Open Kalit
+> Settings…
 > Quit
 ";
     let model = menu(&snapshot, NOW);
@@ -236,6 +237,7 @@ v ChatGPT (main)
 OpenClaw renews these logins on use
 ---
 > Open Kalit
+> Settings…
 > Quit
 ";
     let mut model = menu(&snapshot, NOW);
@@ -318,6 +320,7 @@ v ChatGPT (main)
 [ ] Pause renewal
 ---
 > Open Kalit
+> Settings…
 > Quit
 ";
     let model = menu(&snapshot, NOW);
