@@ -18,6 +18,7 @@ import { newAgentForms, newAgentSheet } from './new-agent.js';
 import * as places from './places.js';
 import { look, restoreActions, restoreSheet } from './restore.js';
 import { pin, readSessions, sessionActions, sessionsSheet } from './sessions.js';
+import { readSettings, saveControl, settingActions, settingsSheet, showChosen } from './settings.js';
 import { SignIn, accountName, paste, refresh, signIn, tick } from './sign-in.js';
 import { lookAt, readSnapshots, snapshotActions, snapshotSheet, snapshotsSheet } from './snapshots.js';
 import * as states from './states.js';
@@ -28,7 +29,7 @@ const sheet = document.getElementById('sheet');
 const toast = document.getElementById('toast');
 const state = {
   view: null, problem: null, providers: [], logins: [], busy: new Map(), firstRun: false,
-  signIn: null, starting: null, restore: null, snapshots: null, chosen: null, sessions: null, test: null, diagnosis: null, order: null, search: '', place: places.parse(location.hash),
+  signIn: null, starting: null, restore: null, snapshots: null, chosen: null, sessions: null, test: null, diagnosis: null, order: null, settings: null, search: '', place: places.parse(location.hash),
 };
 let redraw, hideToast, undo, counted;
 
@@ -42,6 +43,7 @@ function render() {
   // A form keeps what is typed while views come in.
   if (['paste', 'add', 'new-agent'].includes(state.place.view) && sheet.dataset.place === location.hash && sheet.querySelector('form')) return;
   show(content(now));
+  if (state.place.view === 'settings') showChosen(sheet, state);
   if (state.view) redraw = setTimeout(() => outdated() ? reload() : render(), nextChange(now));
 }
 
@@ -61,6 +63,7 @@ function content(now) {
   if (place.view === 'new-agent') return newAgentSheet(state);
   if (place.view === 'order') return orderSheet(state, now, place) ?? board(state, now);
   if (place.view === 'diagnostics') return diagnosticsSheet(state);
+  if (place.view === 'settings') return settingsSheet(state, now);
   return board(state, now, place.view === 'agent' ? place.agent : undefined);
 }
 
@@ -104,12 +107,12 @@ function index() {
   const { openclawFound = false } = view?.snapshot.installation ?? {};
   const several = agents.length > 1 || agents.some(agent => states.worst(agent)) || (openclawFound && view.summary.total > 0);
   const fresh = openclawFound && link(text.newAgent, places.newAgent, null, place.view === 'new-agent');
-  const diagnostics = link(text.diagnostics, places.diagnostics, null, place.view === 'diagnostics');
-  fill(document.getElementById('index-all'), view && (view.summary.total || several) ? [all, snapshots, diagnostics] : null);
+  fill(document.getElementById('index-all'), view && (view.summary.total || several) ? [all, snapshots] : null);
   document.getElementById('index-title').hidden = !several;
   fill(document.getElementById('index-agents'), several ? [...agents.map(agent => agentLink(agent, place)), fresh].filter(Boolean) : null);
+  const diagnostics = link(text.diagnostics, places.diagnostics, null, place.view === 'diagnostics');
+  fill(document.getElementById('index-own'), [diagnostics, link(text.settings, places.settings, null, place.view === 'settings')]);
   fill(document.getElementById('foot'), view && foot(view.snapshot));
-
 }
 
 function link(name, href, end, current) {
@@ -143,6 +146,8 @@ function receive(view) {
   state.view = view;
   state.problem = null;
   render();
+  // One of Kalit's other programs may have changed them.
+  if (state.place.view === 'settings') readSettings(shell);
 }
 
 async function reload() {
@@ -221,7 +226,7 @@ async function activate(target, takesBack = true) {
   const before = provider?.accounts.find(other => other.inUse);
   const done = await work(target, changing(text.switching), () => api.activate(target.agent, target.profile));
   if (!done) return;
-  const used = done.effective ? accountName({ profileId: done.effective }) : one?.name ?? target.profile;
+  const used = done.effective ? find({ agent: target.agent, profile: done.effective }).one?.name ?? accountName({ profileId: done.effective }) : one?.name ?? target.profile;
   const words = [text.nowUses(target.agent, used, provider?.name ?? done.provider), ...(done.notes ?? [])].join(' ');
   const back = takesBack && before && before.profileId !== target.profile;
   tell(words, back ? () => activate({ agent: target.agent, profile: before.profileId }, false) : null);
@@ -380,6 +385,7 @@ function arrive() {
   if (state.place.view !== 'restore' || state.restore?.profile !== state.place.profile || state.restore.agent !== state.place.agent) state.restore = null;
   state.order = null;
   if (state.place.view !== 'snapshot' || ['id', 'agent', 'profile'].some(part => state.chosen?.[part] !== state.place[part])) state.chosen = null;
+  if (state.place.view !== 'settings') state.settings = null;
   if (state.view) begun(state.place);
   render();
 }
@@ -393,6 +399,7 @@ function begun(place) {
   else if (place.view === 'sessions' || place.view === 'account') readSessions(shell, place.agent);
   else if (place.view === 'add') readLogins();
   else if (place.view === 'diagnostics') diagnose(shell);
+  else if (place.view === 'settings') readSettings(shell);
 }
 
 /** Learns what OpenClaw signs in itself; the choices are drawn again when that was news. */
@@ -413,8 +420,8 @@ async function goWhereWanted() {
   else if (state.place.view === 'sign-in' && !state.signIn?.running) arrive();
 }
 
-const shell = { state, sheet, render, say, reload, tell, fail, find, work, changing, followSignIn };
-Object.assign(actions, everywhereActions(shell), restoreActions(shell), sessionActions(shell), snapshotActions(shell), testActions(shell), diagnosticsActions(shell), orderActions(shell), openclawActions(shell));
+const shell = { state, sheet, render, reload, say, tell, fail, find, work, changing, followSignIn };
+Object.assign(actions, everywhereActions(shell), restoreActions(shell), sessionActions(shell), settingActions(shell), snapshotActions(shell), testActions(shell), diagnosticsActions(shell), orderActions(shell), openclawActions(shell));
 Object.assign(forms, openclawForms(shell), newAgentForms(shell));
 
 addEventListener('hashchange', arrive);
@@ -430,6 +437,7 @@ document.addEventListener('submit', event => {
 });
 document.addEventListener('change', event => {
   if (event.target.id === 'add-agent') location.hash = places.add(event.target.value);
+  else if (event.target.closest('[data-setting]')) saveControl(shell, event.target);
   else if (event.target.dataset.change === 'pin') pin(shell, event.target.dataset, event.target.value);
 });
 document.addEventListener('input', event => {
@@ -444,6 +452,7 @@ document.addEventListener('keydown', event => {
   if (event.key === 'Escape' && !isOpen() && state.place.view !== 'board') location.hash = places.board;
   else if ((event.ctrlKey || event.metaKey) && event.key === 'n') location.hash = places.add();
   else if ((event.ctrlKey || event.metaKey) && event.key === 'f' && document.getElementById('search')?.offsetParent) document.getElementById('search').focus();
+  else if ((event.ctrlKey || event.metaKey) && event.key === ',') location.hash = places.settings;
   else if ((event.ctrlKey || event.metaKey) && event.key === 'r' && !typing && !kept()) renewAll();
   else if (!moveByKey(shell, event) && !step(event)) return;
   event.preventDefault();

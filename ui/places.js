@@ -1,6 +1,6 @@
 // The window's addresses: #/board, #/agent/<id>, #/account/<agent>/<profile>, #/sessions/<agent>,
-// #/order/<agent>/<provider>,
-// #/restore/<agent>/<profile>, #/snapshots, #/snapshots/<id>?agent=&profile=, #/tested, #/diagnostics, #/new-agent, #/add?agent=,
+// #/order/<agent>/<provider>, #/restore/<agent>/<profile>, #/snapshots,
+// #/snapshots/<id>?agent=&profile=, #/tested, #/settings, #/diagnostics, #/new-agent, #/add?agent=,
 // #/sign-in/<provider>?agent=&profile=&code=, #/paste/<provider>?agent=&profile=&kind=.
 
 const encode = encodeURIComponent;
@@ -21,6 +21,7 @@ export const snapshot = (id, agentId, profile) => withQuery(`#/snapshots/${encod
 export const tested = '#/tested';
 export const newAgent = '#/new-agent';
 export const diagnostics = '#/diagnostics';
+export const settings = '#/settings';
 export const add = agentId => withQuery('#/add', { agent: agentId });
 export const signIn = (provider, agentId, profile, { code = false } = {}) =>
   withQuery(`#/sign-in/${encode(provider)}`, { agent: agentId, profile, code: code && '1' });
@@ -42,7 +43,7 @@ export function parse(hash) {
   if ((view === 'account' || view === 'restore') && first && second) return { view, agent: first, profile: second };
   if (view === 'order' && first && second) return { view, agent: first, provider: second };
   if (view === 'snapshots' && first) return { view: 'snapshot', id: first, agent: params.get('agent') || null, profile: named.profile };
-  if (['tested', 'snapshots', 'diagnostics', 'new-agent'].includes(view)) return { view };
+  if (['tested', 'snapshots', 'settings', 'diagnostics', 'new-agent'].includes(view)) return { view };
   if (view === 'add') return { view, agent: named.agent };
   if (view === 'sign-in' && first) return { view, provider: first, ...named, code: params.has('code') };
   if (view === 'paste' && first) return { view, provider: first, ...named };

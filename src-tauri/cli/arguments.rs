@@ -158,6 +158,11 @@ pub enum Command {
         #[command(subcommand)]
         action: ProvidersAction,
     },
+    /// Show Kalit's settings, or change one
+    Settings {
+        #[command(subcommand)]
+        action: Option<SettingsAction>,
+    },
     /// Watch, renew and report without a desktop; with --json one event a line
     Watch,
     /// Explain what Kalit found: versions, locks, sealed copies, leftovers
@@ -318,5 +323,21 @@ pub enum ProvidersAction {
         /// Do not ask
         #[arg(long)]
         yes: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum SettingsAction {
+    /// Change a setting, for all of Kalit's programs
+    Set {
+        /// Its name, as `kalit settings` shows it
+        key: String,
+        /// What it is to be: true, false, an absolute path, or milliseconds since 1970
+        value: String,
+    },
+    /// Return to the default
+    Unset {
+        /// Its name, as `kalit settings` shows it
+        key: String,
     },
 }

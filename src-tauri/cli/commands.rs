@@ -14,7 +14,7 @@ use crate::arguments::{AgentArgument, AgentsAction, Command, OrderAction, Provid
 use crate::asking::asking;
 use crate::interrupt::Interrupt;
 use crate::prompt::confirm;
-use crate::{global_order, output, restore, sessions, sign_in, snapshots, test_logins};
+use crate::{global_order, output, restore, sessions, settings, sign_in, snapshots, test_logins};
 
 type Result<T> = std::result::Result<T, Error>;
 
@@ -92,6 +92,7 @@ pub async fn run(broker: &Broker, command: Command, json: bool) -> Result<u8> {
         Command::Import { agent, yes } => import(broker, &agent, yes, json).await,
         Command::Agents { action } => agents(broker, action, json).await,
         Command::Providers { action } => providers(broker, action, json),
+        Command::Settings { action } => settings::run(broker, action, json),
         Command::Watch => watch(broker, json).await,
         Command::Doctor {
             move_key_to_keychain,

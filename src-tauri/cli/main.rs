@@ -10,6 +10,7 @@ mod output;
 mod prompt;
 mod restore;
 mod sessions;
+mod settings;
 mod sign_in;
 mod snapshots;
 mod test_logins;

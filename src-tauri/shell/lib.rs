@@ -7,6 +7,7 @@ pub mod diagnosis;
 pub mod in_flight;
 pub mod memory;
 pub mod menu;
+pub mod names;
 pub mod process;
 pub mod route;
 pub mod summary;

@@ -26,6 +26,10 @@ pub enum Route {
     },
     /// What is known of a login that OpenClaw dropped, and the question whether to put it back.
     Restore { agent: AgentId, profile: ProfileId },
+    /// What a person can choose.
+    Settings,
+    /// What Kalit found, to be shown to others.
+    Diagnostics,
     /// The sealed copies that one can go back to.
     Snapshots,
     /// What one of them holds, and the question whether to put it back: the accounts of one agent,
@@ -38,7 +42,7 @@ pub enum Route {
 }
 
 impl Route {
-    /// Parses `board`, `add`, `restore/<agent>/<profile>`, `snapshots`,
+    /// Parses `board`, `add`, `settings`, `diagnostics`, `restore/<agent>/<profile>`, `snapshots`,
     /// `snapshots/<id>?agent=<id>&profile=<id>` or `sign-in/<provider>?agent=<id>&profile=<id>`; the
     /// agent is main unless named. `None` for anything else.
     pub fn parse(text: &str) -> Option<Self> {
@@ -57,6 +61,8 @@ impl Route {
         match steps.as_slice() {
             ["board"] => Some(Self::Board),
             ["add"] => Some(Self::Add),
+            ["settings"] => Some(Self::Settings),
+            ["diagnostics"] => Some(Self::Diagnostics),
             ["restore", agent, profile] if !agent.is_empty() => Some(Self::Restore {
                 agent: AgentId::normalize(&decoded(agent)?),
                 profile: ProfileId::parse(&decoded(profile)?)?,
@@ -96,6 +102,8 @@ impl fmt::Display for Route {
         match self {
             Self::Board => formatter.write_str("board"),
             Self::Add => formatter.write_str("add"),
+            Self::Settings => formatter.write_str("settings"),
+            Self::Diagnostics => formatter.write_str("diagnostics"),
             Self::SignIn {
                 provider,
                 agent,
@@ -165,6 +173,8 @@ mod tests {
         for route in [
             Route::Board,
             Route::Add,
+            Route::Settings,
+            Route::Diagnostics,
             sign_in("openai", "main", None),
             sign_in("openai-codex", "work", Some("openai-codex:me+x@example.com")),
             sign_in("a/b c+d", "main", Some("a b&c=d#e?f/..")),

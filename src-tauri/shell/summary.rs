@@ -204,6 +204,8 @@ pub mod samples {
             needs_you,
             paused: false,
             attended: true,
+            show_names: true,
+            muted_until: None,
             notices: Vec::new(),
         }
     }

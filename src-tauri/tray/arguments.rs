@@ -11,4 +11,8 @@ pub struct Arguments {
     /// OpenClaw's state directory, instead of OPENCLAW_STATE_DIR or ~/.openclaw
     #[arg(long, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
+
+    /// Open no window, also where there is no tray and when Kalit runs already: for a start at login
+    #[arg(long)]
+    pub hidden: bool,
 }

@@ -8,6 +8,7 @@ use kalit_core::broker::Broker;
 use kalit_core::view::Snapshot;
 use kalit_shell::alerts::{self, Alert};
 use kalit_shell::menu::Action;
+use kalit_shell::names::Cover;
 use kalit_shell::route::Route;
 
 use crate::desktop::{Button, Desktop, Note};
@@ -49,6 +50,7 @@ impl Notifications {
         for id in solved {
             desktop.withdraw(id).await;
         }
+        // What is held back is not marked as told: it is told afterwards, if it is still so.
         if !broker.wants_notifications() {
             return;
         }
@@ -74,14 +76,14 @@ impl Notifications {
     }
 
     /// Says that something a person asked for has failed, and what to do next.
-    pub async fn fail(&self, desktop: &Desktop, title: &str, error: &Error) {
-        let mut body = error.message().to_owned();
+    pub async fn fail(&self, desktop: &Desktop, title: &str, error: &Error, cover: &Cover) {
+        let mut body = cover.text(error.message());
         if let Some(first) = body.get_mut(..1) {
             first.make_ascii_uppercase();
         }
         let note = Note {
             title,
-            body: &format!("{body}. {}", error.hint()),
+            body: &format!("{body}. {}", cover.text(error.hint())),
             buttons: &[],
         };
         desktop.notify(note).await;

@@ -12,6 +12,7 @@ use kalit_core::view::{EraView, Snapshot};
 use kalit_core::{Error, ErrorCode};
 use kalit_shell::in_flight::InFlight;
 use kalit_shell::menu::{self, Action, MenuModel};
+use kalit_shell::names::Cover;
 use kalit_shell::route::Route;
 use kalit_shell::{process, words};
 use tokio::sync::Notify;
@@ -40,6 +41,8 @@ pub struct Shell {
     /// What the menu says now.
     shown: Mutex<MenuModel>,
     said: Mutex<Option<(String, Instant)>>,
+    /// Hides the names of accounts, if they are not to be seen.
+    cover: Mutex<Cover>,
     /// The switches that OpenClaw is being asked for.
     asked: Mutex<Vec<(AgentId, ProfileId)>>,
     redraw: Notify,
@@ -60,6 +63,7 @@ pub async fn run(arguments: Arguments, desktop: Desktop, events: UnboundedReceiv
         in_flight: InFlight::default(),
         shown: Mutex::new(reading.clone()),
         said: Mutex::new(None),
+        cover: Mutex::default(),
         asked: Mutex::default(),
         redraw: Notify::new(),
         quit: Notify::new(),
@@ -124,7 +128,10 @@ impl Shell {
             {
                 snapshot = newer;
             }
-            let mut model = menu::menu(&snapshot, now);
+            let cover = Cover::of(&snapshot);
+            let seen = cover.over(&snapshot);
+            *self.cover() = cover;
+            let mut model = menu::menu(&seen, now);
             if snapshot.installation.era == EraView::Sqlite {
                 for (agent, profile) in self.asked().iter() {
                     model.asking(agent, profile);
@@ -138,7 +145,7 @@ impl Shell {
                 wait = wait.min(left);
             }
             self.draw(model).await;
-            self.notifications.tell(&self.desktop, broker, &snapshot).await;
+            self.notifications.tell(&self.desktop, broker, &seen).await;
             if self.stand_in() {
                 wait = wait.min(TRY_AGAIN);
             }
@@ -158,10 +165,11 @@ impl Shell {
         self.desktop.draw(model).await;
     }
 
-    /// Without a tray host the window stands in for the tray; it is opened once. Whether it does.
+    /// Without a tray host the window stands in for the tray; it is opened once, unless Kalit was
+    /// started to stay hidden: at login a panel often comes later. Whether there is no tray.
     fn stand_in(&self) -> bool {
         let missing = !self.desktop.has_tray();
-        if missing && !self.stood_in.swap(true, Ordering::SeqCst) {
+        if missing && !self.arguments.hidden && !self.stood_in.swap(true, Ordering::SeqCst) {
             self.open(&Route::Board);
         }
         missing
@@ -234,7 +242,11 @@ impl Shell {
                 Ok(Some(text)) => shell.say(text),
                 Ok(None) => {}
                 Err((title, error)) => {
-                    shell.notifications.fail(&shell.desktop, title, &error).await;
+                    let cover = shell.cover().clone();
+                    shell
+                        .notifications
+                        .fail(&shell.desktop, title, &error, &cover)
+                        .await;
                     shell.say(format!("{title}: {}", error.message()));
                 }
             }
@@ -263,6 +275,7 @@ impl Shell {
 
     /// Says what a click has done, in the first line of the menu.
     fn say(&self, text: String) {
+        let text = self.cover().text(&text);
         *self.said.lock().unwrap_or_else(PoisonError::into_inner) = Some((text, Instant::now()));
         self.redraw.notify_one();
     }
@@ -278,6 +291,10 @@ impl Shell {
                 None
             }
         }
+    }
+
+    fn cover(&self) -> MutexGuard<'_, Cover> {
+        self.cover.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn asked(&self) -> MutexGuard<'_, Vec<(AgentId, ProfileId)>> {

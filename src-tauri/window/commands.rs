@@ -7,13 +7,15 @@ use std::time::Duration;
 use kalit_core::broker::{
     Activation, AddedAgentInfo, ClearedCooldown, GlobalOrderPreview, LoginRoute, OpenClawLoginChoice,
     PasteKind, PasteRequest, ProviderInfo, RefreshOutcome, RefreshTarget, Removal, RestorePreview, Restored,
-    SignedIn, SnapshotInfo, SnapshotPreview, SnapshotRestored, TestLoginsOffer, TestedLogins,
+    Setting, SettingView, SettingsView, SignedIn, SnapshotInfo, SnapshotPreview, SnapshotRestored,
+    TestLoginsOffer, TestedLogins,
 };
 use kalit_core::ids::{AgentId, ProfileId, ProviderId};
 use kalit_core::secret::Secret;
 use kalit_core::view::{SessionView, SessionsView};
 use kalit_core::{Error, ErrorCode};
 use kalit_shell::{diagnosis, process};
+use serde_json::Value;
 use tauri::ipc::Invoke;
 use tauri::{AppHandle, State, Wry, async_runtime};
 use tauri_plugin_shell::ShellExt;
@@ -58,6 +60,8 @@ pub fn handler() -> impl Fn(Invoke<Wry>) -> bool + Send + Sync + 'static {
         refresh,
         refresh_all,
         remove,
+        settings,
+        set_setting,
         set_paused,
         start_tray,
         add_agent,
@@ -289,6 +293,21 @@ async fn remove(session: Window<'_>, agent: AgentId, profile: ProfileId) -> Answ
 }
 
 #[tauri::command]
+async fn settings(session: Window<'_>) -> Answer<SettingsView> {
+    let broker = session.broker()?;
+    Ok(async_runtime::spawn_blocking(move || broker.settings()).await??)
+}
+
+/// Changes the setting with this name; null stands for its default.
+#[tauri::command]
+async fn set_setting(session: Window<'_>, key: String, value: Value) -> Answer<SettingView> {
+    let setting = Setting::parse(&key)?;
+    let tray = process::beside("kalit-desktop").map_err(not_started)?;
+    let broker = session.broker()?;
+    Ok(async_runtime::spawn_blocking(move || broker.set_setting(setting, &value, &tray)).await??)
+}
+
+#[tauri::command]
 async fn set_paused(session: Window<'_>, paused: bool) -> Answer<()> {
     let broker = session.broker()?;
     Ok(async_runtime::spawn_blocking(move || broker.set_paused(paused)).await??)
@@ -364,7 +383,7 @@ mod tests {
             .step_by(2)
             .collect();
         let called = between(include_str!("../../ui/api.js"), "invoke('", "'");
-        assert_eq!(commands.len(), 32);
+        assert_eq!(commands.len(), 38);
         assert_eq!(commands, handled);
         assert_eq!(commands, allowed);
         assert_eq!(commands, called);

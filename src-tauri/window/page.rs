@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 const PAGE: &str = include_str!("../../ui/index.html");
 const STYLE: &str = include_str!("../../ui/app.css");
 const ENGLISH: &str = include_str!("../../ui/i18n/en.js");
-const SCRIPTS: [(&str, &str); 19] = [
+const SCRIPTS: [(&str, &str); 20] = [
     ("account.js", include_str!("../../ui/account.js")),
     ("add.js", include_str!("../../ui/add.js")),
     ("api.js", include_str!("../../ui/api.js")),
@@ -22,6 +22,7 @@ const SCRIPTS: [(&str, &str); 19] = [
     ("places.js", include_str!("../../ui/places.js")),
     ("restore.js", include_str!("../../ui/restore.js")),
     ("sessions.js", include_str!("../../ui/sessions.js")),
+    ("settings.js", include_str!("../../ui/settings.js")),
     ("sign-in.js", include_str!("../../ui/sign-in.js")),
     ("snapshots.js", include_str!("../../ui/snapshots.js")),
     ("states.js", include_str!("../../ui/states.js")),

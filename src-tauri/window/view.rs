@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use tauri::{AppHandle, Emitter, Manager};
 
 use crate::session::Session;
+use kalit_shell::names::Cover;
 use kalit_shell::summary::Summary;
 
 /// The event that carries a new [`View`].
@@ -36,6 +37,7 @@ pub struct View {
 
 impl From<Arc<Snapshot>> for View {
     fn from(snapshot: Arc<Snapshot>) -> Self {
+        let snapshot = Cover::of(&snapshot).over(&snapshot);
         Self {
             summary: Summary::of(&snapshot),
             snapshot,

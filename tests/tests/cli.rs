@@ -11,6 +11,7 @@ mod cli {
     mod documents;
     mod endpoint;
     mod era;
+    mod settings;
     mod sign_in;
     mod signals;
     mod verbs;

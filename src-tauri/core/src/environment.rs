@@ -108,12 +108,21 @@ impl Environment {
         } else if cfg!(target_os = "macos") {
             self.home().join("Library/Application Support")
         } else {
-            self.var(xdg)
-                .map(PathBuf::from)
-                .filter(|dir| dir.is_absolute())
-                .unwrap_or_else(|| self.home().join(unix))
+            self.xdg(xdg, unix)
         };
         base.join("kalit")
+    }
+
+    /// `XDG_CONFIG_HOME`, else `~/.config`: what the desktop reads, whatever Kalit's own directory is.
+    pub(crate) fn xdg_config_home(&self) -> PathBuf {
+        self.xdg("XDG_CONFIG_HOME", ".config")
+    }
+
+    fn xdg(&self, name: &str, below_home: &str) -> PathBuf {
+        self.var(name)
+            .map(PathBuf::from)
+            .filter(|dir| dir.is_absolute())
+            .unwrap_or_else(|| self.home().join(below_home))
     }
 }
 

@@ -184,7 +184,10 @@ error_codes! {
     VaultUnreadable, "vault.unreadable", 70, "Kalit's own file cannot be read: `kalit doctor` names it.";
     VaultUnsealed, "vault.unsealed", 73, "Nothing was started, because a login could be lost by it. Check free space and permissions of Kalit's data directory.";
     KeychainUnavailable, "keychain.unavailable", 69, "Unlock the system's keychain and try again. Without one Kalit keeps the key in its own file: nothing is lost.";
+    SettingsUnknown, "settings.unknown", 64, "Run `kalit settings` to see the settings.";
+    SettingsInvalid, "settings.invalid", 64, "Run `kalit settings` to see what is set.";
     SettingsUnparsable, "settings.unparsable", 65, "Correct Kalit's settings.json, or move it away to start with the defaults.";
+    AutostartUnavailable, "autostart.unavailable", 69, "Nothing was changed. Let the system's own settings start `kalit-desktop --hidden`.";
     RestoreNotNeeded, "restore.not_needed", 64, "Nothing was changed: there is nothing to put back. `kalit status` shows what there is.";
     RestoreUnproven, "restore.unproven", 65, "Nothing was changed. Sign in again.";
     RestoreSpent, "restore.spent", 69, "Sign in again: the provider no longer accepts this login.";

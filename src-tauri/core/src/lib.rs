@@ -4,6 +4,7 @@
 //! This crate must never name a GUI toolkit, print, read the process environment or the wall
 //! clock on its own: those come in as [`environment::Environment`] and [`clock::Clock`].
 
+pub mod autostart;
 pub mod broker;
 pub mod clock;
 mod durable;

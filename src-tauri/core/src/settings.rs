@@ -2,6 +2,8 @@
 //! Keys that this version does not know stay as they are, defaults are not written, and a file
 //! that does not parse is never overwritten.
 
+mod key;
+
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -9,9 +11,13 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
 
+use crate::clock::Timestamp;
 use crate::durable;
 use crate::environment::Environment;
 use crate::{Error, ErrorCode, Result};
+
+pub use key::Key;
+pub(crate) use key::{FLAG, invalid};
 
 /// Larger files are not settings.
 const MAX_BYTES: u64 = 1024 * 1024;
@@ -34,6 +40,8 @@ pub struct Settings {
     pub notifications: bool,
     /// `showNames`: account names may appear in tray, window and notifications (default: yes).
     pub show_names: bool,
+    /// `mutedUntil`: no notification about trouble before this time.
+    pub muted_until: Option<Timestamp>,
 }
 
 impl Default for Settings {
@@ -45,6 +53,7 @@ impl Default for Settings {
             watch_only: false,
             notifications: true,
             show_names: true,
+            muted_until: None,
         }
     }
 }
@@ -64,12 +73,26 @@ impl Settings {
     /// `settings.unparsable` leaves the file as it is; `lock.busy` when another Kalit keeps the
     /// settings locked; `vault.failed` when the directory cannot be written.
     pub fn update(environment: &Environment, change: impl FnOnce(&mut Settings)) -> Result<Self> {
+        Self::try_update(environment, |settings| {
+            change(settings);
+            Ok(())
+        })
+    }
+
+    /// As [`Settings::update`]; a change that is refused leaves the file as it is.
+    ///
+    /// # Errors
+    /// Those of [`Settings::update`] and of `change`.
+    pub fn try_update(
+        environment: &Environment,
+        change: impl FnOnce(&mut Settings) -> Result<()>,
+    ) -> Result<Self> {
         let path = settings_path(environment);
         let dir = environment.config_dir();
         durable::create_dir(&dir).map_err(|error| unwritable(&path, error))?;
         let _lock = lock(&dir.join("settings.lock"))?;
         let (mut settings, document) = Self::read(&path)?;
-        change(&mut settings);
+        change(&mut settings)?;
         let mut text = serde_json::to_string_pretty(&settings.to_document(document))
             .map_err(|error| unwritable(&path, io::Error::other(error)))?;
         text.push('\n');
@@ -116,6 +139,13 @@ impl Settings {
             Some(Value::Bool(value)) => Ok(*value),
             Some(_) => Err(unparsable(path, &format!("{key} is neither true nor false"))),
         };
+        let time = |key: &str| match document.get(key) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::Number(number)) if number.as_i64().is_some() => {
+                Ok(number.as_i64().map(Timestamp::from_millis))
+            }
+            Some(_) => Err(unparsable(path, &format!("{key} is no time in milliseconds"))),
+        };
         let settings = Self {
             state_dir: text_of("stateDir")?,
             openclaw_binary: text_of("openclawBinary")?,
@@ -123,6 +153,7 @@ impl Settings {
             watch_only: flag("watchOnly", defaults.watch_only)?,
             notifications: flag("notifications", defaults.notifications)?,
             show_names: flag("showNames", defaults.show_names)?,
+            muted_until: time("mutedUntil")?,
         };
         Ok((settings, document))
     }
@@ -141,6 +172,10 @@ impl Settings {
             ("watchOnly", flag(self.watch_only, defaults.watch_only)),
             ("notifications", flag(self.notifications, defaults.notifications)),
             ("showNames", flag(self.show_names, defaults.show_names)),
+            (
+                "mutedUntil",
+                self.muted_until.map(|until| Value::from(until.as_millis())),
+            ),
         ];
         let mut document = Map::new();
         document.insert("version".to_owned(), Value::from(1));
@@ -277,6 +312,7 @@ mod tests {
             "{\"version\":2}",
             "{\"trustPids\":\"yes\"}",
             "{\"stateDir\":1}",
+            "{\"mutedUntil\":1.5}",
             "{} //",
             "{,}",
         ] {

@@ -26,6 +26,10 @@ pub struct Snapshot {
     pub paused: bool,
     /// Whether a Kalit runs that renews: the tray or `kalit watch`.
     pub attended: bool,
+    /// Whether names of accounts may be seen in tray, window and notifications.
+    pub show_names: bool,
+    /// No notification about trouble before this time.
+    pub muted_until: Option<Timestamp>,
     /// Things to say once about the whole installation, worst first.
     pub notices: Vec<Notice>,
 }

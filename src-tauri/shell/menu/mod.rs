@@ -89,6 +89,12 @@ impl MenuModel {
         items.extend(more);
         items.push(separator("bottom"));
         items.push(verb("open", "Open Kalit", Action::Open(Route::Board)));
+        items.push(verb("settings", "Settings…", Action::Open(Route::Settings)));
+        items.push(verb(
+            "diagnostics",
+            "Diagnostics…",
+            Action::Open(Route::Diagnostics),
+        ));
         items.push(verb("quit", "Quit", Action::Quit));
         Self {
             picture,
@@ -110,7 +116,8 @@ impl MenuModel {
     pub fn asking(&mut self, agent: &AgentId, profile: &ProfileId) {
         let id = account_key(agent, profile);
         if let Some(item) = find_mut(&mut self.items, &id) {
-            item.label = format!("{} · asking OpenClaw…", profile.account_name());
+            let name = item.label.split(" · ").next().unwrap_or_default();
+            item.label = format!("{name} · asking OpenClaw…");
         }
     }
 

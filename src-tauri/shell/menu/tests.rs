@@ -66,6 +66,8 @@ v ChatGPT (main)
 [ ] Pause renewal
 ---
 > Open Kalit
+> Settings…
+> Diagnostics…
 > Quit
 ";
     let model = menu(&snapshot, NOW);
@@ -236,6 +238,8 @@ v ChatGPT (main)
 OpenClaw renews these logins on use
 ---
 > Open Kalit
+> Settings…
+> Diagnostics…
 > Quit
 ";
     let mut model = menu(&snapshot, NOW);
@@ -318,6 +322,8 @@ v ChatGPT (main)
 [ ] Pause renewal
 ---
 > Open Kalit
+> Settings…
+> Diagnostics…
 > Quit
 ";
     let model = menu(&snapshot, NOW);

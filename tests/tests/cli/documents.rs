@@ -20,7 +20,7 @@ stderr. Codes are never reused for something else. The exit codes:
 |---|---|
 | 0 | done |
 | 1, 2 | `status --check`: 1, an account is expired, without a usable secret, or signed out; 2, one expires within 24 hours; 1 wins. `test-logins`: 1, OpenClaw dropped a login |
-| 64 | usage: an unknown flag, agent, profile or provider, or a confirmation that is missing |
+| 64 | usage: an unknown flag, agent, profile, provider or setting, or a confirmation that is missing |
 | 65 | input that cannot be used, or a store or configuration that does not parse |
 | 69 | the network, the provider, or another part that is not available |
 | 70 | a mistake in Kalit or in its own files |
@@ -93,6 +93,8 @@ fn every_field_that_is_printed_is_described() {
     collect(&["agents", "list"], "");
     collect(&["providers", "list"], "");
     collect(&["import"], "");
+    collect(&["settings"], "");
+    collect(&["settings", "set", "watchOnly", "true"], "");
     let text = std::fs::read_to_string(workspace().join("docs/json.md")).unwrap();
     let words: BTreeSet<&str> = text.split(|c: char| !c.is_ascii_alphanumeric()).collect();
     let unknown: Vec<&String> = fields

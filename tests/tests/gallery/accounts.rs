@@ -220,6 +220,8 @@ pub fn snapshot(era: EraView, agents: Vec<AgentView>) -> Snapshot {
         needs_you,
         paused: false,
         attended: true,
+        show_names: true,
+        muted_until: None,
         notices: Vec::new(),
     }
 }

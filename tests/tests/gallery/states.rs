@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use kalit_core::broker::{
     AskKind, GlobalOrderPreview, LoginStep, OpenClawLoginChoice, ProviderInfo, PutBackVerdict,
-    RestorePreview, SignedIn, SnapshotInfo, SnapshotPreview, SnapshotProfile, SnapshotStore, TestResult,
-    TestedLogin, TestedLogins,
+    RestorePreview, SettingView, SettingsView, SignedIn, SnapshotInfo, SnapshotPreview, SnapshotProfile,
+    SnapshotStore, TestResult, TestedLogin, TestedLogins,
 };
 use kalit_core::ids::AgentId;
 use kalit_core::view::{
-    AccountState, AccountView, CredentialKind, EraView, LostSignal, PinView, Reason, SessionView,
+    AccountState, AccountView, CredentialKind, EraView, LostSignal, PinView, Reason, SCHEMA, SessionView,
     SessionsView, Snapshot,
 };
 use kalit_shell::summary::Summary;
@@ -401,6 +401,8 @@ fn forms() -> Vec<State> {
     vec![
         State::at("add", "#/add?agent=main", "Add an account", &calm)
             .answers("openclaw_logins", openclaw_logins()),
+        State::at("settings", "#/settings", "Start when I log in", &calm).answers("settings", settings()),
+        State::at("settings-reading", "#/settings", "Reading the settings", &calm).never_answers("settings"),
         State::at("new-agent", "#/new-agent", "Add an agent", &calm),
         State::at(
             "paste-token",
@@ -609,6 +611,27 @@ fn signed_in() -> SignedIn {
             fallback_model: None,
         },
         notes: Vec::new(),
+    }
+}
+
+fn settings() -> SettingsView {
+    let set = |key, value: Value, default: Value| SettingView { key, value, default };
+    SettingsView {
+        schema: SCHEMA,
+        file: "/home/me/.config/kalit/settings.json".to_owned(),
+        settings: vec![
+            set("stateDir", Value::Null, Value::Null),
+            set("openclawBinary", Value::Null, Value::Null),
+            set("trustPids", json!(false), json!(false)),
+            set("watchOnly", json!(false), json!(false)),
+            set("notifications", json!(true), json!(true)),
+            set("showNames", json!(true), json!(true)),
+            set("mutedUntil", json!(in_millis(HOUR)), Value::Null),
+            set("launchAtLogin", json!(true), json!(false)),
+        ],
+        state_dir: "/home/me/.openclaw".to_owned(),
+        openclaw: Some("/usr/bin/openclaw".to_owned()),
+        openclaw_version: Some("2026.6.1".to_owned()),
     }
 }
 

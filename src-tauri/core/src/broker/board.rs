@@ -14,6 +14,7 @@ use crate::install::{Agent, Era, Installation, sessions};
 use crate::oauth::Providers;
 use crate::refresh::{Fleet, FleetStore};
 use crate::routing::{self};
+use crate::settings::Settings;
 use crate::store::credential::Credential;
 use crate::store::lock::inspect_store_lock;
 use crate::store::{atomic, sqlite};
@@ -45,12 +46,12 @@ impl Inner {
         };
         let _look = sqlite::OneLook::begin();
         match Fleet::read(&self.environment, &settings, self.explicit.as_deref()) {
-            Ok(fleet) => self.board(&fleet, settings.watch_only, now),
+            Ok(fleet) => self.board(&fleet, &settings, now),
             Err(error) => nothing(now, vec![notice_of(&error)]),
         }
     }
 
-    pub(super) fn board(&self, fleet: &Fleet, paused: bool, now: Timestamp) -> Snapshot {
+    pub(super) fn board(&self, fleet: &Fleet, settings: &Settings, now: Timestamp) -> Snapshot {
         let installation = fleet.current();
         let providers = Providers::load(&self.environment).ok();
         let agents: Vec<AgentView> = installation
@@ -95,7 +96,7 @@ impl Inner {
             Worst::SignedOut
         } else if accounts().any(|account| is_notice(account.state)) {
             Worst::Notice
-        } else if paused || nothing_there {
+        } else if settings.watch_only || nothing_there {
             Worst::Paused
         } else {
             Worst::Healthy
@@ -122,8 +123,10 @@ impl Inner {
             agents,
             worst,
             needs_you,
-            paused,
+            paused: settings.watch_only,
             attended: attended(&self.environment.data_dir(), installation),
+            show_names: settings.show_names,
+            muted_until: settings.muted_until,
             notices,
         }
     }
@@ -401,6 +404,8 @@ fn nothing(now: Timestamp, notices: Vec<Notice>) -> Snapshot {
         needs_you: 0,
         paused: false,
         attended: false,
+        show_names: true,
+        muted_until: None,
         notices,
     }
 }

@@ -297,7 +297,7 @@ impl Inner {
             Err(error) if writable => Err(error),
             Ok(_) | Err(_) => Ok((Vec::new(), longest)),
         };
-        let mut snapshot = self.board(&fleet, settings.watch_only, self.now());
+        let mut snapshot = self.board(&fleet, &settings, self.now());
         // An error is tried again at the next look.
         let stuck = planned.as_ref().err().map(|error| Notice {
             message: format!("no login is renewed: {}", error.message()),

@@ -24,6 +24,7 @@ mod restore;
 mod sealing;
 mod sentences;
 mod sessions;
+mod settings;
 mod sign_in;
 mod snapshots;
 #[cfg(test)]
@@ -44,6 +45,7 @@ pub use openclaw_login::{
     OpenClawLoginRequest,
 };
 pub use requests::*;
+pub use settings::{Setting, SettingView, SettingsView};
 pub use sign_in::{LoginHandle, LoginSession};
 
 use crate::clock::{Clock, Timestamp};
@@ -223,9 +225,12 @@ impl Broker {
         self.inner.events.subscribe()
     }
 
-    /// Whether notifications are wanted.
+    /// Whether notifications are wanted, and not muted now.
     pub fn wants_notifications(&self) -> bool {
-        Settings::load(&self.inner.environment).map_or(true, |settings| settings.notifications)
+        let now = self.inner.now();
+        Settings::load(&self.inner.environment).map_or(true, |settings| {
+            settings.notifications && settings.muted_until.is_none_or(|until| until <= now)
+        })
     }
 }
 

@@ -207,7 +207,7 @@ pub(super) fn default_state_dir(environment: &Environment, old_names: bool) -> P
 
 /// `~` expanded with OpenClaw's home, then absolute against the working directory, `.` and `..`
 /// folded as Node's `path.resolve` does.
-pub(super) fn user_path(text: &str, environment: &Environment) -> PathBuf {
+pub(crate) fn user_path(text: &str, environment: &Environment) -> PathBuf {
     let expanded = expand_tilde(text.trim(), &openclaw_home(environment));
     absolute(&expanded, environment)
 }

@@ -38,8 +38,7 @@ pub struct Program {
 pub(super) fn installed(environment: &Environment, settings: &Settings) -> Vec<Program> {
     let mut found = Vec::new();
     if let Some(binary) = &settings.openclaw_binary {
-        let path = paths::user_path(&binary.to_string_lossy(), environment);
-        push(&mut found, launcher("setting", path));
+        push(&mut found, named(environment, binary));
     }
     for dir in environment.program_dirs() {
         for name in launcher_names() {
@@ -54,6 +53,11 @@ pub(super) fn installed(environment: &Environment, settings: &Settings) -> Vec<P
         push(&mut found, package(what, &modules));
     }
     found
+}
+
+/// The program that a person names, if it is one.
+pub(crate) fn named(environment: &Environment, path: &Path) -> Option<Program> {
+    launcher("setting", paths::user_path(&path.to_string_lossy(), environment))
 }
 
 /// The program that a gateway service starts.

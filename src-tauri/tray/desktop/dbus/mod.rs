@@ -51,7 +51,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
         let bus = zbus::Connection::session().await.ok();
         if let Some(bus) = &bus
             && let Some(name) = process::instance("tray", arguments.state_dir.as_deref())
-            && !only_one(bus, &name, &events).await?
+            && !only_one(bus, &name, &events, &arguments).await?
         {
             return Ok(());
         }
@@ -68,12 +68,13 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
     })
 }
 
-/// Takes the bus name of this Kalit; if it is taken, tells the owner instead. Whether this process
-/// is the one.
+/// Takes the bus name of this Kalit; if it is taken, tells the owner instead, unless this start is to
+/// stay hidden. Whether this process is the one.
 async fn only_one(
     bus: &zbus::Connection,
     name: &str,
     events: &mpsc::UnboundedSender<Happened>,
+    arguments: &Arguments,
 ) -> anyhow::Result<bool> {
     // Served before the name is taken: who finds the name can call.
     bus.object_server().at(PATH, Instance(events.clone())).await?;
@@ -83,8 +84,10 @@ async fn only_one(
     match reply {
         Ok(RequestNameReply::PrimaryOwner | RequestNameReply::AlreadyOwner) => Ok(true),
         Ok(RequestNameReply::Exists | RequestNameReply::InQueue) | Err(zbus::Error::NameTaken) => {
-            let open = bus.call_method(Some(name), PATH, Some(INTERFACE), "Open", &());
-            tokio::time::timeout(PATIENCE, open).await??;
+            if !arguments.hidden {
+                let open = bus.call_method(Some(name), PATH, Some(INTERFACE), "Open", &());
+                tokio::time::timeout(PATIENCE, open).await??;
+            }
             Ok(false)
         }
         Err(error) => Err(error.into()),

@@ -7,6 +7,7 @@ mod tray;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use kalit_core::autostart::HIDDEN;
 use kalit_shell::menu::MenuModel;
 use kalit_shell::{alerts, process};
 use tauri::tray::{MouseButton, MouseButtonState, TrayIconEvent};
@@ -34,8 +35,10 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
     if let Some(name) = process::instance("tray", arguments.state_dir.as_deref()) {
         context.config_mut().identifier = name;
         let events = events.clone();
-        builder = builder.plugin(tauri_plugin_single_instance::init(move |_, _, _| {
-            let _ = events.send(Happened::StartedAgain);
+        builder = builder.plugin(tauri_plugin_single_instance::init(move |_, arguments, _| {
+            if !arguments.iter().any(|argument| argument == HIDDEN) {
+                let _ = events.send(Happened::StartedAgain);
+            }
         }));
     }
     let (lines, icons, buttons) = (events.clone(), events.clone(), events);
