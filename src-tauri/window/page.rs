@@ -6,19 +6,22 @@ use std::collections::BTreeSet;
 const PAGE: &str = include_str!("../../ui/index.html");
 const STYLE: &str = include_str!("../../ui/app.css");
 const ENGLISH: &str = include_str!("../../ui/i18n/en.js");
-const SCRIPTS: [(&str, &str); 20] = [
+const SCRIPTS: [(&str, &str); 23] = [
     ("account.js", include_str!("../../ui/account.js")),
     ("add.js", include_str!("../../ui/add.js")),
     ("api.js", include_str!("../../ui/api.js")),
     ("app.js", include_str!("../../ui/app.js")),
     ("board.js", include_str!("../../ui/board.js")),
     ("clipboard.js", include_str!("../../ui/clipboard.js")),
+    ("diagnostics.js", include_str!("../../ui/diagnostics.js")),
     ("dialog.js", include_str!("../../ui/dialog.js")),
     ("dom.js", include_str!("../../ui/dom.js")),
     ("everywhere.js", include_str!("../../ui/everywhere.js")),
     ("key.js", include_str!("../../ui/key.js")),
     ("morph.js", include_str!("../../ui/morph.js")),
+    ("new-agent.js", include_str!("../../ui/new-agent.js")),
     ("openclaw-login.js", include_str!("../../ui/openclaw-login.js")),
+    ("order.js", include_str!("../../ui/order.js")),
     ("places.js", include_str!("../../ui/places.js")),
     ("restore.js", include_str!("../../ui/restore.js")),
     ("sessions.js", include_str!("../../ui/sessions.js")),
