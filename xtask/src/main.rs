@@ -1,11 +1,12 @@
 //! What a newcomer would otherwise do by hand: `cargo xtask demo`, `cargo xtask test`,
-//! `cargo xtask prove`, `cargo xtask fuzz`, `cargo xtask bench`, and `cargo xtask setup`, which the
-//! others call first.
+//! `cargo xtask prove`, `cargo xtask fuzz`, `cargo xtask bench`, and `cargo xtask setup`, which these
+//! call first; and `cargo xtask man` for packages.
 
 mod bench;
 mod cargo;
 mod demo;
 mod fuzz;
+mod man;
 mod prove;
 mod setup;
 mod test;
@@ -37,6 +38,8 @@ enum Command {
     Fuzz(fuzz::Flags),
     /// Measure Kalit beside OpenClaw and against its limits
     Bench(bench::Flags),
+    /// Write the manual pages of `kalit`
+    Man(man::Flags),
 }
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -51,5 +54,6 @@ fn main() -> anyhow::Result<ExitCode> {
         Command::Prove(flags) => prove::run(&flags),
         Command::Fuzz(flags) => fuzz::run_fuzzer(&flags),
         Command::Bench(flags) => bench::run(&flags),
+        Command::Man(flags) => man::run(&flags),
     }
 }

@@ -67,6 +67,7 @@ pub const VERBS: &[Verb] = &[
     ),
     // Without a session bus it fails; the desktop's journey moves it.
     (MOVE_KEY, ""),
+    (&["completions", "bash"], ""),
     (&["frobnicate"], ""),
 ];
 
