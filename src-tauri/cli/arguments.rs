@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
 
 /// See OpenClaw's logins, renew them before they end, and switch between accounts.
 #[derive(Debug, Parser)]
@@ -22,9 +23,21 @@ pub struct Arguments {
     pub json: bool,
 
     #[command(subcommand)]
-    pub command: Command,
+    pub verb: Verb,
 }
 
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    #[command(flatten)]
+    Broker(Command),
+    /// Print the script with which a shell completes Kalit's verbs and flags
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+/// What the broker is asked.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Show every account, its state, and which one is used and why

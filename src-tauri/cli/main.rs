@@ -1,8 +1,9 @@
-//! `kalit`: every verb is one call of the broker; this crate only parses, prints and exits.
+//! `kalit`: every verb but one is one call of the broker; this crate only parses, prints and exits.
 
 mod arguments;
 mod asking;
 mod commands;
+mod completions;
 mod global_order;
 mod interrupt;
 mod openclaw_login;
@@ -15,6 +16,7 @@ mod sign_in;
 mod snapshots;
 mod test_logins;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -25,7 +27,7 @@ use kalit_core::clock::SystemClock;
 use kalit_core::{Error, ErrorCode};
 use kalit_shell::process;
 
-use crate::arguments::Arguments;
+use crate::arguments::{Arguments, Command, Verb};
 
 fn main() -> ExitCode {
     kalit_shell::memory::keep_private();
@@ -49,6 +51,17 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> Result<u8, Error> {
+    match arguments.verb {
+        Verb::Broker(command) => ask(command, arguments.state_dir, arguments.json),
+        // Shells ask for it when they start, packages where there is no home.
+        Verb::Completions { shell } => {
+            completions::print(shell, arguments.json);
+            Ok(0)
+        }
+    }
+}
+
+fn ask(command: Command, state_dir: Option<PathBuf>, json: bool) -> Result<u8, Error> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -57,10 +70,10 @@ fn run(arguments: Arguments) -> Result<u8, Error> {
     let broker = Broker::open(Options {
         environment: process::environment(),
         clock: Arc::new(SystemClock),
-        state_dir: arguments.state_dir,
+        state_dir,
         program: "kalit",
     })?;
-    let result = runtime.block_on(commands::run(&broker, arguments.command, arguments.json));
+    let result = runtime.block_on(commands::run(&broker, command, json));
     // A thread may still wait for a line on stdin: it must not keep the process.
     runtime.shutdown_background();
     result

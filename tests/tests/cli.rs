@@ -8,6 +8,7 @@ mod cli {
     mod bad_store;
     mod bed;
     mod busy_lock;
+    mod completions;
     mod documents;
     mod endpoint;
     mod era;

@@ -1,11 +1,12 @@
 //! What a newcomer would otherwise do by hand: `cargo xtask demo`, `cargo xtask test`,
 //! `cargo xtask prove`, `cargo xtask fuzz`, `cargo xtask gallery`, `cargo xtask bench`, and
-//! `cargo xtask setup`, which the others call first.
+//! `cargo xtask setup`, which these call first; and `cargo xtask man` for packages.
 
 mod bench;
 mod cargo;
 mod demo;
 mod fuzz;
+mod man;
 mod prove;
 mod setup;
 mod test;
@@ -39,6 +40,8 @@ enum Command {
     Gallery,
     /// Measure Kalit beside OpenClaw and against its limits
     Bench(bench::Flags),
+    /// Write the manual pages of `kalit`
+    Man(man::Flags),
 }
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -54,6 +57,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Command::Fuzz(flags) => fuzz::run_fuzzer(&flags),
         Command::Gallery => gallery(),
         Command::Bench(flags) => bench::run(&flags),
+        Command::Man(flags) => man::run(&flags),
     }
 }
 

@@ -71,6 +71,7 @@ pub const VERBS: &[Verb] = &[
     ),
     // Without a session bus it fails; the desktop's journey moves it.
     (MOVE_KEY, ""),
+    (&["completions", "bash"], ""),
     (&["frobnicate"], ""),
 ];
 
