@@ -42,6 +42,8 @@ async fn an_account_that_rests_is_cleared_on_the_board_and_in_its_own_sheet() ->
     )?;
 
     let window = open(&session, &kalit).await?;
+    // High enough for a message below the accounts.
+    window.client().set_window_size(760, 780).await?;
     let board = window.shows("No credit", SOON).await?;
     ensure!(
         board.contains("Resting") && board.contains("Read from main."),

@@ -18,7 +18,7 @@ use kalit_journeys::process::{binary, build_dir};
 use kalit_journeys::token_endpoint::{Login, TokenEndpoint};
 use kalit_journeys::wait::until_some;
 use kalit_journeys::webview::WebView;
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::Connection;
 use serde_json::{Value, json};
 use url::Url;
 
@@ -51,7 +51,7 @@ async fn openclaws_accounts_are_switched_put_back_and_signed_in_from_the_window(
 /// OpenClaw is asked to change its order; the row says so for as long as it takes.
 async fn switched(place: &Place, window: &WebView) -> Result<()> {
     window.shows("two", SOON).await?;
-    // What rests has OpenClaw's word for it: it has no command that ends that.
+    // OpenClaw has no command that ends a rest: it is shown, and Clear is not offered.
     place.rest_lab()?;
     window.shows("Resting", SOON).await?;
     let clear = Locator::Css("[data-action='clear-cooldown']");
@@ -59,6 +59,7 @@ async fn switched(place: &Place, window: &WebView) -> Result<()> {
         window.client().find_all(clear).await?.is_empty(),
         "Clear is offered"
     );
+    place.wake_lab()?;
     window
         .press("li.acct[data-profile='anthropic:two'] [data-action='use']")
         .await?;
@@ -204,20 +205,26 @@ impl Place {
         Ok(())
     }
 
-    /// Notes of lab what 2026.9.6 notes after it was limited.
+    /// Notes of lab what 2026.9.6 notes after it was limited; before that it notes nothing here.
     fn rest_lab(&self) -> Result<()> {
         let now = SystemClock.now().as_millis();
-        let database = self.database()?;
-        let read = "SELECT value_json FROM config_machine_state WHERE state_key = 'authProfiles.state'";
-        let text: Option<String> = database.query_row(read, [], |row| row.get(0)).optional()?;
-        let mut state: Value = text.map_or(Ok(json!({"version": 1})), |text| serde_json::from_str(&text))?;
-        state["usageStats"][LAB] = json!({"lastUsed": now, "errorCount": 1, "lastFailureAt": now,
+        let stats = json!({"lastUsed": now, "errorCount": 1, "lastFailureAt": now,
             "cooldownUntil": now + DAY, "cooldownReason": "rate_limit"});
-        database.execute(
-            "INSERT OR REPLACE INTO config_machine_state(state_key, value_json, updated_at_ms)
+        let state = json!({"version": 1, "usageStats": {LAB: stats}});
+        self.database()?.execute(
+            "INSERT INTO config_machine_state(state_key, value_json, updated_at_ms)
              VALUES('authProfiles.state', ?1, ?2)",
             rusqlite::params![state.to_string(), now],
         )?;
+        Ok(())
+    }
+
+    fn wake_lab(&self) -> Result<()> {
+        let rows = self.database()?.execute(
+            "DELETE FROM config_machine_state WHERE state_key = 'authProfiles.state'",
+            [],
+        )?;
+        ensure!(rows == 1, "{rows} rows");
         Ok(())
     }
 
