@@ -6,13 +6,13 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use fantoccini::Locator;
 use kalit_core::clock::{Clock, SystemClock};
 use kalit_journeys::desktop::DesktopSession;
 use kalit_journeys::kalit::Kalit;
 use kalit_journeys::openclaw::{TestHome, Version, read_json, release};
-use kalit_journeys::process::{binary, build_dir};
+use kalit_journeys::process::build_dir;
 use kalit_journeys::webview::WebView;
 use serde_json::{Value, json};
 
@@ -41,7 +41,7 @@ async fn an_account_that_rests_is_cleared_on_the_board_and_in_its_own_sheet() ->
         &json!({"version": 1, "order": {"anthropic": [ONE, TWO]}, "usageStats": usage}),
     )?;
 
-    let window = open(&session, &kalit).await?;
+    let window = WebView::of(&session, &kalit, "board", None).await?;
     // High enough for a message below the accounts.
     window.client().set_window_size(760, 780).await?;
     let board = window.shows("No credit", SOON).await?;
@@ -81,15 +81,6 @@ async fn an_account_that_rests_is_cleared_on_the_board_and_in_its_own_sheet() ->
     expected[TWO] = json!({"lastUsed": 6, "errorCount": 0});
     assert_eq!(read_json(&home.state_path("main"))?["usageStats"], expected);
     window.close().await
-}
-
-async fn open(session: &DesktopSession, kalit: &Kalit) -> Result<WebView> {
-    let mut vars = kalit.variables().clone();
-    let path = session.env().get("PATH").context("the session has no PATH")?;
-    vars.insert("PATH".to_owned(), path.clone());
-    let vars: Vec<(String, String)> = vars.into_iter().collect();
-    let program = binary("KALIT_WINDOW_BIN", "kalit-window")?;
-    WebView::open(session, &program, &["board"], &vars).await
 }
 
 /// Keeps a picture of the window in `target/journeys/`.
