@@ -148,7 +148,7 @@ async fn diagnostics_tell_neither_the_home_nor_an_address() -> Result<()> {
     let bed = Bed::new().await?;
     let window = bed.window("board").await?;
     window.shows("mary@example.com", SOON).await?;
-    window.press("#index-all a[href='#/diagnostics']").await?;
+    window.press("#index-own a[href='#/diagnostics']").await?;
     window.shows("Rules in force", SOON).await?;
     let found = text_of(&window, "pre").await?;
     let home = bed.home.path().display().to_string();
