@@ -1,7 +1,7 @@
 // What Kalit found about this installation, as text to be copied: without secrets and addresses.
 
 import { text } from './i18n/en.js';
-import { clone, glyph, slot } from './dom.js';
+import { busyLine, clone, slot } from './dom.js';
 import * as api from './api.js';
 import { copy } from './clipboard.js';
 import { sentence } from './words.js';
@@ -11,7 +11,7 @@ export function diagnosticsSheet({ diagnosis }) {
   const { found, problem } = diagnosis ?? {};
   const node = clone('t-diagnostics', {
     lead: problem ? `${sentence(problem.message)} ${problem.hint}`.trim() : text.diagnosticsLead,
-    busy: found || problem ? null : [glyph('g-renew', true), Object.assign(document.createElement('span'), { textContent: text.diagnosticsReading })],
+    busy: found || problem ? null : busyLine(text.diagnosticsReading),
     found: found ? document.createTextNode(found) : null,
   });
   slot(node, 'copy').hidden = !found;

@@ -42,6 +42,9 @@ export function glyph(name, spins = false) {
   return node;
 }
 
+/** What runs at this moment, after a shape that turns. */
+export const busyLine = words => [glyph('g-renew', true), Object.assign(document.createElement('span'), { textContent: words })];
+
 /** Points the shape inside `node` to the symbol `name`. */
 export const use = (node, name) => node.querySelector('use').setAttribute('href', `#${name}`);
 

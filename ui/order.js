@@ -2,7 +2,7 @@
 // Alt and the arrows, saved at once when asked. Until then nothing is changed.
 
 import { text } from './i18n/en.js';
-import { button, clone, glyph, go, slot } from './dom.js';
+import { busyLine, button, clone, go, slot } from './dom.js';
 import * as api from './api.js';
 import * as places from './places.js';
 import * as states from './states.js';
@@ -26,7 +26,7 @@ export function orderSheet(state, now, place) {
     title: text.orderTitle(provider.name, place.agent),
     lead: problem ? `${sentence(problem.message)} ${problem.hint}`.trim() : sentence(provider.reason.text),
     rail: ids.map((id, at) => row(provider, id, at, ids.length, now, Boolean(busy))),
-    busy: busy ? [glyph('g-renew', true), Object.assign(document.createElement('span'), { textContent: busy })] : null,
+    busy: busy ? busyLine(busy) : null,
     acts: [
       able(button(text.orderSave, { action: 'save-order' }, { main: true }), !busy && moved),
       stored && able(button(text.orderRotate, { action: 'clear-order' }), !busy),
@@ -91,18 +91,18 @@ export function moveByKey(shell, { target, altKey, key }) {
 async function change(shell, command, words) {
   const { state, render, reload, tell, changing } = shell;
   const { place } = state;
-  const running = { ids: wanted(state, find(state.view, place)), busy: changing(text.saving) };
-  state.order = running;
+  const saving = { ids: wanted(state, find(state.view, place)), busy: changing(text.saving) };
+  state.order = saving;
   render();
   try {
-    const done = await command(place, running.ids);
-    if (state.order === running) {
+    const done = await command(place, saving.ids);
+    if (state.order === saving) {
       state.order = null;
       location.hash = places.board;
     }
     tell([words(place), ...(done.notes ?? []).map(sentence)].join(' '));
   } catch (thrown) {
-    if (state.order === running) state.order = { ids: running.ids, problem: api.problem(thrown) };
+    if (state.order === saving) state.order = { ids: saving.ids, problem: api.problem(thrown) };
   }
   await reload();
 }

@@ -1,7 +1,7 @@
 // The sessions of one agent: which account each is pinned to, and pinning another one.
 
 import { text } from './i18n/en.js';
-import { button, clone, code, glyph, slot } from './dom.js';
+import { busyLine, button, clone, code, slot } from './dom.js';
 import * as api from './api.js';
 import { copy } from './clipboard.js';
 import * as places from './places.js';
@@ -34,7 +34,7 @@ function row(session, agent, { list, busy }, now) {
     id: session.label ? code(session.session) : null,
     model: [session.model && modelName(session), session.updatedAt && text.lastActive(moment(session.updatedAt, now))].filter(Boolean).join(' · '),
     // What can be chosen shows the pin itself.
-    pin: working ? busyLine() : pinned ? (!choosable || session.source === 'auto') && text.pinnedTo(pinned, session.source === 'auto') : !choosable && text.notPinned,
+    pin: working ? busyLine(text.askingOpenClaw) : pinned ? (!choosable || session.source === 'auto') && text.pinnedTo(pinned, session.source === 'auto') : !choosable && text.notPinned,
     verbs: [
       choosable ? pinning(session, agent, accounts, Boolean(busy)) : null,
       button(text.copyModel, { action: 'copy-model', command: modelCommand(session, session.profileId ?? inTurn(agent, session)) }, { name: session.label ?? session.session }),
@@ -44,12 +44,6 @@ function row(session, agent, { list, busy }, now) {
   slot(node, 'pin').classList.toggle('using', Boolean(pinned) && !working);
   slot(node, 'pin').classList.toggle('is-busy', working);
   return node;
-}
-
-function busyLine() {
-  const words = document.createElement('span');
-  words.textContent = text.askingOpenClaw;
-  return [glyph('g-renew', true), words];
 }
 
 /** The accounts that a session can be pinned to: those of the provider it uses, else all. */

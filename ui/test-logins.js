@@ -2,7 +2,7 @@
 // about to end. Only after a person has read that.
 
 import { text } from './i18n/en.js';
-import { clone, glyph, go } from './dom.js';
+import { busyLine, clone, glyph, go } from './dom.js';
 import * as api from './api.js';
 import { ask, inform } from './dialog.js';
 import * as places from './places.js';
@@ -18,18 +18,12 @@ export function testedSheet({ test, view }) {
   const node = clone('t-tested', {
     title: problem ? text.testFailed : !answer ? text.testRunning : dropped ? text.testDropped(dropped) : text.testPassed(answer.logins.length),
     lead: problem ? `${sentence(problem.message)} ${problem.hint}`.trim() : answer && !answer.logins.length ? text.nothingTested : null,
-    busy: answer || problem ? null : busyLine(),
+    busy: answer || problem ? null : busyLine(text.testBusy),
     logins: answer?.logins.map(login => row(login, view)) ?? [],
     notes: answer?.notes.length ? answer.notes.map(sentence).join(' ') : null,
     acts: answer || problem ? [go(text.done, places.board, { main: true })] : [],
   });
   return node;
-}
-
-function busyLine() {
-  const words = document.createElement('span');
-  words.textContent = text.testBusy;
-  return [glyph('g-renew', true), words];
 }
 
 function row({ agent, profileId, result, text: words }, view) {

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::desktop::{DesktopSession, ensure_not_blank};
 use crate::http::free_port;
 use crate::kalit::Kalit;
-use crate::process::{Process, binary};
+use crate::process::{Process, binary, build_dir};
 use crate::wait::until;
 
 const START: Duration = Duration::from_secs(60);
@@ -133,6 +133,13 @@ impl WebView {
             ensure_not_blank(path).ok()
         })
         .await
+    }
+
+    /// Keeps such a picture in `target/journeys`.
+    pub async fn picture(&self, name: &str) -> Result<()> {
+        let dir = build_dir()?.with_file_name("journeys");
+        std::fs::create_dir_all(&dir)?;
+        self.screenshot(&dir.join(format!("{name}.png"))).await
     }
 
     /// Ends the session and the program.

@@ -3,7 +3,6 @@
 #![cfg(target_os = "linux")]
 
 use std::fs;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -12,7 +11,6 @@ use kalit_core::clock::{Clock, SystemClock};
 use kalit_journeys::desktop::DesktopSession;
 use kalit_journeys::kalit::Kalit;
 use kalit_journeys::openclaw::{TestHome, Version, read_json, release};
-use kalit_journeys::process::build_dir;
 use kalit_journeys::webview::WebView;
 use serde_json::{Value, json};
 
@@ -54,7 +52,7 @@ async fn an_account_that_rests_is_cleared_on_the_board_and_in_its_own_sheet() ->
     let client = window.client();
     ensure!(client.find_all(Locator::Css(&own)).await?.len() == 2, "{board}");
     ensure!(client.find_all(Locator::Css(&read)).await?.is_empty(), "{board}");
-    picture(&window, "cooldown-1-board").await?;
+    window.picture("cooldown-1-board").await?;
     window
         .press(&format!(
             "li.acct[data-agent='main'][data-profile='{ONE}'] [data-action='clear-cooldown']"
@@ -75,17 +73,10 @@ async fn an_account_that_rests_is_cleared_on_the_board_and_in_its_own_sheet() ->
         ))
         .await?;
     window.shows("OpenClaw leaves it alone until", SOON).await?;
-    picture(&window, "cooldown-2-account").await?;
+    window.picture("cooldown-2-account").await?;
     window.press(".verbs [data-action='clear-cooldown']").await?;
     window.shows("OpenClaw may use two again.", SOON).await?;
     expected[TWO] = json!({"lastUsed": 6, "errorCount": 0});
     assert_eq!(read_json(&home.state_path("main"))?["usageStats"], expected);
     window.close().await
-}
-
-/// Keeps a picture of the window in `target/journeys/`.
-async fn picture(window: &WebView, name: &str) -> Result<()> {
-    let dir: PathBuf = build_dir()?.with_file_name("journeys");
-    fs::create_dir_all(&dir)?;
-    window.screenshot(&dir.join(format!("{name}.png"))).await
 }

@@ -3,7 +3,6 @@
 #![cfg(target_os = "linux")]
 
 use std::fs;
-use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use fantoccini::Locator;
 use kalit_journeys::desktop::{DesktopSession, Part};
 use kalit_journeys::notifications::{Notification, NotificationMonitor};
 use kalit_journeys::openclaw::{TestHome, read_json};
-use kalit_journeys::process::{Process, binary, build_dir, run};
+use kalit_journeys::process::{Process, binary, run};
 use kalit_journeys::tray::{self, TrayItem};
 use kalit_journeys::wait::{until, until_some};
 use kalit_journeys::webview::WebView;
@@ -36,7 +35,7 @@ async fn changed(session: &DesktopSession, place: &Place, item: &TrayItem) -> Re
     window.shows("work", SOON).await?;
     item.click(&[SETTINGS]).await?;
     window.shows("Start when I log in", SOON).await?;
-    picture(&window, "settings-1").await?;
+    window.picture("settings-1").await?;
 
     // Launch at login is the desktop's own entry; here by the keyboard.
     let entry = session.dir().join("config/autostart/kalit.desktop");
@@ -66,7 +65,7 @@ async fn changed(session: &DesktopSession, place: &Place, item: &TrayItem) -> Re
     window.shows("a program that exists", SOON).await?;
     let program = window.client().find(Locator::Css("#program")).await?;
     ensure!(program.attr("aria-invalid").await?.as_deref() == Some("true"));
-    picture(&window, "settings-2-refused").await?;
+    window.picture("settings-2-refused").await?;
     let file = place.home.path().join("kalit/config/settings.json");
     ensure!(
         read_json(&file)? == json!({"version": 1}),
@@ -97,9 +96,9 @@ async fn changed(session: &DesktopSession, place: &Place, item: &TrayItem) -> Re
         let window = place.window(session, "settings", &look).await?;
         window.shows("Start when I log in", SOON).await?;
         window.client().set_window_size(760, 900).await?;
-        picture(&window, &format!("settings-{name}")).await?;
+        window.picture(&format!("settings-{name}")).await?;
         window.client().set_window_size(480, 900).await?;
-        picture(&window, &format!("settings-{name}-narrow")).await?;
+        window.picture(&format!("settings-{name}-narrow")).await?;
         let wider = "return document.documentElement.scrollWidth - document.documentElement.clientWidth";
         ensure!(window.client().execute(wider, Vec::new()).await? == 0, "{name}");
         window.close().await?;
@@ -129,7 +128,7 @@ async fn muted(
     let window = place.window(session, "settings", &[]).await?;
     window.press("[data-action=mute][data-until=hour]").await?;
     window.shows("Muted until", SOON).await?;
-    picture(&window, "settings-3-muted").await?;
+    window.picture("settings-3-muted").await?;
     let store = place.home.profiles_path("main");
     let whole = fs::read(&store)?;
     fs::write(&store, "{")?;
@@ -293,11 +292,4 @@ fn window_of(session: &DesktopSession) -> Option<String> {
     let mut search = session.command("xdotool");
     search.args(["search", "--onlyvisible", "--name", "^Kalit$"]);
     Some(run(&mut search).ok()?.lines().next()?.to_owned())
-}
-
-/// Keeps a picture of the window in `target/journeys/`.
-async fn picture(window: &WebView, name: &str) -> Result<()> {
-    let dir: PathBuf = build_dir()?.with_file_name("journeys");
-    fs::create_dir_all(&dir)?;
-    window.screenshot(&dir.join(format!("{name}.png"))).await
 }

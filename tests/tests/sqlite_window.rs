@@ -4,7 +4,6 @@
 #![cfg(target_os = "linux")]
 
 use std::fs;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -14,7 +13,7 @@ use kalit_journeys::desktop::DesktopSession;
 use kalit_journeys::http::free_port;
 use kalit_journeys::kalit::Kalit;
 use kalit_journeys::openclaw::{Release, TestHome, Version, fail_login, release};
-use kalit_journeys::process::{binary, build_dir};
+use kalit_journeys::process::binary;
 use kalit_journeys::token_endpoint::{Login, TokenEndpoint};
 use kalit_journeys::wait::until_some;
 use kalit_journeys::webview::WebView;
@@ -64,7 +63,7 @@ async fn switched(place: &Place, window: &WebView) -> Result<()> {
         .press("li.acct[data-profile='anthropic:two'] [data-action='use']")
         .await?;
     window.shows("Asking OpenClaw…", SOON).await?;
-    picture(window, "sqlite-1-asking").await?;
+    window.picture("sqlite-1-asking").await?;
     window.shows("main now uses two for Anthropic", OPENCLAW).await?;
     let order = [
         "models",
@@ -94,11 +93,11 @@ async fn put_back(place: &Place, window: &WebView) -> Result<()> {
     let known = window.shows("Put lab back?", OPENCLAW).await?;
     ensure!(known.contains("What is known"), "{known}");
     ensure!(!known.contains("test-refresh"), "a token is on the page: {known}");
-    picture(window, "sqlite-2-restore").await?;
+    window.picture("sqlite-2-restore").await?;
     window.press("[data-action='put-back']").await?;
     window.shows("lab is back", OPENCLAW).await?;
     ensure!(place.lab()? == held, "not as it was");
-    picture(window, "sqlite-3-back").await
+    window.picture("sqlite-3-back").await
 }
 
 /// OpenClaw's own sign-in: its page is opened, its question is answered in the window. Nothing of
@@ -116,14 +115,14 @@ async fn asked(session: &DesktopSession, place: &Place, window: &WebView) -> Res
     let (_, state) = state.with_context(|| format!("no state in {page}"))?;
     let answer = format!("http://localhost:1455/auth/callback?code=test-code-of-lab&state={state}");
     window.fill("#answer", &answer).await?;
-    picture(window, "sqlite-4-asked").await?;
+    window.picture("sqlite-4-asked").await?;
     window.press("form[data-action='answer-text'] .btn.main").await?;
     let told = window.shows("The sign-in did not work", OPENCLAW).await?;
     ensure!(
         !told.contains("test-code-of-lab") && !told.contains(state.as_ref()),
         "what was pasted is on the page: {told}"
     );
-    picture(window, "sqlite-5-failed").await?;
+    window.picture("sqlite-5-failed").await?;
     ensure!(place.store()? == before, "something was stored");
     Ok(())
 }
@@ -246,11 +245,4 @@ impl Place {
         })
         .await
     }
-}
-
-/// Keeps a picture of the window in `target/journeys/`.
-async fn picture(window: &WebView, name: &str) -> Result<()> {
-    let dir: PathBuf = build_dir()?.with_file_name("journeys");
-    fs::create_dir_all(&dir)?;
-    window.screenshot(&dir.join(format!("{name}.png"))).await
 }

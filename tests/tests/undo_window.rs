@@ -3,7 +3,6 @@
 #![cfg(target_os = "linux")]
 
 use std::fs;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -11,7 +10,6 @@ use kalit_journeys::desktop::DesktopSession;
 use kalit_journeys::http::free_port;
 use kalit_journeys::kalit::Kalit;
 use kalit_journeys::openclaw::{TestHome, Version, read_json, release};
-use kalit_journeys::process::build_dir;
 use kalit_journeys::proof;
 use kalit_journeys::token_endpoint::{Login, TokenEndpoint};
 use kalit_journeys::webview::WebView;
@@ -34,7 +32,7 @@ async fn accounts_come_back_from_a_snapshot_in_the_window() -> Result<()> {
     )?;
     let window = WebView::of(&session, &kalit, "snapshots", None).await?;
     window.shows("Nothing was sealed yet", SOON).await?;
-    picture(&window, "undo-0-empty").await?;
+    window.picture("undo-0-empty").await?;
     window.close().await?;
 
     home.write_profiles("main", &store(&[ONE, "anthropic:two", LONG]))?;
@@ -49,7 +47,7 @@ async fn accounts_come_back_from_a_snapshot_in_the_window() -> Result<()> {
         .shows("Kalit holds a sealed copy of its accounts", SOON)
         .await?;
     ensure!(board.contains("auth-profiles.json"), "{board}");
-    picture(&window, "undo-1-unreadable").await?;
+    window.picture("undo-1-unreadable").await?;
     window.press(".strip a[href^='#/snapshots/']").await?;
     let asked = window.shows("Put the accounts of", SOON).await?;
     ensure!(
@@ -57,22 +55,22 @@ async fn accounts_come_back_from_a_snapshot_in_the_window() -> Result<()> {
         "{asked}"
     );
     ensure!(!asked.contains("fake-token"), "a token is on the page: {asked}");
-    picture(&window, "undo-2-preview").await?;
+    window.picture("undo-2-preview").await?;
     window.press("[data-action='put-back-snapshot']").await?;
     window.shows("The accounts are back", SOON).await?;
     ensure!(read_json(&home.profiles_path("main"))? == before, "not as it was");
-    picture(&window, "undo-3-back").await?;
+    window.picture("undo-3-back").await?;
 
     window.press("a[href='#/board']").await?;
     window.shows("two", SOON).await?;
     home.write_profiles("main", &store(&["anthropic:two", LONG]))?;
     window.shows("Disappeared", SOON).await?;
-    picture(&window, "undo-4-disappeared").await?;
+    window.picture("undo-4-disappeared").await?;
     window
         .press(&format!("li.acct[data-profile='{ONE}'] a[href^='#/snapshots/']"))
         .await?;
     window.shows("Put one of", SOON).await?;
-    picture(&window, "undo-5-one").await?;
+    window.picture("undo-5-one").await?;
     window.press("[data-action='put-back-snapshot']").await?;
     window.shows("one is back", SOON).await?;
     let now = read_json(&home.profiles_path("main"))?;
@@ -81,7 +79,7 @@ async fn accounts_come_back_from_a_snapshot_in_the_window() -> Result<()> {
     home.write_profiles("main", &store(&[LONG]))?;
     window.press("#index-all a[href='#/snapshots']").await?;
     window.shows("2 missing now", SOON).await?;
-    picture(&window, "undo-6-list").await?;
+    window.picture("undo-6-list").await?;
     window.close().await?;
     if proof::is_long() {
         for theme in ["Adwaita", "Adwaita:dark"] {
@@ -98,15 +96,15 @@ async fn narrow(session: &DesktopSession, kalit: &Kalit, theme: &str) -> Result<
     let window = WebView::of(session, kalit, "board", Some(theme)).await?;
     window.client().set_window_size(480, 700).await?;
     window.shows("Disappeared", SOON).await?;
-    picture(&window, &format!("undo-{name}-board")).await?;
+    window.picture(&format!("undo-{name}-board")).await?;
     window.press("#index-all a[href='#/snapshots']").await?;
     window.shows("missing now", SOON).await?;
-    picture(&window, &format!("undo-{name}-list")).await?;
+    window.picture(&format!("undo-{name}-list")).await?;
     window
         .press(".session:last-child a[href^='#/snapshots/']")
         .await?;
     window.shows("Put the accounts of", SOON).await?;
-    picture(&window, &format!("undo-{name}-preview")).await?;
+    window.picture(&format!("undo-{name}-preview")).await?;
     window.close().await
 }
 
@@ -118,11 +116,4 @@ fn store(ids: &[&str]) -> Value {
         profiles[id] = json!({"type": "token", "provider": provider, "token": format!("fake-token-{id}")});
     }
     json!({"version": 1, "profiles": profiles})
-}
-
-/// Keeps a picture of the window in `target/journeys/`.
-async fn picture(window: &WebView, name: &str) -> Result<()> {
-    let dir: PathBuf = build_dir()?.with_file_name("journeys");
-    fs::create_dir_all(&dir)?;
-    window.screenshot(&dir.join(format!("{name}.png"))).await
 }
