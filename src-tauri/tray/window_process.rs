@@ -7,15 +7,11 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use kalit_shell::process;
 use kalit_shell::route::{QUIT, Route, SHOWN};
 use tokio::sync::watch;
-
-/// A window that fails within this time has not been seen.
-const AT_ONCE: Duration = Duration::from_secs(5);
 
 /// At most one window process of this tray. Clones share it.
 #[derive(Clone)]
@@ -54,10 +50,10 @@ impl WindowProcess {
         }
         let child = self.start(route, &mut running)?;
         self.open.send_replace(true);
-        let (window, route) = (self.clone(), route.clone());
+        let window = self.clone();
         std::thread::Builder::new()
             .name("window".to_owned())
-            .spawn(move || window.follow(child, route))?;
+            .spawn(move || window.follow(child))?;
         Ok(())
     }
 
@@ -117,26 +113,16 @@ impl WindowProcess {
         }
     }
 
-    /// Waits for the end of the process. It is started again for what it was asked while it ended,
-    /// and once if it failed as soon as it was started: it may have met another window that ended.
-    fn follow(&self, mut child: Child, mut route: Route) {
-        let mut failed_before = false;
+    /// Waits for the end of the process. It is started again for what it was asked while it ended.
+    fn follow(&self, mut child: Child) {
         loop {
-            let started = Instant::now();
-            let failed = child.wait().is_ok_and(|status| !status.success());
+            let _ = child.wait();
             let mut running = self.running();
             let left = running.take().filter(|running| !running.closing);
-            let asked = left.as_ref().and_then(|running| running.asked.back().cloned());
-            let failed_at_once = failed && started.elapsed() < AT_ONCE;
-            let next = match asked {
-                Some(asked) => Some(asked),
-                None if failed_at_once && !failed_before && left.is_some() => Some(route.clone()),
-                None => None,
-            };
-            failed_before = failed_at_once;
-            match next.map(|next| (self.start(&next, &mut running), next)) {
-                Some((Ok(again), next)) => (child, route) = (again, next),
-                Some((Err(_), _)) | None => {
+            let asked = left.and_then(|mut running| running.asked.pop_back());
+            match asked.map(|route| self.start(&route, &mut running)) {
+                Some(Ok(again)) => child = again,
+                Some(Err(_)) | None => {
                     self.open.send_replace(false);
                     return;
                 }

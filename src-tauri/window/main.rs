@@ -9,7 +9,11 @@ mod session;
 mod sign_in;
 mod view;
 
+use std::ffi::OsString;
 use std::io::{BufRead, Write};
+#[cfg(unix)]
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 
 use clap::Parser;
 use kalit_shell::route::{QUIT, Route, SHOWN};
@@ -57,7 +61,14 @@ fn main() -> anyhow::Result<()> {
             }
             Ok(())
         })
-        .build(context)?;
+        .build(context);
+    #[cfg(unix)]
+    if let Err(error) = &app
+        && met_one_that_ended(error)
+    {
+        return Err(again(std::env::args_os().skip(1)).exec().into());
+    }
+    let app = app?;
     app.run(|app, event| match event {
         RunEvent::WindowEvent {
             event: WindowEvent::CloseRequested { api, .. },
@@ -110,11 +121,29 @@ fn go(app: &AppHandle, route: Route) -> bool {
     true
 }
 
-/// A second start passes its route to this window.
+/// A second start passes its route to this window, or to a new one if this one ends right now.
 fn second_start(app: &AppHandle, arguments: Vec<String>) {
-    if let Ok(arguments) = Arguments::try_parse_from(arguments) {
-        let _ = go(app, arguments.route);
+    if let Ok(parsed) = Arguments::try_parse_from(&arguments)
+        && !go(app, parsed.route)
+    {
+        let _ = again(arguments.into_iter().skip(1).map(OsString::from)).spawn();
     }
+}
+
+/// This program with these arguments.
+fn again(arguments: impl Iterator<Item = OsString>) -> Command {
+    let program = std::env::current_exe().unwrap_or_else(|_| "kalit-window".into());
+    let mut command = Command::new(program);
+    command.args(arguments);
+    command
+}
+
+/// Whether another window held the name and ended before it took the route: nobody shows it now.
+#[cfg(unix)]
+fn met_one_that_ended(error: &tauri::Error) -> bool {
+    const NOBODY: [&str; 3] = ["Error.ServiceUnknown", "Error.NameHasNoOwner", "Error.NoReply"];
+    matches!(error, tauri::Error::PluginInitialization(plugin, why)
+        if plugin == "single-instance" && NOBODY.iter().any(|name| why.contains(name)))
 }
 
 /// Reads what the tray asks for: a route a line, answered with [`SHOWN`], or [`QUIT`]. A tray that is
@@ -163,6 +192,21 @@ fn close(app: &AppHandle) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn only_a_window_that_ended_meanwhile_makes_a_start_begin_again() {
+        let failed = |plugin: &str, why: &str| {
+            met_one_that_ended(&tauri::Error::PluginInitialization(
+                plugin.to_owned(),
+                format!("failed to forward arguments to the running instance: org.freedesktop.DBus.{why}: x"),
+            ))
+        };
+        assert!(failed("single-instance", "Error.ServiceUnknown"));
+        assert!(failed("single-instance", "Error.NoReply"));
+        assert!(!failed("single-instance", "Error.AccessDenied"));
+        assert!(!failed("shell", "Error.ServiceUnknown"));
+    }
 
     #[test]
     fn no_page_but_the_embedded_one_is_shown() {
