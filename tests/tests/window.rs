@@ -5,13 +5,16 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use futures_util::StreamExt;
 use kalit_journeys::desktop::DesktopSession;
 use kalit_journeys::http::free_port;
 use kalit_journeys::kalit::Kalit;
 use kalit_journeys::openclaw::{Release, TestHome, Version, read_json, release};
+use kalit_journeys::process::{binary, signal};
 use kalit_journeys::token_endpoint::{Login, TokenEndpoint};
 use kalit_journeys::wait::until;
 use kalit_journeys::webview::WebView;
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 const SOON: Duration = Duration::from_secs(30);
@@ -165,6 +168,58 @@ async fn diagnostics_tell_neither_the_home_nor_an_address() -> Result<()> {
     window.press("[data-action='copy-diagnosis']").await?;
     window.shows("on the clipboard", SOON).await?;
     window.close().await
+}
+
+/// A window that is started while another one ends is not lost: the test is the one that ends.
+#[tokio::test]
+async fn a_window_that_meets_the_end_of_another_begins_again() -> Result<()> {
+    let bed = Bed::new().await?;
+    let bus = bed.session.bus().await?;
+    let names = zbus::fdo::DBusProxy::new(&bus).await?;
+    let shown = || async {
+        let all = names.list_names().await.ok()?;
+        all.into_iter()
+            .find(|name| name.starts_with("uz.kalit.desktop.window") && name.ends_with(".SingleInstance"))
+    };
+    let program = binary("KALIT_WINDOW_BIN", "kalit-window")?;
+    let start = |name| {
+        let mut command = bed.session.command(&program);
+        command.arg("board").envs(bed.kalit.variables());
+        bed.session.launch(&mut command, name)
+    };
+    let mut before = start("window-before")?;
+    let name = until("a window on the bus", SOON, shown).await?;
+    signal(before.id(), Signal::TERM)?;
+    before.end(SOON).await?;
+
+    let ending = bed.session.bus().await?;
+    let mut asked = zbus::MessageStream::from(&ending);
+    ending.request_name(name.as_str()).await?;
+    let mut window = start("window")?;
+    let forwarded = async {
+        while let Some(message) = asked.next().await {
+            let message = message?;
+            let member = message.header().member().map(ToString::to_string);
+            if member.as_deref() == Some("ExecuteCallback") {
+                return Ok(());
+            }
+        }
+        anyhow::bail!("the bus ended")
+    };
+    tokio::time::timeout(SOON, forwarded)
+        .await
+        .context("the window does not pass its route on")??;
+    drop(asked);
+    ending.close().await?;
+
+    let owner = until("the window itself on the bus", SOON, || async {
+        let name = zbus::names::BusName::try_from(shown().await?).ok()?;
+        names.get_connection_unix_process_id(name).await.ok()
+    })
+    .await?;
+    ensure!(owner == window.id(), "{owner}, {}", window.output());
+    window.stop();
+    Ok(())
 }
 
 /// The profile ids of the rows, from top to bottom.
