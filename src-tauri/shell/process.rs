@@ -8,13 +8,13 @@ use kalit_core::broker::{Broker, Options};
 use kalit_core::clock::SystemClock;
 use kalit_core::environment::Environment;
 
-/// Opens the broker on the state directory that `--state-dir` or the environment names.
+/// Opens the broker of a program that speaks the person's language, on the state directory that `--state-dir` or the environment names.
 ///
 /// # Errors
 /// `settings.unparsable`, `vault.unreadable`.
 pub fn broker(state_dir: Option<&Path>) -> kalit_core::Result<Broker> {
     Broker::open(Options {
-        environment: environment(),
+        environment: environment().speaking(sys_locale::get_locales().collect()),
         clock: Arc::new(SystemClock),
         state_dir: state_dir.map(Path::to_owned),
         program: "kalit-desktop",

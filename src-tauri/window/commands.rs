@@ -11,6 +11,7 @@ use kalit_core::broker::{
     TestLoginsOffer, TestedLogins,
 };
 use kalit_core::ids::{AgentId, ProfileId, ProviderId};
+use kalit_core::language::{self, WindowTexts};
 use kalit_core::secret::Secret;
 use kalit_core::view::{SessionView, SessionsView};
 use kalit_core::{Error, ErrorCode};
@@ -66,6 +67,7 @@ pub fn handler() -> impl Fn(Invoke<Wry>) -> bool + Send + Sync + 'static {
         start_tray,
         add_agent,
         diagnosis,
+        texts,
     ]
 }
 
@@ -76,6 +78,19 @@ async fn snapshot(session: Window<'_>) -> Answer<View> {
     let broker = session.broker()?;
     let snapshot = async_runtime::spawn_blocking(move || broker.snapshot()).await?;
     Ok(Arc::new(snapshot).into())
+}
+
+/// The page's texts in the language that the person chose, else in the system's.
+#[tauri::command]
+async fn texts(session: Window<'_>) -> Answer<WindowTexts> {
+    let broker = session.broker();
+    let read = move || {
+        if let Ok(broker) = broker {
+            broker.language();
+        }
+        language::window_texts()
+    };
+    Ok(async_runtime::spawn_blocking(read).await?)
 }
 
 #[tauri::command]
@@ -383,7 +398,7 @@ mod tests {
             .step_by(2)
             .collect();
         let called = between(include_str!("../../ui/api.js"), "invoke('", "'");
-        assert_eq!(commands.len(), 38);
+        assert_eq!(commands.len(), 39);
         assert_eq!(commands, handled);
         assert_eq!(commands, allowed);
         assert_eq!(commands, called);

@@ -213,7 +213,7 @@ async fn a_window_that_meets_the_end_of_another_begins_again() -> Result<()> {
     ending.close().await?;
 
     let owner = until("the window itself on the bus", SOON, || async {
-        let name = zbus::names::BusName::try_from(shown().await?).ok()?;
+        let name = zbus::names::BusName::from(shown().await?);
         names.get_connection_unix_process_id(name).await.ok()
     })
     .await?;

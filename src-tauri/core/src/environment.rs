@@ -9,6 +9,7 @@ pub struct Environment {
     vars: BTreeMap<String, String>,
     os_home: PathBuf,
     working_dir: PathBuf,
+    locales: Option<Vec<String>>,
 }
 
 impl Environment {
@@ -23,7 +24,20 @@ impl Environment {
             vars: vars.into_iter().collect(),
             os_home: os_home.into(),
             working_dir: working_dir.into(),
+            locales: None,
         }
+    }
+
+    /// The process speaks to people in the language that they chose, else in the first of these
+    /// locales of the system that Kalit knows. Without this it speaks English.
+    #[must_use]
+    pub fn speaking(mut self, locales: Vec<String>) -> Self {
+        self.locales = Some(locales);
+        self
+    }
+
+    pub(crate) fn locales(&self) -> Option<&[String]> {
+        self.locales.as_deref()
     }
 
     /// A variable that is set and, after trimming, not empty.

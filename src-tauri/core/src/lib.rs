@@ -18,6 +18,7 @@ pub mod history;
 pub mod ids;
 pub mod install;
 mod json5_text;
+pub mod language;
 pub mod oauth;
 pub mod openclaw;
 pub mod radar;

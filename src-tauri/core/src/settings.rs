@@ -40,6 +40,8 @@ pub struct Settings {
     pub notifications: bool,
     /// `showNames`: account names may appear in tray, window and notifications (default: yes).
     pub show_names: bool,
+    /// `language`: of tray, window and notifications, a code such as `uz`; the system's if not chosen.
+    pub language: Option<String>,
     /// `mutedUntil`: no notification about trouble before this time.
     pub muted_until: Option<Timestamp>,
 }
@@ -53,6 +55,7 @@ impl Default for Settings {
             watch_only: false,
             notifications: true,
             show_names: true,
+            language: None,
             muted_until: None,
         }
     }
@@ -134,6 +137,11 @@ impl Settings {
             Some(Value::String(text)) => Ok(Some(PathBuf::from(text.trim()))),
             Some(_) => Err(unparsable(path, &format!("{key} is not a string"))),
         };
+        let word = |key: &str| match document.get(key) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(word)) => Ok(Some(word.clone())),
+            Some(_) => Err(unparsable(path, &format!("{key} is not a string"))),
+        };
         let flag = |key: &str, default: bool| match document.get(key) {
             None | Some(Value::Null) => Ok(default),
             Some(Value::Bool(value)) => Ok(*value),
@@ -153,6 +161,7 @@ impl Settings {
             watch_only: flag("watchOnly", defaults.watch_only)?,
             notifications: flag("notifications", defaults.notifications)?,
             show_names: flag("showNames", defaults.show_names)?,
+            language: word("language")?,
             muted_until: time("mutedUntil")?,
         };
         Ok((settings, document))
@@ -172,6 +181,7 @@ impl Settings {
             ("watchOnly", flag(self.watch_only, defaults.watch_only)),
             ("notifications", flag(self.notifications, defaults.notifications)),
             ("showNames", flag(self.show_names, defaults.show_names)),
+            ("language", self.language.clone().map(Value::from)),
             (
                 "mutedUntil",
                 self.muted_until.map(|until| Value::from(until.as_millis())),

@@ -55,6 +55,7 @@ use crate::event::{Event, EventKind};
 use crate::history::{Generations, History, Marks};
 use crate::ids::{AgentId, ProfileId, ProviderId};
 use crate::install::{Agent, Installation};
+use crate::language;
 use crate::oauth::provider::Origin;
 use crate::oauth::{self, Consent, Flow, Providers};
 use crate::openclaw::plugins::Plugins;
@@ -118,7 +119,7 @@ impl Broker {
     /// # Errors
     /// `settings.unparsable`, `vault.unreadable`.
     pub fn open(options: Options) -> Result<Self> {
-        let settings = Settings::load(&options.environment)?;
+        let settings = heeded_settings(&options.environment)?;
         let data_dir = options.environment.data_dir();
         let trust = PidTrust::detect(&SandboxMarks::default(), settings.trust_pids);
         let locks = LockContext::new(Arc::clone(&options.clock), trust);
@@ -225,6 +226,12 @@ impl Broker {
         self.inner.events.subscribe()
     }
 
+    /// The code of the language that this process speaks to people, after a look at the settings.
+    pub fn language(&self) -> &'static str {
+        let _ = self.inner.settings();
+        language::spoken()
+    }
+
     /// Whether notifications are wanted, and not muted now.
     pub fn wants_notifications(&self) -> bool {
         let now = self.inner.now();
@@ -232,6 +239,20 @@ impl Broker {
             settings.notifications && settings.muted_until.is_none_or(|until| until <= now)
         })
     }
+}
+
+/// The settings, in whose language the process speaks from now on, if it is one that does.
+fn heeded_settings(environment: &Environment) -> Result<Settings> {
+    let settings = Settings::load(environment);
+    if let Some(locales) = environment.locales() {
+        let chosen = settings
+            .as_ref()
+            .ok()
+            .and_then(|settings| settings.language.as_deref());
+        let known = chosen.into_iter().chain(locales.iter().map(String::as_str));
+        language::speak(language::first_known(known));
+    }
+    settings
 }
 
 impl Inner {
@@ -244,7 +265,7 @@ impl Inner {
     }
 
     fn settings(&self) -> Result<Settings> {
-        let settings = Settings::load(&self.environment)?;
+        let settings = heeded_settings(&self.environment)?;
         self.locks.trust().set_trusted(settings.trust_pids);
         Ok(settings)
     }

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::Settings;
 use crate::clock::Timestamp;
+use crate::language;
 use crate::{Error, ErrorCode, Result};
 
 /// A setting of the file.
@@ -18,6 +19,7 @@ pub enum Key {
     WatchOnly,
     Notifications,
     ShowNames,
+    Language,
     MutedUntil,
 }
 
@@ -25,18 +27,20 @@ pub enum Key {
 enum Held<'a> {
     Path(&'a mut Option<PathBuf>),
     Flag(&'a mut bool),
+    Language(&'a mut Option<String>),
     Time(&'a mut Option<Timestamp>),
 }
 
 impl Key {
     /// All of them, in the order in which they are shown.
-    pub const ALL: [Key; 7] = [
+    pub const ALL: [Key; 8] = [
         Key::StateDir,
         Key::OpenclawBinary,
         Key::TrustPids,
         Key::WatchOnly,
         Key::Notifications,
         Key::ShowNames,
+        Key::Language,
         Key::MutedUntil,
     ];
 
@@ -49,6 +53,7 @@ impl Key {
             Key::WatchOnly => "watchOnly",
             Key::Notifications => "notifications",
             Key::ShowNames => "showNames",
+            Key::Language => "language",
             Key::MutedUntil => "mutedUntil",
         }
     }
@@ -67,6 +72,7 @@ impl Settings {
                 Value::from(path.to_string_lossy().into_owned())
             }),
             Held::Flag(flag) => Value::Bool(*flag),
+            Held::Language(code) => code.clone().map_or(Value::Null, Value::from),
             Held::Time(time) => time.map_or(Value::Null, |at| Value::from(at.as_millis())),
         }
     }
@@ -85,12 +91,21 @@ impl Settings {
                 *path = Some(PathBuf::from(text.trim()));
             }
             (Held::Flag(flag), Value::Bool(on)) => *flag = *on,
+            (Held::Language(code), Value::Null) => *code = None,
+            (Held::Language(code), Value::String(text)) if language::codes().any(|known| known == text) => {
+                *code = Some(text.clone());
+            }
             (Held::Time(time), Value::Null) => *time = None,
             (Held::Time(time), Value::Number(number)) if number.as_i64().is_some_and(|at| at >= 0) => {
                 *time = number.as_i64().map(Timestamp::from_millis);
             }
             (Held::Path(_), _) => return Err(invalid(key.name(), value, ANY_PATH)),
             (Held::Flag(_), _) => return Err(invalid(key.name(), value, FLAG)),
+            (Held::Language(_), _) => {
+                let codes: Vec<&str> = language::codes().collect();
+                let allowed = format!("Allowed: {}.", codes.join(", "));
+                return Err(invalid(key.name(), value, &allowed));
+            }
             (Held::Time(_), _) => return Err(invalid(key.name(), value, TIME)),
         }
         Ok(())
@@ -104,6 +119,7 @@ impl Settings {
             Key::WatchOnly => Held::Flag(&mut self.watch_only),
             Key::Notifications => Held::Flag(&mut self.notifications),
             Key::ShowNames => Held::Flag(&mut self.show_names),
+            Key::Language => Held::Language(&mut self.language),
             Key::MutedUntil => Held::Time(&mut self.muted_until),
         }
     }
@@ -140,6 +156,7 @@ mod tests {
             let other = match default {
                 Value::Bool(on) => json!(!on),
                 _ if key == Key::MutedUntil => json!(1_763_900_000_000_i64),
+                _ if key == Key::Language => json!("en"),
                 _ => json!("~/elsewhere"),
             };
             settings.set(key, &other).unwrap();
@@ -156,6 +173,8 @@ mod tests {
         let cases = [
             (Key::WatchOnly, json!("yes")),
             (Key::WatchOnly, json!(1)),
+            (Key::Language, json!("tlh")),
+            (Key::Language, json!(["en"])),
             (Key::MutedUntil, json!("tomorrow")),
             (Key::MutedUntil, json!(-1)),
             (Key::MutedUntil, json!(1.5)),
