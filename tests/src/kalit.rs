@@ -122,6 +122,7 @@ impl Kalit {
     /// From now on this release is the installed one.
     pub fn finds(&self, release: &Release) -> Result<()> {
         let launcher = release.package_dir.join("openclaw.mjs");
+        release.share_compiled_code(&self.home);
         write_json(
             &self.home.join("kalit/config/settings.json"),
             &json!({"version": 1, "openclawBinary": launcher}),

@@ -136,7 +136,7 @@ impl Release {
     /// `node <script>` with nothing of this process's environment, confined to loopback. Add
     /// arguments and variables (`LOOP_HOSTS`, `LOOP_PORT`, …), then [`finish`] it.
     pub fn command(&self, home: &TestHome, script: &Path) -> Command {
-        self.share_compiled_code(home);
+        self.share_compiled_code(home.path());
         let mut command = Command::new(&self.node);
         command
             .arg(script)
@@ -168,7 +168,7 @@ impl Release {
 impl Release {
     /// 2026.2.17 compiles its plugins into the temporary directory, for 50 s of processor time in
     /// an empty one: all homes share what was compiled once.
-    fn share_compiled_code(&self, home: &TestHome) {
+    pub(crate) fn share_compiled_code(&self, home: &Path) {
         #[cfg(unix)]
         for cache in ["jiti", "node-compile-cache"] {
             let shared = target_dir()
@@ -178,7 +178,7 @@ impl Release {
             // Without it everything works as well, only slower.
             let _ = fs::create_dir_all(&shared)
                 .and_then(|()| fs::canonicalize(&shared))
-                .and_then(|shared| std::os::unix::fs::symlink(shared, home.path().join("tmp").join(cache)));
+                .and_then(|shared| std::os::unix::fs::symlink(shared, home.join("tmp").join(cache)));
         }
         #[cfg(not(unix))]
         let _ = home;
