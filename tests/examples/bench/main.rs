@@ -40,6 +40,7 @@ pub struct Flags {
 async fn main() -> Result<()> {
     let flags = Flags::parse();
     let mut table = Table::default();
+    sizes(&mut table)?;
     command_line(&flags, &mut table).await?;
     #[cfg(target_os = "linux")]
     if !flags.no_desktop {
@@ -47,6 +48,27 @@ async fn main() -> Result<()> {
     }
     println!("{table}");
     ensure!(table.is_within_limits(), "a limit is exceeded");
+    Ok(())
+}
+
+/// What a person downloads: the programs as `cargo build --release` leaves them.
+fn sizes(table: &mut Table) -> Result<()> {
+    for (name, variable, megabytes) in [
+        ("kalit", "KALIT_BIN", 5.0),
+        ("kalit-desktop", "KALIT_DESKTOP_BIN", 8.0),
+    ] {
+        let program = binary(variable, name)?;
+        let bytes = std::fs::metadata(&program)
+            .with_context(|| format!("looking at {}", program.display()))?
+            .len();
+        let measured = bytes as f64 / 1e6;
+        table.add(
+            &format!("size of `{name}`"),
+            format!("{measured:.2} MB"),
+            Limit::AtMost(measured, megabytes),
+            &format!("{bytes} bytes, stripped"),
+        );
+    }
     Ok(())
 }
 
