@@ -242,6 +242,9 @@ impl TestHome {
         let home = Self { dir };
         fs::create_dir_all(home.state_dir())?;
         fs::create_dir_all(home.path().join("tmp"))?;
+        // 2026.9.6 asks npm for a plugin after a sign-in. From loopback npm reaches nobody, and tries
+        // again for more than two minutes unless it is told not to.
+        fs::write(home.path().join(".npmrc"), "fetch-retries=0\n")?;
         Ok(home)
     }
 
