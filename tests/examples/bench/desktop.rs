@@ -16,9 +16,9 @@ use kalit_journeys::webview::WebView;
 
 use crate::databases::Databases;
 use crate::process_table::{family, pss, switches, switches_since, ticks};
-use crate::store::{NAMES, Store, profile_id};
+use crate::store::{Many, NAMES, Store, profile_id};
 use crate::table::{Limit, Table};
-use crate::{Flags, middle, millis};
+use crate::{Flags, middle, millis, window};
 
 const SOON: Duration = Duration::from_secs(30);
 const RUNS: usize = 10;
@@ -35,7 +35,10 @@ pub async fn measure(flags: &Flags, table: &mut Table) -> Result<()> {
     memory(&session, &store, &kalit, table).await?;
     from_file_to_menu("file changed → menu", |id| store.put_key(id), &item, table).await?;
     from_click_to_file(&store, &item, table).await?;
+    window::from_click_to_window(&session, &kalit, &item, table).await?;
     drop((kalit, item));
+    fifty_entries(&session, table).await?;
+    window::many_accounts(&session, table).await?;
     if flags.no_openclaw {
         return Ok(());
     }
@@ -194,6 +197,56 @@ async fn from_file_to_menu(
     let limit = Limit::AtMost(wall.as_secs_f64() * 1000.0, 500.0);
     table.add(what, millis(wall), limit, "asked every 10 ms");
     Ok(())
+}
+
+/// Five agents with ten accounts each, all of which say another thing afterwards; every entry stays the
+/// one that it was, so that a panel keeps an open menu.
+async fn fifty_entries(session: &DesktopSession, table: &mut Table) -> Result<()> {
+    let home = tempfile::tempdir()?;
+    let many = Many {
+        agents: 5,
+        accounts: 10,
+    };
+    let store = Store::many(home.path(), many)?;
+    let kalit = session.launch(&mut tray_command(session, store.env())?, "kalit-desktop")?;
+    let item = tray::registered(&session.bus().await?, Some(kalit.id()), SOON).await?;
+    item.menu_with("person-49@", SOON).await?;
+    let before = entries(&item.menu().await?);
+    ensure!(before.len() >= 50, "{} entries", before.len());
+    let mut times = Vec::new();
+    for days in 1..=5 {
+        store.expire_in(Duration::from_secs(days * 86_400 + 43_200))?;
+        let start = Instant::now();
+        let said = format!("{days} d ");
+        until(&format!("{said:?} fifty times in the menu"), SOON, || async {
+            let now = entries(&item.menu().await.ok()?);
+            let changed = now.iter().filter(|(_, label)| label.contains(&said)).count();
+            (changed == 50).then_some(())
+        })
+        .await?;
+        times.push(start.elapsed());
+        let now = entries(&item.menu().await?);
+        let ids = |entries: &[(i32, String)]| entries.iter().map(|(id, _)| *id).collect::<Vec<_>>();
+        ensure!(ids(&now) == ids(&before), "entries were replaced");
+    }
+    table.add(
+        "50 accounts changed → 50 entries updated",
+        millis(middle(&mut times)),
+        Limit::None,
+        "median of 5; each in place, by its id",
+    );
+    Ok(())
+}
+
+/// Id and label of every line that names an account.
+fn entries(menu: &tray::MenuItem) -> Vec<(i32, String)> {
+    let own = menu
+        .label
+        .contains("person-")
+        .then(|| (menu.id, menu.label.clone()));
+    own.into_iter()
+        .chain(menu.children.iter().flat_map(entries))
+        .collect()
 }
 
 /// A person clicks an account; the order is in the file.

@@ -9,6 +9,8 @@ mod desktop;
 mod process_table;
 mod store;
 mod table;
+#[cfg(target_os = "linux")]
+mod window;
 
 use std::path::Path;
 use std::process::Command;

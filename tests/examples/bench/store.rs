@@ -16,6 +16,13 @@ use serde_json::{Map, Value, json};
 pub const NAMES: [&str; 4] = ["ada", "grace", "hedy", "mary"];
 const LIFETIME: Duration = Duration::from_secs(10 * 86_400);
 
+/// How many accounts a large store has.
+pub struct Many {
+    pub agents: usize,
+    /// Each agent's.
+    pub accounts: usize,
+}
+
 pub struct Store {
     home: PathBuf,
     env: BTreeMap<String, String>,
@@ -45,6 +52,31 @@ impl Store {
         })
     }
 
+    /// Agents with so many accounts each.
+    pub fn many(home: &Path, many: Many) -> Result<Self> {
+        let agents: Vec<String> = (0..many.agents).map(|number| format!("agent-{number}")).collect();
+        let state = home.join(".openclaw");
+        for (number, agent) in agents.iter().enumerate() {
+            let dir = state.join("agents").join(agent).join("agent");
+            fs::create_dir_all(&dir)?;
+            let first = number * many.accounts;
+            let names = (first..first + many.accounts).map(|number| format!("person-{number}"));
+            write(
+                &dir.join("auth-profiles.json"),
+                &accounts(agent, &names.collect::<Vec<_>>()),
+            )?;
+        }
+        let list: Vec<Value> = agents.iter().map(|id| json!({"id": id})).collect();
+        write(
+            &state.join("openclaw.json"),
+            &json!({"meta": {"lastTouchedVersion": "2026.6.1"}, "agents": {"list": list}}),
+        )?;
+        Ok(Self {
+            home: home.to_owned(),
+            env: variables(home),
+        })
+    }
+
     /// A command whose home and state directory are this store's.
     pub fn command(&self, program: &Path) -> Command {
         command(program, &self.env)
@@ -67,6 +99,22 @@ impl Store {
             serde_json::from_value(state.get("order")?.get("openai")?.clone()).ok()
         };
         read().unwrap_or_default()
+    }
+
+    /// All logins of all agents end in so long.
+    pub fn expire_in(&self, left: Duration) -> Result<()> {
+        let expires = SystemClock.now().plus(left).as_millis();
+        for agent in fs::read_dir(self.home.join(".openclaw/agents"))? {
+            let file = agent?.path().join("agent/auth-profiles.json");
+            let mut store: Value = serde_json::from_slice(&fs::read(&file)?)?;
+            for (_, profile) in store["profiles"].as_object_mut().into_iter().flatten() {
+                profile["expires"] = json!(expires);
+            }
+            let aside = file.with_extension("bench.tmp");
+            write(&aside, &store)?;
+            fs::rename(aside, file)?;
+        }
+        Ok(())
     }
 
     /// Adds an API key, in the place of one added before, as another program would: a new file in
