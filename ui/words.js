@@ -4,9 +4,12 @@ import { locale, text } from './texts.js';
 
 const MINUTE = 60_000, HOUR = 60 * MINUTE, DAY = 24 * HOUR;
 const clock = new Intl.DateTimeFormat(locale, { hour: '2-digit', minute: '2-digit' });
-const day = new Intl.DateTimeFormat(locale, { day: 'numeric', month: 'short' });
+const dayAndMonth = new Intl.DateTimeFormat(locale, { day: 'numeric', month: 'short' });
 const weekday = new Intl.DateTimeFormat(locale, { weekday: 'long' });
 const names = new Intl.ListFormat(locale, { type: 'conjunction' });
+
+/** "20 Nov"; a month that is cut short with a point leaves it to the sentence. */
+const day = at => dayAndMonth.format(at).replace(/\.$/, '');
 
 /** At most two units: "6 d 7 h", or spelled out with text.longParts. */
 export function duration(millis, parts = text.parts) {
@@ -24,15 +27,15 @@ export const untilChange = millis => millis % (millis >= DAY ? HOUR : MINUTE) + 
 export const time = at => clock.format(at);
 
 /** "13:48" today, "20 Nov" otherwise. */
-export const moment = (at, now) => sameDay(at, now) ? time(at) : day.format(at);
+export const moment = (at, now) => sameDay(at, now) ? time(at) : day(at);
 
 /** "13:48" today, "29 Nov 21:10" otherwise. */
-export const exact = (at, now) => sameDay(at, now) ? time(at) : `${day.format(at)} ${time(at)}`;
+export const exact = (at, now) => sameDay(at, now) ? time(at) : `${day(at)} ${time(at)}`;
 
 /** "Kalit renews it at 17:24.", or "… on Sunday at 09:10." */
 export function renews(at, now) {
   if (sameDay(at, now)) return text.renewsAt({ at: time(at) });
-  return text.renewsOn({ day: at - now < 6 * DAY ? weekday.format(at) : day.format(at), at: time(at) });
+  return text.renewsOn({ day: at - now < 6 * DAY ? weekday.format(at) : day(at), at: time(at) });
 }
 
 /** "main, research and lab". */
