@@ -1,6 +1,6 @@
 // One account: its state in a sentence, its verbs, why it is used or not, and what is known of it.
 
-import { text } from './i18n/en.js';
+import { text } from './texts.js';
 import { breakable, button, clone, code, go, slot } from './dom.js';
 import { again } from './board.js';
 import { commandFor } from './sessions.js';
@@ -8,7 +8,7 @@ import { cuts, cutText, key } from './key.js';
 import * as places from './places.js';
 import { wayBack } from './snapshots.js';
 import * as states from './states.js';
-import { due, duration, exact, sentence, within } from './words.js';
+import { duration, exact, renews, sentence, within } from './words.js';
 
 /** The sheet of an account, or null when it is gone. */
 export function account(state, now, place) {
@@ -20,7 +20,7 @@ export function account(state, now, place) {
   const { installation, agents, paused } = view.snapshot;
   const working = busy.get(`${agent.id} ${one.profileId}`);
   const node = clone('t-one', {
-    back: `‹ ${text.place(agent.id, provider.name)}`,
+    back: text.backToPlace({ agent: agent.id, provider: provider.name }),
     title: one.name,
     lead: working ?? stateLine(one, paused, now),
     verbs: states.writable(installation) ? verbs(agent, one, { working: Boolean(working), managed: states.kept(installation), several: agents.length > 1 }) : [],
@@ -37,9 +37,9 @@ export function account(state, now, place) {
 
 function stateLine(one, paused, now) {
   const left = one.expiresAt !== null && one.expiresAt > now && !one.lost ? duration(one.expiresAt - now, text.longParts) : null;
-  const when = one.dueAt !== null && one.dueAt > now && !paused && one.state === 'healthy' ? due(one.dueAt, now) : null;
-  const line = text.stateLine(states.word(one, now), left, when);
-  return [line, sentence(one.sentence)].filter(Boolean).join(' ');
+  const state = states.word(one, now);
+  const due = one.dueAt !== null && one.dueAt > now && !paused && one.state === 'healthy' ? renews(one.dueAt, now) : null;
+  return [left ? text.stateLeft({ state, left }) : sentence(state), due, sentence(one.sentence)].filter(Boolean).join(' ');
 }
 
 function verbs(agent, one, { working, managed, several }) {
@@ -68,7 +68,7 @@ function attempt(provider, other, at, now) {
   const chosen = other.effective;
   const passed = other.passedOver ?? (other.lost ? within(states.word(other, now)) : null);
   const verdict = chosen ? (rotating && provider.candidates.length > 1 ? text.nextInTurn : text.used)
-    : passed ? text.passedOver(passed) : text.following;
+    : passed ? text.passedOver({ why: passed }) : text.following;
   const node = clone('t-try', { number: String(at + 1), name: breakable(other.name), verdict });
   node.classList.toggle('chosen', chosen);
   node.classList.toggle('away', Boolean(passed) && !chosen);
@@ -80,7 +80,7 @@ function reason(agent, provider) {
   const names = [...new Set(pins.map(pin => pin.profileId))];
   const pinned = names.map(id => {
     const name = provider.accounts.find(one => one.profileId === id).name;
-    return text.pinned(name, pins.filter(pin => pin.profileId === id).length);
+    return text.pinned({ name, n: pins.filter(pin => pin.profileId === id).length });
   });
   return [sentence(provider.reason.text), ...pinned].filter(Boolean).join(' ');
 }
@@ -93,7 +93,7 @@ function facts(agent, one, now) {
   if (one.kind !== 'oauth') fact('kind', text.kinds[one.kind]);
   if (one.expiresAt !== null && one.expiresAt > now && !one.lost) {
     const words = document.createElement('span');
-    words.textContent = text.leftUntil(duration(one.expiresAt - now), exact(one.expiresAt, now));
+    words.textContent = text.leftUntil({ left: duration(one.expiresAt - now), at: exact(one.expiresAt, now) });
     fact('left', [key(one, now), words]);
   } else if (one.expiresAt !== null && !one.lost) fact('ends', exact(one.expiresAt, now));
   if (!one.lost) fact('renewal', one.renewal);

@@ -1,6 +1,6 @@
 // The choice of a provider, and pasting a token or an API key.
 
-import { text } from './i18n/en.js';
+import { text } from './texts.js';
 import { button, clone, code, fill, go, slot } from './dom.js';
 import * as api from './api.js';
 import * as places from './places.js';
@@ -62,8 +62,8 @@ export function secret({ providers, view }, place) {
   const kind = place.kind ?? (provider?.flow === 'token' ? 'token' : 'api-key');
   const accountName = place.profile && nameOf(view, place);
   const node = clone('t-secret', {
-    title: accountName ? text.secretAgainTitle(accountName) : text.secretTitle(name, kind),
-    lead: view && states.kept(view.snapshot.installation) ? text.secretLeadKept(place.agent) : text.secretLead(place.agent),
+    title: accountName ? text.secretAgainTitle({ name: accountName }) : title(name, kind),
+    lead: view && states.kept(view.snapshot.installation) ? text.secretLeadKept({ agent: place.agent }) : text.secretLead({ agent: place.agent }),
     tokenHelp: place.provider === 'anthropic' ? text.setupTokenHelp : text.tokenHelp,
     error: null,
     save: text.save,
@@ -72,7 +72,7 @@ export function secret({ providers, view }, place) {
   const command = () => { slot(node, 'command').hidden = place.provider !== 'anthropic' || chosen(node) !== 'token'; };
   node.querySelector(`input[value="${kind}"]`).checked = true;
   const retitle = () => {
-    if (!accountName) fill(slot(node, 'title'), text.secretTitle(name, chosen(node)));
+    if (!accountName) fill(slot(node, 'title'), title(name, chosen(node)));
     command();
     check(node, place);
   };
@@ -87,6 +87,8 @@ function nameOf(view, place) {
   return accounts?.find(account => account.profileId === place.profile)?.name ?? place.profile;
 }
 
+const title = (provider, kind) => kind === 'token' ? text.secretTokenTitle({ provider }) : text.secretKeyTitle({ provider });
+
 const chosen = node => node.querySelector('input[name=kind]:checked').value;
 
 /** Says as it is typed what cannot be right; the program checks the same again. */
@@ -94,7 +96,7 @@ function check(node, place) {
   const value = node.querySelector('#secret').value.trim();
   const wrong = !value ? null
     : /\s/.test(value) ? text.hasSpaces
-      : chosen(node) === 'token' && place.provider === 'anthropic' && !SETUP_TOKEN.startsWith(value.slice(0, SETUP_TOKEN.length)) ? text.tokenPrefix(SETUP_TOKEN)
+      : chosen(node) === 'token' && place.provider === 'anthropic' && !SETUP_TOKEN.startsWith(value.slice(0, SETUP_TOKEN.length)) ? text.tokenPrefix({ prefix: SETUP_TOKEN })
         : null;
   complain(node, wrong);
   slot(node, 'save').disabled = Boolean(wrong) || value.length < SHORTEST;

@@ -1,7 +1,7 @@
 // The window: keeps the last view, draws the place that the address names, and turns presses into
 // commands. What a row can do is decided by its renderer and named in data-action.
 
-import { text } from './i18n/en.js';
+import { text } from './texts.js';
 import { button, clone, fill, fixed, glyph } from './dom.js';
 import * as api from './api.js';
 import { account } from './account.js';
@@ -19,11 +19,11 @@ import * as places from './places.js';
 import { look, restoreActions, restoreSheet } from './restore.js';
 import { pin, readSessions, sessionActions, sessionsSheet } from './sessions.js';
 import { readSettings, saveControl, settingActions, settingsSheet, showChosen } from './settings.js';
-import { SignIn, accountName, paste, refresh, signIn, tick } from './sign-in.js';
+import { SignIn, accountName, paste, refresh, signIn, signedInAs, tick } from './sign-in.js';
 import { lookAt, readSnapshots, snapshotActions, snapshotSheet, snapshotsSheet } from './snapshots.js';
 import * as states from './states.js';
 import { testActions, testedSheet } from './test-logins.js';
-import { sentence, time, untilChange } from './words.js';
+import { joined, sentence, time, untilChange } from './words.js';
 
 const sheet = document.getElementById('sheet');
 const toast = document.getElementById('toast');
@@ -135,8 +135,9 @@ function agentLink(agent, place) {
 }
 
 function foot({ installation, paused, attended, at }) {
-  if (installation.era !== 'json') return text.footKept(time(at));
-  return paused || !attended ? text.footPaused(time(at)) : text.footRenewing(time(at));
+  const read = time(at);
+  if (installation.era !== 'json') return text.footKept({ at: read });
+  return paused || !attended ? text.footPaused({ at: read }) : text.footRenewing({ at: read });
 }
 
 // Views and announcements ---------------------------------------------------
@@ -165,7 +166,7 @@ function announceChanges(before, after) {
   const all = view => view.snapshot.agents.flatMap(agent => agent.providers.flatMap(provider => provider.accounts.map(one => [`${agent.id} ${one.profileId}`, one])));
   const old = new Map(all(before).map(([id, one]) => [id, one.state]));
   for (const [id, one] of all(after)) {
-    if (old.has(id) && old.get(id) !== one.state) say(text.changed(one.name, states.word(one, Date.now())), states.needsYou(one));
+    if (old.has(id) && old.get(id) !== one.state) say(text.changed({ name: one.name, state: states.word(one, Date.now()) }), states.needsYou(one));
   }
 }
 
@@ -227,7 +228,7 @@ async function activate(target, takesBack = true) {
   const done = await work(target, changing(text.switching), () => api.activate(target.agent, target.profile));
   if (!done) return;
   const used = done.effective ? find({ agent: target.agent, profile: done.effective }).one?.name ?? accountName({ profileId: done.effective }) : one?.name ?? target.profile;
-  const words = [text.nowUses(target.agent, used, provider?.name ?? done.provider), ...(done.notes ?? [])].join(' ');
+  const words = [text.nowUses({ agent: target.agent, name: used, provider: provider?.name ?? done.provider }), ...(done.notes ?? [])].join(' ');
   const back = takesBack && before && before.profileId !== target.profile;
   tell(words, back ? () => activate({ agent: target.agent, profile: before.profileId }, false) : null);
 }
@@ -243,26 +244,27 @@ const actions = {
     const agents = state.view.snapshot.agents
       .filter(agent => agent.providers.some(other => other.id === provider.id && other.accounts.some(each => each.inherited)))
       .map(agent => agent.id);
-    if (await ask(text.mainTitle(one.name), text.mainText(agents), text.mainGo)) activate({ agent: 'main', profile: data.profile });
+    const words = text.mainText({ agents: joined(agents), n: agents.length });
+    if (await ask(text.mainTitle({ name: one.name }), words, text.mainGo)) activate({ agent: 'main', profile: data.profile });
   },
   'clear-cooldown': async (_, data) => {
     const { one } = find(data);
-    if (await work(data, text.clearing, () => api.clearCooldown(data.agent, data.profile))) tell(text.cleared(one.name));
+    if (await work(data, text.clearing, () => api.clearCooldown(data.agent, data.profile))) tell(text.cleared({ name: one.name }));
   },
   'renew': async (_, data) => {
     const { one } = find(data);
     const outcomes = await work(data, text.states.renewing, () => api.refresh(data.agent, data.profile));
     const outcome = outcomes?.[0];
     if (outcome?.error) tell(`${sentence(outcome.error.message)} ${outcome.error.hint}`);
-    else if (outcome) tell((text[outcome.result] ?? text.fresh)(one.name));
+    else if (outcome) tell(text.refreshResults[outcome.result]({ name: one.name }));
     else if (outcomes) tell(text.nothingToRenew);
   },
   'remove': async (_, data) => {
     const { one } = find(data);
-    if (!await ask(text.removeTitle(one.name, data.agent), text.removeText, text.removeGo)) return;
+    if (!await ask(text.removeTitle({ name: one.name, agent: data.agent }), text.removeText, text.removeGo)) return;
     if (await work(data, changing(text.removing), () => api.remove(data.agent, data.profile))) {
       location.hash = places.board;
-      tell(text.removed(one.name, data.agent));
+      tell(text.removed({ name: one.name, agent: data.agent }));
     }
   },
   'first-keep': () => { state.firstRun = false; render(); },
@@ -284,7 +286,7 @@ const forms = {
     if (!saved) return;
     // It may have taken seconds: whoever has gone elsewhere stays there.
     if (sheet.contains(form)) location.hash = places.board;
-    tell(text.saved(accountName(saved)));
+    tell(text.saved({ name: accountName(saved) }));
     await reload();
   },
 };
@@ -361,7 +363,7 @@ function followSignIn() {
   if (running.phase === 'cancelled') location.hash = places.board;
   if (running.phase === 'done' && !running.told) {
     running.told = true;
-    say(text.stepSaved(accountName(running.signedIn), running.signedIn.plan));
+    say(signedInAs(running.signedIn));
     reload();
     if (running.signedIn.offersUse) sheet.querySelector('[data-action=use-now]')?.focus();
     else setTimeout(() => { if (state.signIn === running) location.hash = places.board; }, 1200);
@@ -445,7 +447,7 @@ document.addEventListener('input', event => {
   state.search = event.target.value;
   render();
   clearTimeout(counted);
-  if (state.search.trim()) counted = setTimeout(() => say(text.found(sheet.querySelectorAll('.acct').length)), 500);
+  if (state.search.trim()) counted = setTimeout(() => say(text.found({ n: sheet.querySelectorAll('.acct').length })), 500);
 });
 document.addEventListener('keydown', event => {
   const typing = event.target.matches('input, textarea, select');
@@ -472,7 +474,7 @@ function step({ key }) {
 async function renewAll() {
   try {
     const outcomes = await api.refreshAll();
-    tell(outcomes.length ? text.renewedAll(outcomes.length) : text.nothingToRenew);
+    tell(outcomes.length ? text.renewedAll({ n: outcomes.length }) : text.nothingToRenew);
   } catch (thrown) {
     fail(thrown);
   }

@@ -1,13 +1,13 @@
 // The board: verdict, then every agent with its providers and accounts in the order of use.
 
-import { text } from './i18n/en.js';
+import { text } from './texts.js';
 import { breakable, button, clone, fill, glyph, go, slot, use } from './dom.js';
 import { key } from './key.js';
 import { orderable } from './order.js';
 import * as places from './places.js';
 import { wayBack } from './snapshots.js';
 import * as states from './states.js';
-import { duration, moment, sentence } from './words.js';
+import { duration, joined, moment, sentence } from './words.js';
 
 /** From more accounts than these on they can be searched. */
 const FEW = 20;
@@ -25,7 +25,7 @@ export function board({ view, firstRun, busy, search }, now, only) {
     title: verdict(agents, only ? null : snapshot.needsYou),
     lead: only ? null : lead(summary, agents, now),
     strips: strips(snapshot, summary, firstRun),
-    nothing: found && !sections.length ? text.nothingFound(search.trim()) : null,
+    nothing: found && !sections.length ? text.nothingFound({ words: search.trim() }) : null,
     agents: sections,
   });
   slot(node, 'search').hidden = !many;
@@ -53,15 +53,20 @@ function wholeSheet(snapshot, summary, agents) {
     return clone('t-calm', { title: text.emptyTitle, lead: snapshot.notices.map(notice => `${sentence(notice.message)} ${notice.hint}`).join(' '), code: stateDir, verbs: [] });
   }
   const verbs = [
-    go(text.signInTo('ChatGPT'), places.signIn('openai', agents[0]?.id ?? 'main'), { main: true }),
+    go(text.signInTo({ provider: 'ChatGPT' }), places.signIn('openai', agents[0]?.id ?? 'main'), { main: true }),
     go(text.pasteToken, places.paste('anthropic', agents[0]?.id ?? 'main', { kind: 'token' })),
     go(text.addAccount, places.add(agents[0]?.id)),
   ];
   if (era === 'none' && !openclawFound) {
-    return clone('t-calm', { title: text.notFoundTitle, lead: text.notFoundLead, code: text.lookedIn(stateDir), verbs });
+    return clone('t-calm', { title: text.notFoundTitle, lead: text.notFoundLead, code: text.lookedIn({ dir: stateDir }), verbs });
   }
   const agent = agents.find(agent => agent.isDefault)?.id ?? agents[0]?.id ?? 'main';
-  return clone('t-calm', { title: text.emptyTitle, lead: era === 'sqlite' ? text.keptLead(openclawVersion) : text.emptyLead(openclawVersion, agent), code: null, verbs });
+  return clone('t-calm', { title: text.emptyTitle, lead: emptyLead(era, openclawVersion, agent), code: null, verbs });
+}
+
+function emptyLead(era, version, agent) {
+  if (era === 'sqlite') return version ? text.keptLeadRelease({ version }) : text.keptLead;
+  return version ? text.emptyLeadRelease({ version, agent }) : text.emptyLead({ agent });
 }
 
 /** The first sentence: of everything, where core counted it, or of one agent. */
@@ -69,8 +74,8 @@ function verdict(agents, counted) {
   const unreadable = agents.filter(agent => agent.storeError);
   const lost = agents.flatMap(agent => agent.providers).flatMap(provider => provider.accounts).filter(states.needsYou);
   const needy = counted ?? unreadable.length + lost.length;
-  if (unreadable.length && unreadable.length === needy) return text.unreadableTitle(unreadable[0].id);
-  return needy ? text.needYou(needy) : text.inOrder;
+  if (unreadable.length && unreadable.length === needy) return text.unreadableTitle({ agent: unreadable[0].id });
+  return needy ? text.needYou({ n: needy }) : text.inOrder;
 }
 
 /** What OpenClaw cannot read either; of other files it may make more than Kalit does. */
@@ -79,11 +84,12 @@ const forAll = ['store.unparsable', 'store.wrong_shape', 'store.corrupt'];
 function lead(summary, agents, now) {
   const torn = agents.find(agent => agent.storeError)?.storeError;
   if (torn && !summary.total) return [text.unreadableLead, forAll.includes(torn.code) && text.unreadableForAll].filter(Boolean).join(' ');
-  const counts = [text.ready(summary.ready, summary.total)];
-  if (summary.returning) counts.push(text.returning(summary.returning));
-  const { nextRenewal } = summary;
-  return [`${counts.join(', ')}.`, nextRenewal && text.nextRenewal(nextRenewal.name, moment(nextRenewal.at, now))]
-    .filter(Boolean).join(' ');
+  const { ready, total, returning, nextRenewal } = summary;
+  return [
+    text.ready({ ready, n: total }),
+    returning && text.returning({ n: returning }),
+    nextRenewal && text.nextRenewal({ name: nextRenewal.name, at: moment(nextRenewal.at, now) }),
+  ].filter(Boolean).join(' ');
 }
 
 function strips(snapshot, summary, firstRun) {
@@ -92,7 +98,7 @@ function strips(snapshot, summary, firstRun) {
   const list = told.map(notice => strip('notice', 'g-shared', sentence(notice.message), notice.hint));
   const { era } = snapshot.installation;
   if (firstRun && era === 'json') {
-    list.push(strip('', 'g-ok', text.firstTitle(snapshot.installation.openclawVersion, summary.total), text.firstHint, [
+    list.push(strip('', 'g-ok', firstTitle(snapshot.installation.openclawVersion, summary.total), text.firstHint, [
       button(text.firstKeep, { action: 'first-keep' }, { main: true }),
       button(text.firstWatch, { action: 'first-watch' }),
     ]));
@@ -104,6 +110,8 @@ function strips(snapshot, summary, firstRun) {
   }
   return list;
 }
+
+const firstTitle = (version, n) => version ? text.firstTitleRelease({ version, n }) : text.firstTitle({ n });
 
 function strip(tone, shape, message, hint, verbs = [], code = null) {
   const node = clone('t-strip', { message, hint, code, verbs });
@@ -135,9 +143,18 @@ function agentSection(agent, snapshot, now, busy, found) {
 }
 
 function agentLine(agent, { installation, paused, attended }) {
-  if (agent.lock) return text.writing(agent.lock.program, agent.lock.pid);
-  if (states.kept(installation)) return text.keptByOpenClaw(installation.openclawVersion);
-  return paused || !attended || !states.writable(installation) ? text.onlyWatched(installation.openclawVersion) : text.keptByKalit(installation.openclawVersion);
+  if (agent.lock) return writing(agent.lock);
+  const version = installation.openclawVersion;
+  if (states.kept(installation)) return version ? text.keptByRelease({ version }) : text.keptByOpenClaw;
+  const keeper = paused || !attended || !states.writable(installation) ? text.onlyWatched : text.keptByKalit;
+  return version ? `${text.release({ version })} ${keeper}` : keeper;
+}
+
+function writing({ program, pid }) {
+  // A number of a process is a name: without the language's marks for thousands.
+  const name = pid && String(pid);
+  if (program) return name ? text.writingProgramProcess({ program, pid: name }) : text.writingProgram({ program });
+  return name ? text.writingProcess({ pid: name }) : text.writing;
 }
 
 function providerSection(agent, provider, snapshot, now, busy, found) {
@@ -149,7 +166,7 @@ function providerSection(agent, provider, snapshot, now, busy, found) {
   const node = clone('t-provider', {
     mark: provider.mark,
     name: provider.name,
-    count: rotating ? text.rotating(provider.accounts.length) : text.accounts(provider.accounts.length),
+    count: rotating ? text.rotating({ n: provider.accounts.length }) : text.accounts({ n: provider.accounts.length }),
     rail: rows,
     notes: providerNotes(agent, provider),
   });
@@ -163,7 +180,7 @@ function providerSection(agent, provider, snapshot, now, busy, found) {
   order.dataset.focus = order.getAttribute('href');
   order.setAttribute('aria-label', `${text.order}: ${provider.name}`);
   order.hidden = !writable || orderable(provider).length < 2;
-  slot(node, 'rail').setAttribute('aria-label', text.orderOfUse(provider.name, agent.id));
+  slot(node, 'rail').setAttribute('aria-label', text.orderOfUse({ provider: provider.name, agent: agent.id }));
   node.dataset.provider = provider.id;
   return node;
 }
@@ -172,11 +189,11 @@ function providerNotes(agent, provider) {
   const notes = [];
   if (['none-usable', 'cooldown'].includes(provider.reason.code)) {
     const model = provider.reason.fallbackModel;
-    notes.push(clone('t-group-note', { text: [sentence(provider.reason.text), model && text.goesOnWith(model)].filter(Boolean).join(' ') }));
+    notes.push(clone('t-group-note', { text: [sentence(provider.reason.text), model && text.goesOnWith({ model })].filter(Boolean).join(' ') }));
   }
   for (const account of provider.accounts) {
     const pins = agent.pins.filter(pin => pin.profileId === account.profileId).length;
-    if (pins) notes.push(calmNote(text.pinned(account.name, pins)));
+    if (pins) notes.push(calmNote(text.pinned({ name: account.name, n: pins })));
   }
   return notes;
 }
@@ -216,9 +233,9 @@ function row(agent, provider, account, at, { now, busy, writable, managed }) {
 
 /** The time column: what is left, or since when nothing is. */
 export function left(account, now) {
-  if (account.lost) return text.since(moment(account.lost.at, now));
+  if (account.lost) return text.since({ at: moment(account.lost.at, now) });
   if (account.expiresAt === null) return text.noEnd;
-  return account.expiresAt > now ? duration(account.expiresAt - now) : text.since(moment(account.expiresAt, now));
+  return account.expiresAt > now ? duration(account.expiresAt - now) : text.since({ at: moment(account.expiresAt, now) });
 }
 
 /** Who renews a login is said of one that ends within this time; its own sheet always says it. */
@@ -231,7 +248,7 @@ function note(provider, account, now) {
   const soon = account.expiresAt !== null && account.expiresAt > now && account.expiresAt - now < SOON;
   if (account.sentence) said.push(sentence(account.sentence));
   else if (account.lost) said.push(sentence(account.lost.text));
-  else if (account.state === 'shared') said.push(text.sharedNote(account.sharedWith.join(', ')));
+  else if (account.state === 'shared') said.push(text.sharedNote({ others: joined(account.sharedWith), n: account.sharedWith.length }));
   else if (account.lastError) said.push(sentence(account.lastError.message), account.lastError.hint);
   else if (account.inUse && provider.accounts.length > 1) said.push(sentence(provider.reason.text));
   if (restore && !account.sentence?.includes(restore)) said.push(sentence(restore));

@@ -1,6 +1,6 @@
 // The clipboard, reached by the page itself: what is copied here is never a secret.
 
-import { text } from './i18n/en.js';
+import { text } from './texts.js';
 
 /** Puts `words` on the clipboard, from a field made for the moment; where that does not work the
     field stays, selected, to be copied by hand. Whether it worked. */

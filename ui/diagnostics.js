@@ -1,6 +1,6 @@
 // What Kalit found about this installation, as text to be copied: without secrets and addresses.
 
-import { text } from './i18n/en.js';
+import { text } from './texts.js';
 import { busyLine, clone, slot } from './dom.js';
 import * as api from './api.js';
 import { copy } from './clipboard.js';

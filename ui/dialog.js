@@ -1,6 +1,6 @@
 // The one dialog: a question, or something to read.
 
-import { text } from './i18n/en.js';
+import { text } from './texts.js';
 import { fill } from './dom.js';
 
 const dialog = document.getElementById('dialog');

@@ -1,6 +1,6 @@
 // Templates and slots: the one way text gets into the page, always as text.
 
-import { text } from './i18n/en.js';
+import { text } from './texts.js';
 
 /** Sets every fixed text (data-text) below `root`. */
 export function fixed(root) {

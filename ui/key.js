@@ -1,7 +1,7 @@
 // The expiry meter: a key blade. Its filled length is the time left, its eight cuts come from the
 // fingerprint of the login, so that two accounts with one login show the same key.
 
-import { text } from './i18n/en.js';
+import { text } from './texts.js';
 import { duration } from './words.js';
 
 const SVG = 'http://www.w3.org/2000/svg';
@@ -65,6 +65,6 @@ function left(account, now) {
 function label(account, now) {
   if (account.lost) return text.gone;
   if (account.expiresAt === null) return text.noEnd;
-  const remaining = duration(Math.max(0, account.expiresAt - now), text.longParts);
-  return account.lifetimeMs ? text.leftOf(remaining, duration(account.lifetimeMs, text.longParts)) : text.leftOnly(remaining);
+  const left = duration(Math.max(0, account.expiresAt - now), text.longParts);
+  return account.lifetimeMs ? text.leftOf({ left, all: duration(account.lifetimeMs, text.longParts) }) : text.leftOnly({ left });
 }

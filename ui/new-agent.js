@@ -1,6 +1,6 @@
 // Adding an agent: OpenClaw makes it, which takes some seconds.
 
-import { text } from './i18n/en.js';
+import { text } from './texts.js';
 import { clone, fill, slot } from './dom.js';
 import * as api from './api.js';
 import * as places from './places.js';
@@ -8,7 +8,7 @@ import { sentence } from './words.js';
 
 /** The sheet that asks for the agent's id. */
 export function newAgentSheet({ view }) {
-  const node = clone('t-new-agent', { lead: text.newAgentLead(view.snapshot.installation.stateDir), error: null, save: text.newAgentGo });
+  const node = clone('t-new-agent', { lead: text.newAgentLead({ dir: view.snapshot.installation.stateDir }), error: null, save: text.newAgentGo });
   const field = node.querySelector('input');
   field.addEventListener('input', () => {
     slot(node, 'save').disabled = !field.value.trim();
@@ -35,7 +35,7 @@ export const newAgentForms = ({ sheet, tell, reload }) => ({
       await reload();
       // It may have taken seconds: whoever has gone elsewhere stays there.
       if (sheet.contains(form)) location.hash = places.agent(added.id);
-      tell([text.agentAdded(added.id), ...added.notes.map(sentence)].join(' '));
+      tell([text.agentAdded({ id: added.id }), ...added.notes.map(sentence)].join(' '));
     } catch (thrown) {
       const { message, hint } = api.problem(thrown);
       field.disabled = save.disabled = false;

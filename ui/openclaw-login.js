@@ -2,11 +2,11 @@
 // here are its address, its codes, its questions and what it says. An answer is taken out of its
 // field before it is sent.
 
-import { text } from './i18n/en.js';
+import { text } from './texts.js';
 import { button, clone, code, fill, glyph, slot } from './dom.js';
 import * as api from './api.js';
 import { copy } from './clipboard.js';
-import { SignIn, outcome, step } from './sign-in.js';
+import { SignIn, outcome, signedInAs, step } from './sign-in.js';
 import { sentence } from './words.js';
 
 /** Lines of OpenClaw's that are kept on the sheet. */
@@ -61,8 +61,8 @@ export class OpenClawSignIn extends SignIn {
 /** The sheet of such a sign-in. */
 export function openclawSignIn(state) {
   const node = clone('t-openclaw-sign-in', {
-    title: state.name ? text.signInAgainTitle(state.name) : text.signInTitle(state.provider),
-    lead: text.openclawLead(state.place.agent),
+    title: state.name ? text.signInAgainTitle({ name: state.name }) : text.signInTitle({ provider: state.provider }),
+    lead: text.openclawLead({ agent: state.place.agent }),
     outcome: null,
     question: null,
   });
@@ -106,7 +106,7 @@ function steps(state) {
 }
 
 function last({ phase, signedIn }, number, problem) {
-  if (phase === 'done') return step('done', number, text.stepSaved(signedIn.profileId.slice(signedIn.profileId.indexOf(':') + 1), signedIn.plan));
+  if (phase === 'done') return step('done', number, signedInAs(signedIn));
   if (phase === 'failed') return step('warn', number, text.failed, `${sentence(problem.message)} ${problem.hint}`.trim());
   return step('todo', number, text.openclawSaves);
 }

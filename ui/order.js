@@ -1,7 +1,7 @@
 // The order in which the accounts of one provider are tried in one agent: moved by buttons or by
 // Alt and the arrows, saved at once when asked. Until then nothing is changed.
 
-import { text } from './i18n/en.js';
+import { text } from './texts.js';
 import { busyLine, button, clone, go, slot } from './dom.js';
 import * as api from './api.js';
 import * as places from './places.js';
@@ -22,8 +22,8 @@ export function orderSheet(state, now, place) {
   const stored = provider.orderSource === 'stored';
   const moved = !stored || ids.join() !== orderable(provider).map(one => one.profileId).join();
   const node = clone('t-order', {
-    back: `‹ ${text.place(place.agent, provider.name)}`,
-    title: text.orderTitle(provider.name, place.agent),
+    back: text.backToPlace({ agent: place.agent, provider: provider.name }),
+    title: text.orderTitle({ provider: provider.name, agent: place.agent }),
     lead: problem ? `${sentence(problem.message)} ${problem.hint}`.trim() : sentence(provider.reason.text),
     rail: ids.map((id, at) => row(provider, id, at, ids.length, now, Boolean(busy))),
     busy: busy ? busyLine(busy) : null,
@@ -52,10 +52,10 @@ function row(provider, id, at, count, now, busy) {
   node.dataset.profile = id;
   const verb = (word, label, by, fits) => {
     const press = able(button(word, { action: 'move', profile: id, by: String(by) }), fits && !busy);
-    press.setAttribute('aria-label', label(account.name));
+    press.setAttribute('aria-label', label);
     return press;
   };
-  slot(node, 'verbs').replaceChildren(verb('↑', text.orderUp, -1, at > 0), verb('↓', text.orderDown, 1, at < count - 1));
+  slot(node, 'verbs').replaceChildren(verb('↑', text.orderUp({ name: account.name }), -1, at > 0), verb('↓', text.orderDown({ name: account.name }), 1, at < count - 1));
   return node;
 }
 
@@ -76,7 +76,8 @@ function move({ state, render, say }, profile, by) {
   render();
   const buttons = [...document.querySelectorAll('[data-action=move]')].filter(one => one.dataset.profile === profile);
   (buttons.find(one => !one.disabled && one.dataset.by === String(by)) ?? buttons.find(one => !one.disabled))?.focus();
-  say(text.orderMoved(provider.accounts.find(one => one.profileId === profile).name, to + 1, ids.length));
+  const { name } = provider.accounts.find(one => one.profileId === profile);
+  say(text.orderMoved({ name, place: to + 1, all: ids.length }));
 }
 
 /** Moves the account of the row in which the focus is; whether it did. */
@@ -110,6 +111,6 @@ async function change(shell, command, words) {
 /** What the sheet's buttons do. */
 export const orderActions = shell => ({
   'move': (_, { profile, by }) => move(shell, profile, Number(by)),
-  'save-order': () => change(shell, ({ agent, provider }, ids) => api.setOrder(agent, provider, ids), ({ agent }) => text.orderSaved(agent)),
-  'clear-order': () => change(shell, ({ agent, provider }) => api.clearOrder(agent, provider), ({ agent }) => text.orderCleared(agent)),
+  'save-order': () => change(shell, ({ agent, provider }, ids) => api.setOrder(agent, provider, ids), ({ agent }) => text.orderSaved({ agent })),
+  'clear-order': () => change(shell, ({ agent, provider }) => api.clearOrder(agent, provider), ({ agent }) => text.orderCleared({ agent })),
 });

@@ -1,7 +1,7 @@
 // A login that OpenClaw dropped: what is known of it, and putting back the sealed copy. Nothing is
 // changed before a person has read what is known and says so here.
 
-import { text } from './i18n/en.js';
+import { text } from './texts.js';
 import { button, clone, code, glyph, go, slot } from './dom.js';
 import * as api from './api.js';
 import { again } from './board.js';
@@ -18,7 +18,7 @@ export function restoreSheet({ restore, view }, now) {
   const name = account?.name ?? profile.slice(profile.indexOf(':') + 1);
   const acts = verbs(restore, account ?? { provider: preview?.provider ?? profile.split(':')[0], kind: 'oauth', profileId: profile });
   const node = clone('t-restore', {
-    title: text.restoreTitles[phase === 'refused' && !FINAL.includes(problem.code) ? 'later' : phase](name),
+    title: text.restoreTitles[phase === 'refused' && !FINAL.includes(problem.code) ? 'later' : phase]({ name }),
     lead: lead(restore, now),
     busy: phase === 'looking' || phase === 'working' ? busy(phase) : null,
     warning: phase === 'asked' ? clone('t-strip', { message: sentence(preview.warning), hint: null, code: null, verbs: acts }) : null,
@@ -41,7 +41,8 @@ export function restoreSheet({ restore, view }, now) {
 function lead({ phase, preview, restored, problem }, now) {
   if (problem) return `${sentence(problem.message)} ${problem.hint}`.trim();
   if (phase === 'asked') {
-    return text.restoreLead(preview.droppedAt && exact(preview.droppedAt, now), exact(preview.sealedAt, now));
+    const sealed = exact(preview.sealedAt, now);
+    return preview.droppedAt ? text.restoreLeadDropped({ dropped: exact(preview.droppedAt, now), sealed }) : text.restoreLead({ sealed });
   }
   if (phase === 'done') return restored.resumed ? `${text.restoreResumed} ${text.restoredLead}` : text.restoredLead;
   return null;
@@ -111,7 +112,7 @@ export const restoreActions = shell => ({
       Object.assign(running, { problem: api.problem(thrown), phase: 'failed' });
     }
     if (state.restore === running) render();
-    else tell(running.problem ? sentence(running.problem.message) : text.restoreTitles.done(profile.slice(profile.indexOf(':') + 1)));
+    else tell(running.problem ? sentence(running.problem.message) : text.restoreTitles.done({ name: profile.slice(profile.indexOf(':') + 1) }));
     await reload();
   },
 });

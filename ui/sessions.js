@@ -1,6 +1,6 @@
 // The sessions of one agent: which account each is pinned to, and pinning another one.
 
-import { text } from './i18n/en.js';
+import { text } from './texts.js';
 import { busyLine, button, clone, code, slot } from './dom.js';
 import * as api from './api.js';
 import { copy } from './clipboard.js';
@@ -13,7 +13,7 @@ export function sessionsSheet({ sessions, view }, now, place) {
   const shown = sessions?.agent === place.agent ? sessions : null;
   const list = shown?.list?.sessions ?? [];
   const node = clone('t-sessions', {
-    title: text.sessionsTitle(place.agent),
+    title: text.sessionsTitle({ agent: place.agent }),
     lead: shown?.problem ? `${sentence(shown.problem.message)} ${shown.problem.hint}`.trim()
       : !shown?.list ? text.sessionsReading
         : list.length ? text.sessionsLead : text.noSessions,
@@ -32,9 +32,11 @@ function row(session, agent, { list, busy }, now) {
   const node = clone('t-session', {
     name: session.label ?? session.session,
     id: session.label ? code(session.session) : null,
-    model: [session.model && modelName(session), session.updatedAt && text.lastActive(moment(session.updatedAt, now))].filter(Boolean).join(' · '),
+    model: [session.model && modelName(session), session.updatedAt && text.lastActive({ at: moment(session.updatedAt, now) })].filter(Boolean).join(' · '),
     // What can be chosen shows the pin itself.
-    pin: working ? busyLine(text.askingOpenClaw) : pinned ? (!choosable || session.source === 'auto') && text.pinnedTo(pinned, session.source === 'auto') : !choosable && text.notPinned,
+    pin: working ? busyLine(text.askingOpenClaw)
+      : !pinned ? !choosable && text.notPinned
+        : session.source === 'auto' ? text.pinnedByOpenClaw({ name: pinned }) : !choosable && text.pinnedTo({ name: pinned }),
     verbs: [
       choosable ? pinning(session, agent, accounts, Boolean(busy)) : null,
       button(text.copyModel, { action: 'copy-model', command: modelCommand(session, session.profileId ?? inTurn(agent, session)) }, { name: session.label ?? session.session }),
@@ -64,7 +66,7 @@ function pinning(session, agent, accounts, disabled) {
   }
   select.disabled = disabled;
   Object.assign(select.dataset, { change: 'pin', agent: agent.id, session: session.session, focus: `pin ${session.session}` });
-  select.setAttribute('aria-label', text.pinLabel(session.label ?? session.session));
+  select.setAttribute('aria-label', text.pinLabel({ session: session.label ?? session.session }));
   return select;
 }
 
@@ -103,7 +105,8 @@ export async function pin(shell, { agent, session }, profile) {
   render();
   try {
     const done = await api.pinSession(agent, session, profile || null);
-    tell(done.profileId ? text.nowPinned(done.label ?? session, done.profileId) : text.nowUnpinned(done.label ?? session));
+    const name = done.label ?? session;
+    tell(done.profileId ? text.nowPinned({ session: name, profile: done.profileId }) : text.nowUnpinned({ session: name }));
   } catch (thrown) {
     fail(thrown);
   }
@@ -118,6 +121,6 @@ export async function pin(shell, { agent, session }, profile) {
 /** What the buttons do that copy a command. */
 export const sessionActions = ({ tell }) => ({
   'copy-model': (_, { command }, pressed) => {
-    if (copy(command, pressed)) tell(command.includes(text.aModel) ? text.copiedWithoutModel(command) : text.copiedCommand(command));
+    if (copy(command, pressed)) tell(command.includes(text.aModel) ? text.copiedWithoutModel({ command, model: text.aModel }) : text.copiedCommand({ command }));
   },
 });

@@ -1,7 +1,7 @@
 // The settings. A control saves at once and says so to those who listen; why it was refused stands
 // beside it. The program decides what is allowed.
 
-import { text } from './i18n/en.js';
+import { text } from './texts.js';
 import { button, clone, fill, slot } from './dom.js';
 import * as api from './api.js';
 import { exact, sentence } from './words.js';
@@ -17,11 +17,11 @@ export function settingsSheet({ settings }, now) {
   const muted = until !== null && until > now;
   const node = clone('t-settings', {
     lead: problem ? said(problem) : shown ? null : text.settingsReading,
-    program: shown && (shown.openclaw ? text.foundProgram(shown.openclawVersion, shown.openclaw) : text.noProgram),
-    dir: shown && text.dirInUse(shown.stateDir),
-    muted: muted ? text.mutedUntil(exact(until, now)) : text.mute,
+    program: shown && program(shown),
+    dir: shown && text.dirInUse({ path: shown.stateDir }),
+    muted: muted ? text.mutedUntil({ at: exact(until, now) }) : text.mute,
     mute: muted ? [mute(text.unmute, 'now')] : [mute(text.muteHour, 'hour'), mute(text.muteTomorrow, 'tomorrow')],
-    file: shown && text.settingsFile(shown.file),
+    file: shown && text.settingsFile({ path: shown.file }),
   });
   slot(node, 'all').hidden = !shown;
   for (const row of node.querySelectorAll('[data-setting]')) {
@@ -33,6 +33,11 @@ export function settingsSheet({ settings }, now) {
     for (const control of row.querySelectorAll('input')) control.setAttribute('aria-invalid', String(Boolean(wrong)));
   }
   return node;
+}
+
+function program({ openclaw: path, openclawVersion: version }) {
+  if (!path) return text.noProgram;
+  return version ? text.foundProgram({ version, path }) : text.foundUnknown({ path });
 }
 
 function mute(word, until) {
@@ -74,9 +79,9 @@ export async function saveControl(shell, control) {
   const { setting } = control.closest('[data-setting]').dataset;
   const [label] = control.labels;
   const name = (label.querySelector('[data-text]') ?? label).textContent;
-  if (control.type === 'checkbox') await saveSetting(shell, setting, control.checked, text.settingSwitched(name, control.checked));
-  else if (control.type === 'radio') await saveSetting(shell, setting, control.value === 'true', text.settingSaved(name));
-  else await saveSetting(shell, setting, control.value.trim() || null, text.settingSaved(name));
+  if (control.type === 'checkbox') await saveSetting(shell, setting, control.checked, control.checked ? text.settingOn({ name }) : text.settingOff({ name }));
+  else if (control.type === 'radio') await saveSetting(shell, setting, control.value === 'true', text.settingSaved({ name }));
+  else await saveSetting(shell, setting, control.value.trim() || null, text.settingSaved({ name }));
 }
 
 async function saveSetting(shell, key, chosen, words) {
@@ -108,6 +113,6 @@ const ends = {
 export const settingActions = shell => ({
   'mute': (_, { until }) => {
     const now = Date.now(), end = ends[until](now);
-    return saveSetting(shell, 'mutedUntil', end, end === null ? text.unmuted : text.mutedUntil(exact(end, now)));
+    return saveSetting(shell, 'mutedUntil', end, end === null ? text.unmuted : text.mutedUntil({ at: exact(end, now) }));
   },
 });

@@ -1,7 +1,7 @@
 // Signing in with Kalit's own flow: a rail of four steps, with the paste box open from the first
 // second. The sign-in itself runs in the program; this sheet follows it by its attempt number.
 
-import { text } from './i18n/en.js';
+import { text } from './texts.js';
 import { button, clone, fill, glyph, go, slot, use } from './dom.js';
 import * as api from './api.js';
 import * as places from './places.js';
@@ -68,8 +68,8 @@ export class SignIn {
 /** The sheet of a sign-in. */
 export function signIn(state) {
   const node = clone('t-sign-in', {
-    title: state.name ? text.signInAgainTitle(state.name) : text.signInTitle(state.provider),
-    lead: text.signInLead(state.place.agent),
+    title: state.name ? text.signInAgainTitle({ name: state.name }) : text.signInTitle({ provider: state.provider }),
+    lead: text.signInLead({ agent: state.place.agent }),
     pasteTitle: text.orPaste,
     pasteHelp: text.orPasteHelp,
     error: null,
@@ -110,7 +110,7 @@ function steps(state) {
   const started = phase !== 'starting' && Boolean(state.url);
   const beyond = phase === 'saving' || phase === 'done' || problem?.code === 'profile.identity_mismatch';
   const ready = portNotice ? step('warn', 1, sentence(portNotice))
-    : started ? step('done', 1, text.stepReady, state.port ? text.stepReadyPort(state.port) : text.stepReadySub)
+    : started ? step('done', 1, text.stepReady, state.port ? text.stepReadyPort({ port: state.port }) : text.stepReadySub)
       : step(state.running ? 'now' : 'warn', 1, text.stepStarting);
   const opened = !started ? step('todo', 2, text.stepBrowser)
     : browser === 'failed' ? step('warn', 2, text.stepBrowserFailed, text.stepBrowserFailedSub, again(true))
@@ -123,7 +123,7 @@ function steps(state) {
 
 function lastStep({ phase, problem, signedIn }) {
   if (phase === 'saving') return step('now', 4, text.stepSaving);
-  if (phase === 'done') return step('done', 4, text.stepSaved(accountName(signedIn), signedIn.plan));
+  if (phase === 'done') return step('done', 4, signedInAs(signedIn));
   if (phase === 'failed') {
     const wrong = problem.code === 'profile.identity_mismatch';
     return step('warn', 4, wrong ? text.wrongPerson : text.failed, `${sentence(problem.message)} ${wrong ? '' : problem.hint}`.trim());
@@ -164,9 +164,15 @@ export function outcome(state) {
   const restart = words => button(words, { action: 'restart-sign-in' }, { main: true });
   if (problem?.code === 'profile.identity_mismatch') {
     const fresh = go(text.signInNew, places.signIn(place.provider, place.agent));
-    return clone('t-outcome', { text: text.wrongPersonText(state.name ?? ''), verbs: [back, fresh, restart(text.signInAs(state.name ?? place.provider))] });
+    return clone('t-outcome', { text: text.wrongPersonText({ name: state.name ?? '' }), verbs: [back, fresh, restart(text.signInAs({ name: state.name ?? place.provider }))] });
   }
   return clone('t-outcome', { text: text.nothingSaved, verbs: [back, restart(text.startAgain)] });
+}
+
+/** "Signed in as mary@example.com · Team". */
+export function signedInAs(signedIn) {
+  const name = accountName(signedIn), { plan } = signedIn;
+  return plan ? text.stepSavedPlan({ name, plan }) : text.stepSaved({ name });
 }
 
 /** The account's name part of a profile id. */

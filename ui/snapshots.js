@@ -1,11 +1,11 @@
 // The sealed snapshots: which there are, what putting one back would do now, and doing it. Nothing is
 // changed before a person has read that here.
 
-import { text } from './i18n/en.js';
+import { text } from './texts.js';
 import { breakable, button, clone, code, glyph, go, slot } from './dom.js';
 import * as api from './api.js';
 import * as places from './places.js';
-import { exact, sentence } from './words.js';
+import { exact, joined, sentence } from './words.js';
 
 const looks = {
   'put-back': ['g-check', 'is-ok'],
@@ -32,8 +32,8 @@ function row({ id, at, reason, agents, profiles, missing }, now, main) {
   const node = clone('t-snapshot', {
     name: at === null ? id : exact(at, now),
     reason: reason === null ? text.notIndexed : text.snapshotReasons[reason] ?? reason,
-    content: profiles ? text.snapshotContent(profiles, agents) : null,
-    missing: missing ? [glyph('g-dropped'), words(text.missingNow(missing))] : null,
+    content: profiles ? text.snapshotContent({ n: profiles, agents: joined(agents) }) : null,
+    missing: missing ? [glyph('g-dropped'), words(text.missingNow({ n: missing }))] : null,
     verbs: go(text.look, places.snapshot(id), { main, name: at === null ? id : exact(at, now) }),
   });
   node.dataset.snapshot = id;
@@ -59,10 +59,15 @@ export function snapshotSheet({ chosen }, now) {
 }
 
 function title({ phase, preview, profile, problem }, now) {
-  const what = profile ? profile.slice(profile.indexOf(':') + 1) : text.theAccounts;
-  if (phase === 'asked') return preview.offered ? text.putBackTitle(what, exact(preview.at, now)) : text.nothingBack(exact(preview.at, now));
-  if (phase === 'done') return text.isBack(profile ? what : null);
-  return problem ? text.notBack(what) : text.snapshotTitle;
+  const name = profile && profile.slice(profile.indexOf(':') + 1);
+  if (phase === 'asked') {
+    const at = exact(preview.at, now);
+    if (!preview.offered) return text.nothingBack({ at });
+    return name ? text.putBackOne({ name, at }) : text.putBackAll({ at });
+  }
+  if (phase === 'done') return name ? text.oneBack({ name }) : text.allBack;
+  if (!problem) return text.snapshotTitle;
+  return name ? text.oneNotBack({ name }) : text.allNotBack;
 }
 
 function lead({ phase, preview, problem }) {
@@ -86,7 +91,7 @@ function store(chosen, { agent, path, problem, profiles, orders }, now) {
     path: problem ? null : code(path),
     problem: problem && sentence(problem.message),
     profiles: profiles.map(profile => profileRow(chosen, agent, profile, now)),
-    orders: orders.length ? text.ordersBack(orders) : null,
+    orders: orders.length ? text.ordersBack({ providers: joined(orders) }) : null,
   });
 }
 
@@ -94,9 +99,10 @@ function profileRow(chosen, agent, profile, now) {
   const { profileId, kind, expiresAt, verdict } = profile;
   const several = chosen.preview.stores.flatMap(store => store.profiles).filter(comes).length > 1;
   const [shape, tone] = looks[verdict] ?? ['g-none', ''];
+  const end = expiresAt !== null && exact(expiresAt, now);
   const node = clone('t-put-back-profile', {
     name: breakable(profileId),
-    kind: [text.kinds[kind], expiresAt !== null && (expiresAt > now ? text.endsAt : text.endedAt)(exact(expiresAt, now))].filter(Boolean).join(' · '),
+    kind: [text.kinds[kind], end && (expiresAt > now ? text.endsAt({ at: end }) : text.endedAt({ at: end }))].filter(Boolean).join(' · '),
     state: [glyph(shape), words(text.verdicts[verdict] ?? verdict)],
     verbs: several && comes(profile) && !chosen.profile && !chosen.broken ? go(text.onlyThis, places.snapshot(chosen.id, agent, profileId), { name: profileId }) : null,
     text: sentence(profile.text),
@@ -109,7 +115,7 @@ function profileRow(chosen, agent, profile, now) {
 function doneList({ restored }) {
   const list = document.createElement('ul');
   list.className = 'known';
-  list.append(...restored.map(({ agent, profileId }) => Object.assign(document.createElement('li'), { textContent: text.backIn(profileId, agent) })));
+  list.append(...restored.map(({ agent, profileId }) => Object.assign(document.createElement('li'), { textContent: text.backIn({ profile: profileId, agent }) })));
   return list;
 }
 
@@ -165,7 +171,7 @@ export const snapshotActions = shell => ({
       Object.assign(running, { problem: api.problem(thrown), phase: 'failed' });
     }
     if (state.chosen === running) render();
-    else tell(running.problem ? sentence(running.problem.message) : text.isBack(null));
+    else tell(running.problem ? sentence(running.problem.message) : text.allBack);
     await reload();
   },
 });

@@ -1,6 +1,6 @@
 // How each state of an account looks: shape, tone, word. Later ones are worse, as in core.
 
-import { text } from './i18n/en.js';
+import { text } from './texts.js';
 import { glyph } from './dom.js';
 import { duration } from './words.js';
 
@@ -27,7 +27,7 @@ const order = Object.keys(looks);
 /** The state's word: "Resting 3 min". */
 export function word(account, now) {
   const { state, cooldown } = account;
-  if (state === 'cooling-down' && cooldown && cooldown.until > now) return text.resting(duration(cooldown.until - now));
+  if (state === 'cooling-down' && cooldown && cooldown.until > now) return text.resting({ left: duration(cooldown.until - now) });
   if (state === 'disabled' && cooldown?.reason === 'billing') return text.noCredit;
   return text.states[state] ?? state;
 }

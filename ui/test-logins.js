@@ -1,7 +1,7 @@
 // "Test logins": OpenClaw is asked to use every login, which may renew, and so lose, those that are
 // about to end. Only after a person has read that.
 
-import { text } from './i18n/en.js';
+import { text } from './texts.js';
 import { busyLine, clone, glyph, go } from './dom.js';
 import * as api from './api.js';
 import { ask, inform } from './dialog.js';
@@ -16,7 +16,7 @@ export function testedSheet({ test, view }) {
   const { answer, problem } = test;
   const dropped = answer?.logins.filter(login => login.result === 'dropped').length ?? 0;
   const node = clone('t-tested', {
-    title: problem ? text.testFailed : !answer ? text.testRunning : dropped ? text.testDropped(dropped) : text.testPassed(answer.logins.length),
+    title: problem ? text.testFailed : !answer ? text.testRunning : dropped ? text.testDropped({ n: dropped }) : passed(answer.logins.length),
     lead: problem ? `${sentence(problem.message)} ${problem.hint}`.trim() : answer && !answer.logins.length ? text.nothingTested : null,
     busy: answer || problem ? null : busyLine(text.testBusy),
     logins: answer?.logins.map(login => row(login, view)) ?? [],
@@ -25,6 +25,8 @@ export function testedSheet({ test, view }) {
   });
   return node;
 }
+
+const passed = count => count > 1 ? text.testPassedAll : count ? text.testPassed : text.testPassedNone;
 
 function row({ agent, profileId, result, text: words }, view) {
   const accounts = view?.snapshot.agents.find(one => one.id === agent)?.providers.flatMap(one => one.accounts);
@@ -74,7 +76,7 @@ export const testActions = ({ state, render, reload, tell }) => ({
       running.problem = api.problem(thrown);
     }
     if (state.place.view === 'tested') render();
-    else tell(running.problem ? sentence(running.problem.message) : text.tested(running.answer.logins.length));
+    else tell(running.problem ? sentence(running.problem.message) : text.tested({ n: running.answer.logins.length }));
     await reload();
   },
 });

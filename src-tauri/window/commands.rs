@@ -85,10 +85,7 @@ async fn snapshot(session: Window<'_>) -> Answer<View> {
 async fn texts(session: Window<'_>) -> Answer<WindowTexts> {
     let broker = session.broker();
     let read = move || {
-        if let Ok(broker) = broker {
-            broker.language();
-        }
-        language::window_texts()
+        language::window_texts(broker.map_or_else(|_| language::spoken(), |broker| broker.language()))
     };
     Ok(async_runtime::spawn_blocking(read).await?)
 }

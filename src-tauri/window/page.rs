@@ -2,11 +2,13 @@
 //! named exist, and nothing needs what the content security policy refuses.
 
 use std::collections::BTreeSet;
+use std::path::Path;
+
+use serde_json::{Map, Value};
 
 const PAGE: &str = include_str!("../../ui/index.html");
 const STYLE: &str = include_str!("../../ui/app.css");
-const ENGLISH: &str = include_str!("../../ui/i18n/en.js");
-const SCRIPTS: [(&str, &str); 23] = [
+const SCRIPTS: [(&str, &str); 25] = [
     ("account.js", include_str!("../../ui/account.js")),
     ("add.js", include_str!("../../ui/add.js")),
     ("api.js", include_str!("../../ui/api.js")),
@@ -30,6 +32,8 @@ const SCRIPTS: [(&str, &str); 23] = [
     ("snapshots.js", include_str!("../../ui/snapshots.js")),
     ("states.js", include_str!("../../ui/states.js")),
     ("test-logins.js", include_str!("../../ui/test-logins.js")),
+    ("texts.js", include_str!("../../ui/texts.js")),
+    ("words.js", include_str!("../../ui/words.js")),
 ];
 
 /// The words that follow `mark` in `text`, up to the first character that cannot be in a name.
@@ -53,37 +57,230 @@ fn all_scripts() -> String {
         .join("\n")
 }
 
+type Texts = Map<String, Value>;
+
+/// The window's texts in the language of `file`, such as `en.json`.
+fn written(file: &str) -> Texts {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("lang").join(file);
+    let text = std::fs::read_to_string(&path).unwrap();
+    let mut language: Value = serde_json::from_str(&text).unwrap();
+    let Value::Object(texts) = language["window"].take() else {
+        panic!("{file} has no texts for the window");
+    };
+    texts
+}
+
+/// What stands in braces in a text.
+fn placeholders(text: &str) -> BTreeSet<String> {
+    text.split('{')
+        .skip(1)
+        .map(|rest| rest.split('}').next().unwrap().to_owned())
+        .collect()
+}
+
+/// The names of the values that a text takes, or those that its plural forms take and `n`.
+/// Nothing for a dictionary.
+fn taken(key: &str, text: &Value) -> Option<BTreeSet<String>> {
+    let forms = match text {
+        Value::String(text) => return Some(placeholders(text)),
+        Value::Object(entries) => entries,
+        other => panic!("{key} is {other}"),
+    };
+    forms.get("other")?;
+    let mut names = BTreeSet::new();
+    for (category, form) in forms {
+        assert!(
+            ["zero", "one", "two", "few", "many", "other"].contains(&category.as_str()),
+            "{key} is a dictionary with a key \"other\", or {category} is no plural form"
+        );
+        let mut taken = placeholders(form.as_str().unwrap());
+        taken.insert("n".to_owned());
+        assert!(
+            names.is_empty() || names == taken,
+            "the forms of {key} take different values"
+        );
+        names = taken;
+    }
+    Some(names)
+}
+
+/// All texts under their paths, such as `kinds.token`, with the names of the values that they take.
+fn flat(prefix: &str, texts: &Texts) -> Vec<(String, BTreeSet<String>)> {
+    let of = |(key, text): (&String, &Value)| {
+        let path = format!("{prefix}{key}");
+        match taken(&path, text) {
+            Some(names) => vec![(path, names)],
+            None => flat(&format!("{path}."), text.as_object().unwrap()),
+        }
+    };
+    texts.iter().flat_map(of).collect()
+}
+
+/// A use of a text in a script.
+#[derive(Debug)]
+struct Use {
+    /// `kinds` and `token` of `text.kinds.token`; an entry that is not named until the page runs is `None`.
+    path: Vec<Option<String>>,
+    /// The names of the values that it is called with; `None` where it is not called in place.
+    values: Option<BTreeSet<String>>,
+}
+
+/// Every `text.…` in `source`, where `text` is no property of something else.
+fn uses(source: &str) -> Vec<Use> {
+    let in_name = |c: char| c.is_alphanumeric() || matches!(c, '.' | '_' | '$');
+    source
+        .match_indices("text.")
+        .filter(|(at, _)| !source[..*at].ends_with(in_name) || source[..*at].ends_with("..."))
+        .filter_map(|(at, mark)| read_use(&source[at + mark.len()..]))
+        .collect()
+}
+
+fn read_use(mut rest: &str) -> Option<Use> {
+    let mut path = Vec::new();
+    loop {
+        let (name, after) = rest.split_at(rest.find(|c: char| !c.is_alphanumeric()).unwrap_or(rest.len()));
+        if name.is_empty() {
+            return None;
+        }
+        path.push(Some(name.to_owned()));
+        rest = after;
+        while rest.starts_with('[') {
+            path.push(None);
+            rest = &rest[enclosed(rest).len() + 2..];
+        }
+        match rest.strip_prefix('.') {
+            Some(after) => rest = after,
+            None => break,
+        }
+    }
+    let values = rest.starts_with('(').then(|| names(enclosed(rest)));
+    Some(Use { path, values })
+}
+
+/// What stands between the bracket that `source` begins with and the one that closes it.
+fn enclosed(source: &str) -> &str {
+    &source[1..pieces(source, |_| false).1]
+}
+
+/// The names in an object that is written in place: `{ a, b: … }`.
+fn names(argument: &str) -> BTreeSet<String> {
+    let object = argument.trim();
+    assert!(object.starts_with('{'), "a text takes one object: {object}");
+    let (pieces, _) = pieces(object, |c| c == ',');
+    pieces
+        .into_iter()
+        .map(|piece| piece.split(':').next().unwrap().trim().to_owned())
+        .filter(|name| !name.is_empty())
+        .collect()
+}
+
+/// The inside of the brackets that `source` begins with, cut at the characters `at` that stand in no
+/// further brackets and no string; and where the closing bracket stands.
+fn pieces(source: &str, at: impl Fn(char) -> bool) -> (Vec<&str>, usize) {
+    let (mut depth, mut quote, mut from, mut found) = (0, None, 1, Vec::new());
+    for (place, c) in source.char_indices() {
+        match (quote, c) {
+            (Some(open), _) if open == c => quote = None,
+            (Some(_), _) => {}
+            (None, '\'' | '"' | '`') => quote = Some(c),
+            (None, '(' | '[' | '{') => depth += 1,
+            (None, ')' | ']' | '}') => {
+                depth -= 1;
+                if depth == 0 {
+                    found.push(&source[from..place]);
+                    return (found, place);
+                }
+            }
+            (None, _) if depth == 1 && at(c) => {
+                found.push(&source[from..place]);
+                from = place + 1;
+            }
+            (None, _) => {}
+        }
+    }
+    panic!("a bracket is not closed: {source}");
+}
+
 #[test]
 fn every_fixed_text_of_the_page_is_written() {
+    let english = written("en.json");
     for key in named(PAGE, "data-text=\"") {
-        assert!(
-            ENGLISH.contains(&format!("\n  {key}: ")),
-            "{key} is not in i18n/en.js"
-        );
+        let text = english.get(&key).and_then(Value::as_str);
+        let text = text.unwrap_or_else(|| panic!("{key} is no fixed text of lang/en.json"));
+        assert!(placeholders(text).is_empty(), "{key} takes values");
     }
 }
 
 #[test]
 fn every_text_that_is_used_is_written_and_every_written_text_is_used() {
-    let scripts = all_scripts();
-    let written: BTreeSet<String> = ENGLISH
-        .lines()
-        .filter_map(|line| line.strip_prefix("  "))
-        .filter(|line| line.starts_with(|c: char| c.is_ascii_lowercase()))
-        .filter_map(|line| Some(line.split_once(':')?.0.to_owned()))
-        .collect();
-    let words = include_str!("../../ui/words.js");
-    let mut used = named(&(scripts + words), "text.");
-    used.extend(named(PAGE, "data-text=\""));
-    // What a refresh answers: `text[outcome.result]`.
-    used.extend(["refreshed", "adopted", "fresh"].map(str::to_owned));
-    let not_texts = ["js", "textContent"].map(str::to_owned);
-    for key in used.iter().filter(|key| !not_texts.contains(key)) {
-        assert!(written.contains(key), "text.{key} is used and not written");
+    let english = written("en.json");
+    let mut used = named(PAGE, "data-text=\"");
+    used.extend(
+        uses(&all_scripts())
+            .into_iter()
+            .filter_map(|text| text.path[0].clone()),
+    );
+    for key in &used {
+        assert!(english.contains_key(key), "text.{key} is used and not written");
     }
-    for key in &written {
+    for key in english.keys() {
         assert!(used.contains(key), "text.{key} is written and not used");
     }
+}
+
+/// What is read from a dictionary that was passed on, as `duration` does it, is not seen here, nor
+/// whether a value is there when the page runs: `texts.js` throws then, and the gallery shows it.
+#[test]
+fn every_text_is_called_with_the_values_that_it_names() {
+    let english = Value::Object(written("en.json"));
+    let mut calls = 0;
+    for (file, source) in SCRIPTS {
+        for used in uses(source) {
+            let mut texts = vec![&english];
+            for step in &used.path {
+                texts = texts
+                    .into_iter()
+                    .flat_map(|text| match step {
+                        Some(key) => vec![text.get(key).unwrap_or_else(|| panic!("{file}: {used:?}"))],
+                        None => text.as_object().unwrap().values().collect(),
+                    })
+                    .collect();
+            }
+            for text in texts {
+                // A dictionary that is passed on.
+                let Some(names) = taken(file, text) else { continue };
+                let called = used.values.clone().unwrap_or_default();
+                assert_eq!(called, names, "{file}: {used:?} of {text}");
+                assert_eq!(used.values.is_some(), !names.is_empty(), "{file}: {used:?}");
+                calls += usize::from(used.values.is_some());
+            }
+        }
+    }
+    assert!(calls > 100, "only {calls} calls were found");
+}
+
+#[test]
+fn every_language_says_no_other_texts_than_english_with_the_same_values() {
+    let english = flat("", &written("en.json"));
+    let files = std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("lang")).unwrap();
+    for file in files {
+        let file = file.unwrap().file_name().into_string().unwrap();
+        for (path, names) in flat("", &written(&file)) {
+            let same = english.iter().find(|(other, _)| *other == path);
+            let (_, expected) = same.unwrap_or_else(|| panic!("{file}: {path} is not in en.json"));
+            assert_eq!(&names, expected, "{file}: {path}");
+        }
+    }
+}
+
+#[test]
+fn the_names_of_a_call_are_read() {
+    let source =
+        "tell(text.kinds[one.kind ?? 'x)']({ a, b: f(c, { d: `,` }), e: [1, 2] })); reason.text.f({ g })";
+    let found = uses(source);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(found[0].path, [Some("kinds".to_owned()), None]);
+    assert_eq!(found[0].values, Some(["a", "b", "e"].map(str::to_owned).into()));
 }
 
 #[test]

@@ -4,6 +4,12 @@
   const { answers, events } = window.kalitState;
   const listeners = new Map();
   window.kalitUnanswered = [];
+  window.kalitThrown = [];
+  addEventListener('error', ({ message }) => window.kalitThrown.push(message));
+  addEventListener('unhandledrejection', ({ reason }) => window.kalitThrown.push(String(reason?.message ?? reason)));
+  // When something last happened.
+  window.kalitMoved = Date.now();
+  new MutationObserver(() => { window.kalitMoved = Date.now(); }).observe(document, { subtree: true, childList: true, characterData: true });
   const invoke = (command, { request } = {}) => {
     const answer = answers[command];
     if (!answer) window.kalitUnanswered.push(command);

@@ -2,6 +2,8 @@
 //! window: nothing is cut off, the rules of axe-core for accessibility hold, and a picture of each is
 //! left in `target/gallery` beside a page that shows all of them. The page is the window's own; in the
 //! program's place stands `harness/gallery.js`, which answers with the types that core answers with.
+//! `KALIT_GALLERY_LANGUAGE` names another of the languages in `lang`, whose pictures are left in a folder
+//! of its name.
 #![cfg(target_os = "linux")]
 
 use std::fmt::Write;
@@ -22,9 +24,12 @@ use serde_json::Value;
 
 #[path = "gallery/accounts.rs"]
 mod accounts;
+#[path = "gallery/language.rs"]
+mod language;
 #[path = "gallery/states.rs"]
 mod states;
 
+use language::Language;
 use states::{State, states};
 
 const SOON: Duration = Duration::from_secs(20);
@@ -68,19 +73,27 @@ const AUDIT: &str = "
         }),
         error => done({ passes: 0, violations: [String(error)] }));";
 
+/// Whether the page has stood still for a while.
+const AT_REST: &str = "return document.readyState === 'complete' && Date.now() - window.kalitMoved > 500";
+/// What the page threw.
+const THROWN: &str = "return window.kalitThrown.join(' ')";
+
 #[tokio::test]
 async fn every_state_is_whole_and_accessible_in_every_look() -> Result<()> {
-    let dir = build_dir()?.with_file_name("gallery");
-    let _ = fs::remove_dir_all(&dir);
+    let language = Language::wanted()?;
+    let dir = language.dir(&build_dir()?.with_file_name("gallery"));
+    for look in &LOOKS {
+        let _ = fs::remove_dir_all(dir.join(look.name));
+    }
     let session = DesktopSession::start(&[]).await?;
     let states = states();
     let looks = LOOKS
         .iter()
-        .map(|look| every_state(&session, &states, look, &dir));
+        .map(|look| every_state(&session, &language, &states, look, &dir));
     let looked = futures_util::future::try_join_all(looks).await?;
     let checks: u64 = looked.iter().map(|(checks, _)| checks).sum();
     let faults: Vec<String> = looked.into_iter().flat_map(|(_, faults)| faults).collect();
-    fs::write(dir.join("index.html"), page(&states))?;
+    fs::write(dir.join("index.html"), page(&language, &states))?;
     println!(
         "gallery: {} states in {} looks, {checks} rules held; {}",
         states.len(),
@@ -94,12 +107,13 @@ async fn every_state_is_whole_and_accessible_in_every_look() -> Result<()> {
 /// All states in one look: the number of rules that held, and what did not.
 async fn every_state(
     session: &DesktopSession,
+    language: &Language,
     states: &[State],
     look: &Look,
     dir: &Path,
 ) -> Result<(u64, Vec<String>)> {
     let shown = Arc::new(Mutex::new(Value::Null));
-    let server = serve(Arc::clone(&shown)).await?;
+    let server = serve(language, Arc::clone(&shown)).await?;
     let browser = Browser::in_theme(session, look.gtk_theme).await?;
     let client = browser.client();
     client.set_window_rect(0, 0, look.width, HEIGHT).await?;
@@ -109,7 +123,7 @@ async fn every_state(
     for state in states {
         *shown.lock().expect("the state") = state.json();
         let url = format!("http://127.0.0.1:{}/index.html{}", server.port(), state.place);
-        let looked = look_at(&browser, &url, state, &mut faults).await;
+        let looked = look_at(&browser, language, &url, state, &mut faults).await;
         checks += looked.with_context(|| format!("{} ({})", state.name, look.name))?;
         browser
             .screenshot(&dir.join(format!("{}.png", state.name)))
@@ -126,10 +140,11 @@ async fn what_is_not_accessible_or_cut_off_is_found() -> Result<()> {
     let browser = Browser::in_theme(&session, "Adwaita").await?;
     let states = states();
     let state = states.first().context("no states")?;
-    let server = serve(Arc::new(Mutex::new(state.json()))).await?;
+    let english = Language::english();
+    let server = serve(&english, Arc::new(Mutex::new(state.json()))).await?;
     let url = format!("http://127.0.0.1:{}/index.html{}", server.port(), state.place);
     let mut faults = Vec::new();
-    look_at(&browser, &url, state, &mut faults).await?;
+    look_at(&browser, &english, &url, state, &mut faults).await?;
     let before = faults.len();
     let spoil = "const image = document.createElement('img');
         image.style.width = '4000px';
@@ -147,17 +162,34 @@ async fn what_is_not_accessible_or_cut_off_is_found() -> Result<()> {
 }
 
 /// Shows a state and audits it; the number of rules that held.
-async fn look_at(browser: &Browser, url: &str, state: &State, faults: &mut Vec<String>) -> Result<u64> {
+async fn look_at(
+    browser: &Browser,
+    language: &Language,
+    url: &str,
+    state: &State,
+    faults: &mut Vec<String>,
+) -> Result<u64> {
     // An address that differs in its last part only would not be loaded anew.
     browser.open("about:blank").await?;
     browser.open(url).await?;
-    let shown = until(&format!("{:?} on the page", state.shows), SOON, || async {
-        let text = browser.text().await.ok()?;
-        text.contains(state.shows).then_some(())
-    })
-    .await;
+    let shown = if language.is_english() {
+        until(&format!("{:?} on the page", state.shows), SOON, || async {
+            let text = browser.text().await.ok()?;
+            text.contains(state.shows).then_some(())
+        })
+        .await
+    } else {
+        // Which words stand there then is known in English only.
+        until("a page at rest", SOON, || async {
+            let at_rest = browser.client().execute(AT_REST, Vec::new()).await.ok()?;
+            (at_rest == Value::Bool(true)).then_some(())
+        })
+        .await
+    };
     if let Err(error) = shown {
-        return Err(error.context(format!("the page shows:\n{}", browser.text().await?)));
+        let thrown = browser.client().execute(THROWN, Vec::new()).await?;
+        let text = browser.text().await?;
+        return Err(error.context(format!("the page threw {thrown} and shows:\n{text}")));
     }
     if let Some(words) = state.search {
         let field = browser.client().find(Locator::Css("#search")).await?;
@@ -181,6 +213,8 @@ async fn audit(browser: &Browser, state: &State, faults: &mut Vec<String>) -> Re
         .execute("return window.kalitUnanswered.join(' ')", Vec::new())
         .await?;
     ensure!(unanswered == "", "no answer to {unanswered}");
+    let thrown = client.execute(THROWN, Vec::new()).await?;
+    ensure!(thrown == "", "the page threw {thrown}");
     let wide = client
         .execute(
             "return [document.documentElement.scrollWidth, window.innerWidth]",
@@ -207,9 +241,10 @@ async fn audit(browser: &Browser, state: &State, faults: &mut Vec<String>) -> Re
 }
 
 /// The window's page from `ui`, with the state that is shown and what stands in the program's place.
-async fn serve(shown: Arc<Mutex<Value>>) -> Result<Server> {
+async fn serve(language: &Language, shown: Arc<Mutex<Value>>) -> Result<Server> {
     let ui = workspace().join("ui");
     let axe = fs::read_to_string(npm::installed("axe-core")?.join("node_modules/axe-core/axe.min.js"))?;
+    let texts = language.texts()?;
     let stub = fs::read_to_string(harness("gallery.js"))?;
     Server::plain(0, move |request| {
         let answer = match request.path.as_str() {
@@ -219,7 +254,7 @@ async fn serve(shown: Arc<Mutex<Value>>) -> Result<Server> {
                 Ok(Reply::text(
                     200,
                     "text/javascript",
-                    format!("window.kalitState = {state};\n{stub}"),
+                    format!("window.kalitState = {state};\nwindow.kalitState.answers.texts = {{ value: {texts} }};\n{stub}"),
                 ))
             }
             path => file(&ui, path),
@@ -246,7 +281,7 @@ fn file(ui: &Path, path: &str) -> Result<Reply> {
 }
 
 /// All pictures side by side.
-fn page(states: &[State]) -> String {
+fn page(language: &Language, states: &[State]) -> String {
     let mut rows = String::new();
     for state in states {
         let name = state.name;
@@ -262,5 +297,8 @@ fn page(states: &[State]) -> String {
         }
         rows.push_str("</p>\n");
     }
-    format!("<!doctype html><meta charset=\"utf-8\"><title>Kalit: every state</title>\n{rows}")
+    let code = language.code();
+    format!(
+        "<!doctype html><html lang=\"{code}\"><meta charset=\"utf-8\"><title>Kalit: every state</title>\n{rows}"
+    )
 }

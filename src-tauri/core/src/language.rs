@@ -92,10 +92,10 @@ pub struct WindowTexts {
     pub languages: Vec<(&'static str, String)>,
 }
 
-/// The window's texts in the language that this process speaks.
-pub fn window_texts() -> WindowTexts {
+/// The window's texts in a language.
+pub fn window_texts(code: &'static str) -> WindowTexts {
     let mut texts = WindowTexts {
-        code: spoken(),
+        code,
         locale: ENGLISH.to_owned(),
         window: Map::new(),
         languages: Vec::new(),
