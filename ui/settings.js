@@ -1,7 +1,7 @@
 // The settings. A control saves at once and says so to those who listen; why it was refused stands
 // beside it. The program decides what is allowed.
 
-import { text } from './texts.js';
+import { languages, text } from './texts.js';
 import { button, clone, fill, slot } from './dom.js';
 import * as api from './api.js';
 import { exact, sentence } from './words.js';
@@ -24,13 +24,14 @@ export function settingsSheet({ settings }, now) {
     file: shown && text.settingsFile({ path: shown.file }),
   });
   slot(node, 'all').hidden = !shown;
+  node.querySelector('#language').append(new Option(text.systemsLanguage, ''), ...languages.map(([code, name]) => new Option(name, code)));
   for (const row of node.querySelectorAll('[data-setting]')) {
     const { setting } = row.dataset;
     const wrong = settings?.refused[setting];
     // A setting that this system does not have.
     row.hidden = setting === 'launchAtLogin' && value(settings, setting) === null;
     fill(slot(row, 'error'), wrong);
-    for (const control of row.querySelectorAll('input')) control.setAttribute('aria-invalid', String(Boolean(wrong)));
+    for (const control of row.querySelectorAll('input, select')) control.setAttribute('aria-invalid', String(Boolean(wrong)));
   }
   return node;
 }
@@ -50,7 +51,7 @@ function mute(word, until) {
 /** Lets the controls show what is chosen; what is being typed, or was refused, stays as it was typed. */
 export function showChosen(sheet, { settings }) {
   if (!settings?.shown) return;
-  for (const control of sheet.querySelectorAll('[data-setting] input')) {
+  for (const control of sheet.querySelectorAll('[data-setting] :is(input, select)')) {
     const { setting } = control.closest('[data-setting]').dataset;
     const chosen = value(settings, setting);
     if (control.type === 'checkbox') control.checked = chosen === true;
@@ -91,6 +92,8 @@ async function saveSetting(shell, key, chosen, words) {
   try {
     await api.setSetting(key, chosen);
     say(words);
+    // Everything is said anew.
+    if (key === 'language') return location.reload();
   } catch (thrown) {
     const problem = api.problem(thrown);
     // The control says which setting it is, and what was typed.

@@ -17,7 +17,9 @@ impl Language {
             return Ok(Self::english());
         };
         let known = codes().find(|code| *code == wanted);
-        known.map(Self).with_context(|| format!("there is no language {wanted:?}"))
+        known
+            .map(Self)
+            .with_context(|| format!("there is no language {wanted:?}"))
     }
 
     pub fn english() -> Self {

@@ -626,6 +626,7 @@ fn settings() -> SettingsView {
             set("watchOnly", json!(false), json!(false)),
             set("notifications", json!(true), json!(true)),
             set("showNames", json!(true), json!(true)),
+            set("language", Value::Null, Value::Null),
             set("mutedUntil", json!(in_millis(HOUR)), Value::Null),
             set("launchAtLogin", json!(true), json!(false)),
         ],
