@@ -142,12 +142,12 @@ impl Settings {
             None | Some(Value::Null) => Ok(None),
             Some(Value::String(text)) if text.trim().is_empty() => Ok(None),
             Some(Value::String(text)) => Ok(Some(PathBuf::from(text.trim()))),
-            Some(_) => Err(unparsable(path, &say!("{key} is not a string", key))),
+            Some(_) => Err(unparsable(path, &say!("{place} is not a string", place = key))),
         };
         let word = |key: &str| match document.get(key) {
             None | Some(Value::Null) => Ok(None),
             Some(Value::String(word)) => Ok(Some(word.clone())),
-            Some(_) => Err(unparsable(path, &say!("{key} is not a string", key))),
+            Some(_) => Err(unparsable(path, &say!("{place} is not a string", place = key))),
         };
         let flag = |key: &str, default: bool| match document.get(key) {
             None | Some(Value::Null) => Ok(default),

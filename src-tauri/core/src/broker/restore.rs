@@ -404,8 +404,8 @@ impl Inner {
             }
             if has_fence_of(&cell, &plan) {
                 let what = say!(
-                    "{database} does not hold what was written",
-                    database = place.database().display()
+                    "{path} does not hold what was written",
+                    path = place.database().display()
                 );
                 return Err(Error::new(ErrorCode::StoreUnconfirmed, what));
             }
@@ -485,8 +485,8 @@ fn prepared(place: &Place, plan: &Plan, login: &OpenLogin) -> Result<Change> {
     let cell = AccountsCell::read(place)?;
     if !has_fence_of(&cell, plan) {
         let what = say!(
-            "{database} changed in the meantime",
-            database = place.database().display()
+            "{path} changed in the meantime",
+            path = place.database().display()
         );
         return Err(Error::new(ErrorCode::StoreChanged, what));
     }

@@ -378,8 +378,8 @@ impl Inner {
             return Err(Error::new(
                 ErrorCode::ProfileExists,
                 say!(
-                    "{profile_id} is a sign-in; a pasted secret would replace it",
-                    profile_id
+                    "{id} is a sign-in; a pasted secret would replace it",
+                    id = profile_id
                 ),
             ));
         }
@@ -415,7 +415,7 @@ impl Inner {
                 .credential(profile_id)
                 .and_then(|credential| credential.generation());
             if stands != replaced {
-                let what = say!("{profile_id} changed while it was looked at", profile_id);
+                let what = say!("{id} changed while it was looked at", id = profile_id);
                 return Err(Error::new(ErrorCode::StoreChanged, what));
             }
             document.put(profile_id, credential)

@@ -48,9 +48,9 @@ pub(super) fn read(path: &Path, environment: &Environment) -> Result<Option<Docu
         Finding::new(
             ErrorCode::ConfigUnparsable,
             say!(
-                "{path} is not valid JSON5: {problem}",
+                "{path} is not valid JSON5: {why}",
                 path = path.display(),
-                problem
+                why = problem
             ),
         )
     })?;

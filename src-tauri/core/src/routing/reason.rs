@@ -138,8 +138,8 @@ fn by_order(input: &Input<'_>, found: &Found<'_>, effective: &ProfileId) -> (&'s
         return (
             "cooldown",
             say!(
-                "{resting}: next is {account}",
-                resting,
+                "{rests}: next is {account}",
+                rests = resting,
                 account = effective.account_name()
             ),
         );

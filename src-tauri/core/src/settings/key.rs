@@ -103,7 +103,7 @@ impl Settings {
             (Held::Flag(_), _) => return Err(invalid(key.name(), value, flag())),
             (Held::Language(_), _) => {
                 let codes: Vec<&str> = language::codes().collect();
-                let allowed = say!("Allowed: {codes}.", codes = codes.join(", "));
+                let allowed = say!("Allowed: {names}.", names = codes.join(", "));
                 return Err(invalid(key.name(), value, allowed));
             }
             (Held::Time(_), _) => return Err(invalid(key.name(), value, time())),

@@ -42,12 +42,8 @@ pub fn parse_for_edit(bytes: &[u8]) -> Result<Parsed> {
     if bytes.len() >= SIZE_LIMIT {
         return Err(too_large());
     }
-    let text = std::str::from_utf8(bytes).map_err(|error| {
-        unparsable(say!(
-            "not UTF-8 after byte {valid_up_to}",
-            valid_up_to = error.valid_up_to()
-        ))
-    })?;
+    let text = std::str::from_utf8(bytes)
+        .map_err(|error| unparsable(say!("not UTF-8 after byte {byte}", byte = error.valid_up_to())))?;
     if text.starts_with('\u{feff}') {
         return Err(unparsable(say!(
             "it begins with a byte order mark, which OpenClaw does not read"

@@ -186,8 +186,8 @@ impl Inner {
             Some(refusal) => Err(Error::new(
                 ErrorCode::RefreshSignedOut,
                 say!(
-                    "{profile_id} was refused before ({code})",
-                    profile_id = attempt.profile_id,
+                    "{id} was refused before ({code})",
+                    id = attempt.profile_id,
                     code = refusal.code
                 ),
             )),
@@ -203,8 +203,8 @@ impl Inner {
             return Err(Error::new(
                 ErrorCode::RefreshSuperseded,
                 say!(
-                    "{profile_id} went back to an older login than the newest one known",
-                    profile_id = attempt.profile_id
+                    "{id} went back to an older login than the newest one known",
+                    id = attempt.profile_id
                 ),
             ));
         }
