@@ -372,7 +372,7 @@ async fn remove(broker: &Broker, id: &str, agent: &AgentArgument, yes: bool, jso
         yes,
         json,
         &format!("Forget {id} in agent {agent}? The login stays valid at the provider."),
-        ErrorCode::ConfirmationNeeded.hint(),
+        &ErrorCode::ConfirmationNeeded.hint(),
     )?;
     let work = asking(|| broker.asks_openclaw(), broker.remove(&agent, &id));
     let removal = Interrupt::listen()?.finish_telling(work).await?;

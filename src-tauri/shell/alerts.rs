@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use kalit_core::ids::{AgentId, ProfileId};
+use kalit_core::say;
 use kalit_core::view::{AccountView, AgentView, LostSignal, LostView, ProviderView, Snapshot};
 
 use crate::route::Route;
@@ -84,7 +85,8 @@ fn alert(agent: &AgentView, provider: &ProviderView, account: &AccountView, lost
     let name = name(provider, account);
     let mut body = without_addresses(&lost.text, &name);
     if let Some(next) = successor(provider, account) {
-        body.push_str(&format!(" {} goes on with {next}.", agent.id));
+        body.push(' ');
+        body.push_str(&say!("{agent} goes on with {next}.", agent = agent.id, next));
     }
     Alert {
         key: key(agent, account, lost),
@@ -111,16 +113,16 @@ fn unreadable(agent: &AgentView) -> Option<Alert> {
     let error = agent.store_error.as_ref()?;
     let since = agent.unreadable_since?;
     let remedy = agent.restore.as_ref().map_or_else(
-        || "Kalit writes nothing to it until it can be read again.".to_owned(),
+        || say!("Kalit writes nothing to it until it can be read again."),
         |restore| restore.text.clone(),
     );
     Some(Alert {
         key: format!("unreadable:{}:{}", agent.agent_dir, since.as_millis()),
-        title: format!("The accounts of {} cannot be read", agent.id),
+        title: say!("The accounts of {agent} cannot be read", agent = agent.id),
         body: match error.code.as_str() {
             // Of the others OpenClaw may make more than Kalit does.
             "store.unparsable" | "store.wrong_shape" | "store.corrupt" => {
-                format!("OpenClaw cannot use them either. {remedy}")
+                format!("{} {remedy}", say!("OpenClaw cannot use them either."))
             }
             _ => remedy,
         },

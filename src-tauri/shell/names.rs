@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use kalit_core::ids::ProfileId;
+use kalit_core::say;
 use kalit_core::view::{Notice, ProviderView, Snapshot};
 
 /// Words that OpenClaw gives to accounts itself tell nothing about a person.
@@ -33,7 +34,7 @@ impl Cover {
                     let stands = texts.entry(text).or_insert_with(|| shown.clone());
                     if *stands != shown {
                         // Two accounts have this name.
-                        "an account".clone_into(stands);
+                        *stands = say!("an account");
                     }
                 }
             }

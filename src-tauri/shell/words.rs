@@ -4,6 +4,7 @@
 use kalit_core::broker::RefreshResult;
 use kalit_core::clock::Timestamp;
 use kalit_core::ids::AgentId;
+use kalit_core::say;
 use kalit_core::view::{AccountState, AccountView, AgentView, LockView, LostSignal};
 
 use crate::route::Route;
@@ -17,16 +18,16 @@ pub fn duration(millis: i64) -> String {
     let millis = millis.max(0);
     let (days, hours, minutes) = (millis / DAY, millis % DAY / HOUR, millis % HOUR / MINUTE);
     match (days, hours, minutes) {
-        (0, 0, 0) => "less than a minute".to_owned(),
-        (0, 0, minutes) => format!("{minutes} min"),
-        (0, hours, 0) => format!("{hours} h"),
-        (0, hours, minutes) => format!("{hours} h {minutes} min"),
-        (days, 0, _) => format!("{days} d"),
-        (days, hours, _) => format!("{days} d {hours} h"),
+        (0, 0, 0) => say!("less than a minute"),
+        (0, 0, minutes) => say!("{minutes} min", minutes),
+        (0, hours, 0) => say!("{hours} h", hours),
+        (0, hours, minutes) => say!("{hours} h {minutes} min", hours, minutes),
+        (days, 0, _) => say!("{days} d", days),
+        (days, hours, _) => say!("{days} d {hours} h", days, hours),
     }
 }
 
-/// Who holds a lock: "openclaw (pid 4312) for 12 min".
+/// Who holds a lock, for the diagnosis and the command line: "openclaw (pid 4312) for 12 min".
 pub fn holder(lock: &LockView, now: Timestamp) -> String {
     let program = lock.program.as_deref().unwrap_or("an unknown program");
     let pid = lock.pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
@@ -46,38 +47,38 @@ pub fn state(account: &AccountView, now: Timestamp) -> String {
     let left = account.expires_at.map(|at| at.millis_since(now));
     match account.state {
         AccountState::Healthy => match left {
-            Some(left) => format!("{} left", duration(left)),
-            None => "OK".to_owned(),
+            Some(left) => say!("{left} left", left = duration(left)),
+            None => say!("OK"),
         },
         AccountState::Static => match left {
-            Some(left) => format!("{} left, does not renew", duration(left)),
-            None => "does not renew".to_owned(),
+            Some(left) => say!("{left} left, does not renew", left = duration(left)),
+            None => say!("does not renew"),
         },
-        AccountState::Renewing => "renewing…".to_owned(),
-        AccountState::Expired => "expired, renews on use".to_owned(),
+        AccountState::Renewing => say!("renewing…"),
+        AccountState::Expired => say!("expired, renews on use"),
         AccountState::CoolingDown => resting(account, now),
         AccountState::Disabled => match reason(account) {
-            Some("billing") => "no credit".to_owned(),
-            _ => "disabled".to_owned(),
+            Some("billing") => say!("no credit"),
+            _ => say!("disabled"),
         },
-        AccountState::NeedsDoctor => "kept in OpenClaw’s encrypted file".to_owned(),
-        AccountState::Missing => "has no secret, sign in".to_owned(),
-        AccountState::Unknown => "renewal was not answered".to_owned(),
+        AccountState::NeedsDoctor => say!("kept in OpenClaw’s encrypted file"),
+        AccountState::Missing => say!("has no secret, sign in"),
+        AccountState::Unknown => say!("renewal was not answered"),
         AccountState::Shared => match account.shared_with.first() {
-            Some(other) => format!("also used by {other}"),
-            None => "shared login".to_owned(),
+            Some(other) => say!("also used by {other}", other),
+            None => say!("shared login"),
         },
-        AccountState::NotRenewed if account.renewal.is_some() => "not renewed".to_owned(),
-        AccountState::NotRenewed => "not renewed, renew now".to_owned(),
-        AccountState::Vanished if restorable(account) => "disappeared, restore…".to_owned(),
-        AccountState::Vanished => "disappeared, sign in again".to_owned(),
-        AccountState::Suspected if account.renewal.is_some() => "may be signed out".to_owned(),
-        AccountState::Suspected => "may be signed out, check now".to_owned(),
-        AccountState::Refused if account.renewal.is_some() => "OpenClaw was refused".to_owned(),
-        AccountState::Refused => "OpenClaw was refused, check now".to_owned(),
-        AccountState::Dropped if restorable(account) => "dropped by OpenClaw, restore…".to_owned(),
-        AccountState::Dropped => "dropped by OpenClaw, sign in again".to_owned(),
-        AccountState::SignedOut => "signed out, sign in again".to_owned(),
+        AccountState::NotRenewed if account.renewal.is_some() => say!("not renewed"),
+        AccountState::NotRenewed => say!("not renewed, renew now"),
+        AccountState::Vanished if restorable(account) => say!("disappeared, restore…"),
+        AccountState::Vanished => say!("disappeared, sign in again"),
+        AccountState::Suspected if account.renewal.is_some() => say!("may be signed out"),
+        AccountState::Suspected => say!("may be signed out, check now"),
+        AccountState::Refused if account.renewal.is_some() => say!("OpenClaw was refused"),
+        AccountState::Refused => say!("OpenClaw was refused, check now"),
+        AccountState::Dropped if restorable(account) => say!("dropped by OpenClaw, restore…"),
+        AccountState::Dropped => say!("dropped by OpenClaw, sign in again"),
+        AccountState::SignedOut => say!("signed out, sign in again"),
     }
 }
 
@@ -112,14 +113,20 @@ pub fn way_back_of_store(agent: &AgentView) -> Option<Route> {
 
 fn resting(account: &AccountView, now: Timestamp) -> String {
     let cause = match reason(account) {
-        Some("rate_limit") => " (rate limit)",
-        Some("overloaded") => " (overloaded)",
-        Some("timeout") => " (timeout)",
-        _ => "",
+        Some("rate_limit") => Some(say!("rate limit")),
+        Some("overloaded") => Some(say!("overloaded")),
+        Some("timeout") => Some(say!("timeout")),
+        _ => None,
     };
-    match &account.cooldown {
-        Some(cooldown) => format!("resting {}{cause}", duration(cooldown.until.millis_since(now))),
-        None => format!("resting{cause}"),
+    let left = account
+        .cooldown
+        .as_ref()
+        .map(|cooldown| duration(cooldown.until.millis_since(now)));
+    match (left, cause) {
+        (Some(left), Some(cause)) => say!("resting {left} ({cause})", left, cause),
+        (Some(left), None) => say!("resting {left}", left),
+        (None, Some(cause)) => say!("resting ({cause})", cause),
+        (None, None) => say!("resting"),
     }
 }
 
@@ -128,24 +135,24 @@ fn reason(account: &AccountView) -> Option<&str> {
 }
 
 /// What became of one renewal that did not fail.
-pub fn renewed(result: RefreshResult) -> &'static str {
+pub fn renewed(result: RefreshResult) -> String {
     match result {
-        RefreshResult::Refreshed => "Renewed",
-        RefreshResult::Adopted => "Already renewed by another program",
-        RefreshResult::Fresh => "Fresh, nothing was sent",
-        RefreshResult::Failed => "Not renewed",
+        RefreshResult::Refreshed => say!("Renewed"),
+        RefreshResult::Adopted => say!("Already renewed by another program"),
+        RefreshResult::Fresh => say!("Fresh, nothing was sent"),
+        RefreshResult::Failed => say!("Not renewed"),
     }
 }
 
 /// What happened to the lost account `name` of `agent`: the title of a notification.
 pub fn lost(signal: LostSignal, name: &str, agent: &AgentId) -> String {
     match signal {
-        LostSignal::SignedOut => format!("{name} is signed out"),
-        LostSignal::Suspected => format!("{name} may be signed out"),
-        LostSignal::OpenclawRefused => format!("OpenClaw was refused: {name}"),
-        LostSignal::Dropped => format!("OpenClaw dropped {name}"),
-        LostSignal::NotRenewed => format!("{name} is not renewed"),
-        LostSignal::Vanished => format!("{name} disappeared from {agent}"),
+        LostSignal::SignedOut => say!("{name} is signed out", name),
+        LostSignal::Suspected => say!("{name} may be signed out", name),
+        LostSignal::OpenclawRefused => say!("OpenClaw was refused: {name}", name),
+        LostSignal::Dropped => say!("OpenClaw dropped {name}", name),
+        LostSignal::NotRenewed => say!("{name} is not renewed", name),
+        LostSignal::Vanished => say!("{name} disappeared from {agent}", name, agent),
     }
 }
 

@@ -3,9 +3,9 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use kalit_core::Error;
 use kalit_core::broker::Broker;
 use kalit_core::view::Snapshot;
+use kalit_core::{Error, say};
 use kalit_shell::alerts::{self, Alert};
 use kalit_shell::menu::Action;
 use kalit_shell::names::Cover;
@@ -13,18 +13,18 @@ use kalit_shell::route::Route;
 
 use crate::desktop::{Button, Desktop, Note};
 
-const RESTORE: Button = Button {
-    id: "restore",
-    label: "Restore…",
-};
-const SIGN_IN: Button = Button {
-    id: "sign-in",
-    label: "Sign in again",
-};
-const CHECK: Button = Button {
-    id: "check",
-    label: "Check now",
-};
+const RESTORE: &str = "restore";
+const SIGN_IN: &str = "sign-in";
+const CHECK: &str = "check";
+
+fn button(id: &'static str) -> Button {
+    let label = match id {
+        RESTORE => say!("Restore…"),
+        SIGN_IN => say!("Sign in again"),
+        _ => say!("Check now"),
+    };
+    Button { id, label }
+}
 
 /// What this process has told and has not been solved yet.
 #[derive(Default)]
@@ -58,7 +58,7 @@ impl Notifications {
         let untold =
             |key: &str| !self.told().iter().any(|told| told.alert.key == key) && broker.notified(key);
         for alert in alerts::due(snapshot, untold) {
-            let buttons: &[Button] = match (&alert.restore, &alert.sign_in) {
+            let buttons: &[&str] = match (&alert.restore, &alert.sign_in) {
                 (Some(_), Some(_)) => &[RESTORE, SIGN_IN],
                 (Some(_), None) => &[RESTORE],
                 (None, Some(_)) if alert.renewable => &[CHECK, SIGN_IN],
@@ -68,7 +68,7 @@ impl Notifications {
             let note = Note {
                 title: &alert.title,
                 body: &alert.body,
-                buttons,
+                buttons: &buttons.iter().map(|id| button(id)).collect::<Vec<_>>(),
             };
             let id = desktop.notify(note).await;
             self.told().push(Told { alert, id });
@@ -78,12 +78,12 @@ impl Notifications {
     /// Says that something a person asked for has failed, and what to do next.
     pub async fn fail(&self, desktop: &Desktop, title: &str, error: &Error, cover: &Cover) {
         let mut body = cover.text(error.message());
-        if let Some(first) = body.get_mut(..1) {
-            first.make_ascii_uppercase();
+        if let Some(first) = body.chars().next() {
+            body.replace_range(..first.len_utf8(), &first.to_uppercase().to_string());
         }
         let note = Note {
             title,
-            body: &format!("{body}. {}", cover.text(error.hint())),
+            body: &format!("{body}. {}", cover.text(&error.hint())),
             buttons: &[],
         };
         desktop.notify(note).await;
@@ -93,13 +93,13 @@ impl Notifications {
     pub fn pressed(&self, id: u32, button: &str) -> Option<Action> {
         let told = self.told();
         let Told { alert, .. } = told.iter().find(|told| told.id == Some(id))?;
-        Some(if button == SIGN_IN.id {
+        Some(if button == SIGN_IN {
             Action::Open(alert.sign_in.clone().unwrap_or(Route::Board))
-        } else if button == RESTORE.id {
+        } else if button == RESTORE {
             // The window shows first what would be done and what is known: a notification has no
             // room for it.
             Action::Open(alert.restore.clone().unwrap_or(Route::Board))
-        } else if let Some(profile) = alert.profile.clone().filter(|_| button == CHECK.id) {
+        } else if let Some(profile) = alert.profile.clone().filter(|_| button == CHECK) {
             Action::Renew {
                 agent: alert.agent.clone(),
                 profile,

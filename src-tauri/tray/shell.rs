@@ -9,7 +9,7 @@ use kalit_core::broker::{Broker, Engine, RefreshTarget};
 use kalit_core::clock::{Clock, SystemClock};
 use kalit_core::ids::{AgentId, ProfileId};
 use kalit_core::view::{EraView, Snapshot};
-use kalit_core::{Error, ErrorCode};
+use kalit_core::{Error, ErrorCode, plural, say};
 use kalit_shell::in_flight::InFlight;
 use kalit_shell::menu::{self, Action, MenuModel};
 use kalit_shell::names::Cover;
@@ -53,7 +53,7 @@ pub struct Shell {
 
 /// Runs until Quit, then waits for the window and for what is under way.
 pub async fn run(arguments: Arguments, desktop: Desktop, events: UnboundedReceiver<Happened>) {
-    let reading = MenuModel::without_snapshot("Reading OpenClaw’s accounts…");
+    let reading = MenuModel::without_snapshot(say!("Reading OpenClaw’s accounts…"));
     let shell = Arc::new(Shell {
         window: WindowProcess::new(arguments.state_dir.clone()),
         arguments,
@@ -245,7 +245,7 @@ impl Shell {
                     let cover = shell.cover().clone();
                     shell
                         .notifications
-                        .fail(&shell.desktop, title, &error, &cover)
+                        .fail(&shell.desktop, &title, &error, &cover)
                         .await;
                     shell.say(format!("{title}: {}", error.message()));
                 }
@@ -269,7 +269,7 @@ impl Shell {
     /// Opens the window at `route`, or says why it cannot.
     fn open(&self, route: &Route) {
         if let Err(error) = self.window.show(route) {
-            self.say(format!("The window does not open: {error}"));
+            self.say(say!("The window does not open: {error}", error));
         }
     }
 
@@ -312,20 +312,20 @@ async fn read(broker: &Broker) -> kalit_core::Result<Arc<Snapshot>> {
 }
 
 /// Changes something through the broker and says what came of it.
-async fn change(broker: &Broker, action: Action) -> Result<Option<String>, (&'static str, Error)> {
+async fn change(broker: &Broker, action: Action) -> Result<Option<String>, (String, Error)> {
     match action {
         Action::Use { agent, profile } => {
             let done = broker
                 .activate(&agent, &profile)
                 .await
-                .map_err(|error| ("Not switched", error))?;
+                .map_err(|error| (say!("Not switched"), error))?;
             let used = done
                 .effective
                 .as_ref()
                 .unwrap_or(&profile)
                 .account_name()
                 .to_owned();
-            Ok(Some(format!("{agent} now uses {used}")))
+            Ok(Some(say!("{agent} now uses {used}", agent, used)))
         }
         Action::Renew { agent, profile } => renew(broker, RefreshTarget::Profile(agent, profile)).await,
         Action::RenewAll => renew(broker, RefreshTarget::All).await,
@@ -334,24 +334,29 @@ async fn change(broker: &Broker, action: Action) -> Result<Option<String>, (&'st
             let set = blocking(move || broker.set_paused(paused))
                 .await
                 .and_then(|done| done);
-            set.map(|()| None).map_err(|error| ("Not changed", error))
+            set.map(|()| None).map_err(|error| (say!("Not changed"), error))
         }
         Action::Open(_) | Action::Quit => Ok(None),
     }
 }
 
-async fn renew(broker: &Broker, target: RefreshTarget) -> Result<Option<String>, (&'static str, Error)> {
+async fn renew(broker: &Broker, target: RefreshTarget) -> Result<Option<String>, (String, Error)> {
     let outcomes = broker.refresh(target).await;
     let failed = outcomes
         .iter()
         .filter_map(|outcome| outcome.error.as_ref())
         .collect::<Vec<_>>();
     Ok(Some(match (failed.as_slice(), outcomes.len()) {
-        ([], 0) => "Nothing to renew".to_owned(),
-        ([], 1) => words::renewed(outcomes[0].result).to_owned(),
-        ([], many) => format!("{many} accounts are fresh"),
-        ([one], 1) => format!("Not renewed: {}", one.message),
-        (some, many) => format!("{} of {many} accounts were not renewed", some.len()),
+        ([], 0) => say!("Nothing to renew"),
+        ([], 1) => words::renewed(outcomes[0].result),
+        ([], many) => plural!(many, "{n} account is fresh", "{n} accounts are fresh"),
+        ([one], 1) => say!("Not renewed: {why}", why = one.message),
+        (some, many) => plural!(
+            many,
+            "{failed} of {n} account was not renewed",
+            "{failed} of {n} accounts were not renewed",
+            failed = some.len()
+        ),
     }))
 }
 
@@ -359,5 +364,5 @@ async fn renew(broker: &Broker, target: RefreshTarget) -> Result<Option<String>,
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> kalit_core::Result<T> {
     tokio::task::spawn_blocking(work)
         .await
-        .map_err(|error| Error::new(ErrorCode::Internal, "a task ended early").with_source(error))
+        .map_err(|error| Error::new(ErrorCode::Internal, say!("a task ended early")).with_source(error))
 }

@@ -9,6 +9,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::Context;
+use kalit_core::say;
 use kalit_shell::process;
 use kalit_shell::route::{QUIT, Route, SHOWN};
 use tokio::sync::watch;
@@ -86,7 +87,7 @@ impl WindowProcess {
         }
         let mut child = command
             .spawn()
-            .with_context(|| format!("{} cannot be started", program.display()))?;
+            .with_context(|| say!("{program} cannot be started", program = program.display()))?;
         let pid = child.id();
         *running = child.stdin.take().map(|input| Running {
             pid,

@@ -14,7 +14,7 @@ use kalit_core::ids::{AgentId, ProfileId, ProviderId};
 use kalit_core::language::{self, WindowTexts};
 use kalit_core::secret::Secret;
 use kalit_core::view::{SessionView, SessionsView};
-use kalit_core::{Error, ErrorCode};
+use kalit_core::{Error, ErrorCode, say};
 use kalit_shell::{diagnosis, process};
 use serde_json::Value;
 use tauri::ipc::Invoke;
@@ -338,7 +338,11 @@ async fn start_tray(app: AppHandle, session: Window<'_>) -> Answer<()> {
 }
 
 fn not_started(error: impl std::error::Error + Send + Sync + 'static) -> Error {
-    Error::new(ErrorCode::TrayNotStarted, "Kalit cannot be started in the tray").with_source(error)
+    Error::new(
+        ErrorCode::TrayNotStarted,
+        say!("Kalit cannot be started in the tray"),
+    )
+    .with_source(error)
 }
 
 fn request(target: PasteTarget, secret: Secret) -> PasteRequest {

@@ -10,7 +10,7 @@ use kalit_core::broker::{
     LoginHandle, LoginRequest, LoginStep, OpenClawLogin, OpenClawLoginHandle, OpenClawLoginRequest,
 };
 use kalit_core::secret::Secret;
-use kalit_core::{Error, ErrorCode};
+use kalit_core::{Error, ErrorCode, say};
 use kalit_shell::{alerts, browser};
 use tauri::{AppHandle, Emitter, Manager, async_runtime};
 use tauri_plugin_notification::NotificationExt;
@@ -235,14 +235,20 @@ async fn notify(app: &AppHandle, what: &SignInOutcome) {
     let (title, body) = match what {
         SignInOutcome::Done { signed_in } => {
             let name = signed_in.profile_id.account_name();
+            let agent = &signed_in.agent;
             // other people see notifications
-            let name = if name.contains('@') { "The account" } else { name };
-            ("Signed in", format!("{name} is ready in {}.", signed_in.agent))
+            let body = if name.contains('@') {
+                say!("The account is ready in {agent}.", agent)
+            } else {
+                say!("{name} is ready in {agent}.", name, agent)
+            };
+            (say!("Signed in"), body)
         }
         SignInOutcome::Failed { problem } if problem.code == ErrorCode::LoginCancelled.as_str() => return,
-        SignInOutcome::Failed { problem } => {
-            ("Not signed in", format!("{}. {}", problem.message, problem.hint))
-        }
+        SignInOutcome::Failed { problem } => (
+            say!("Not signed in"),
+            format!("{}. {}", problem.message, problem.hint),
+        ),
         SignInOutcome::BrowserOpened | SignInOutcome::BrowserFailed => return,
     };
     let (closed, waiting) = tokio::sync::oneshot::channel();
@@ -261,5 +267,5 @@ async fn notify(app: &AppHandle, what: &SignInOutcome) {
 }
 
 fn not_running() -> Problem {
-    Error::new(ErrorCode::LoginCancelled, "no sign-in is running").into()
+    Error::new(ErrorCode::LoginCancelled, say!("no sign-in is running")).into()
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use kalit_core::broker::{LoginStep, SignedIn, SnapshotChoice};
 use kalit_core::ids::{AgentId, ProfileId, ProviderId};
 use kalit_core::view::Snapshot;
-use kalit_core::{Error, ErrorCode};
+use kalit_core::{Error, ErrorCode, say};
 use serde::{Deserialize, Serialize};
 use tauri::{AppHandle, Emitter, Manager};
 
@@ -58,14 +58,14 @@ impl From<Error> for Problem {
         Self {
             code: error.code().as_str(),
             message: error.message().to_owned(),
-            hint: error.hint().to_owned(),
+            hint: error.hint(),
         }
     }
 }
 
 impl From<tauri::Error> for Problem {
     fn from(error: tauri::Error) -> Self {
-        Error::new(ErrorCode::Internal, "a task ended early")
+        Error::new(ErrorCode::Internal, say!("a task ended early"))
             .with_source(error)
             .into()
     }

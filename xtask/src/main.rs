@@ -1,6 +1,7 @@
 //! What a newcomer would otherwise do by hand: `cargo xtask demo`, `cargo xtask test`,
 //! `cargo xtask prove`, `cargo xtask fuzz`, `cargo xtask gallery`, `cargo xtask bench`, and
-//! `cargo xtask setup`, which these call first; and `cargo xtask man` for packages.
+//! `cargo xtask setup`, which these call first; `cargo xtask man` for packages, and `cargo xtask texts`
+//! for translators.
 
 mod bench;
 mod cargo;
@@ -10,6 +11,7 @@ mod man;
 mod prove;
 mod setup;
 mod test;
+mod texts;
 
 use std::process::ExitCode;
 
@@ -42,6 +44,8 @@ enum Command {
     Bench(bench::Flags),
     /// Write the manual pages of `kalit`
     Man(man::Flags),
+    /// Print what a language still lacks, in the form of its file, in English
+    Texts(texts::Flags),
 }
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -58,6 +62,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Command::Gallery => gallery(),
         Command::Bench(flags) => bench::run(&flags),
         Command::Man(flags) => man::run(&flags),
+        Command::Texts(flags) => texts::run(&flags),
     }
 }
 

@@ -26,25 +26,28 @@ pub fn is_on(environment: &Environment) -> Option<bool> {
 /// # Errors
 /// `autostart.unavailable`, `vault.failed`.
 pub fn set(environment: &Environment, on: bool, program: &Path) -> Result<()> {
-    let entry = entry(environment).ok_or_else(|| unavailable("this system is not supported yet"))?;
+    let entry = entry(environment).ok_or_else(|| unavailable(&say!("this system is not supported yet")))?;
     let failed = |error: io::Error| {
         Error::new(
             ErrorCode::VaultFailed,
-            format!("{} cannot be written", entry.display()),
+            say!("{path} cannot be written", path = entry.display()),
         )
-        .with_hint("Check free space and permissions of that directory.")
+        .with_hint(say!("Check free space and permissions of that directory."))
         .with_source(error)
     };
     if !on {
         return durable::remove(&entry).map_err(failed);
     }
     if !program.is_file() {
-        return Err(unavailable(&format!("{} is not there", program.display())));
+        return Err(unavailable(&say!(
+            "{program} is not there",
+            program = program.display()
+        )));
     }
     let quoted = program
         .to_str()
         .map(quoted)
-        .ok_or_else(|| unavailable("the path of the program is not text"))?;
+        .ok_or_else(|| unavailable(&say!("the path of the program is not text")))?;
     durable::create_dir(durable::directory_of(&entry)).map_err(failed)?;
     durable::replace(&entry, desktop_entry(&quoted).as_bytes()).map_err(failed)
 }
@@ -52,7 +55,7 @@ pub fn set(environment: &Environment, on: bool, program: &Path) -> Result<()> {
 fn unavailable(why: &str) -> Error {
     Error::new(
         ErrorCode::AutostartUnavailable,
-        format!("Kalit cannot be started at login: {why}"),
+        say!("Kalit cannot be started at login: {why}", why),
     )
 }
 

@@ -16,8 +16,12 @@ const MAX_NESTING: usize = 100;
 /// Where the text breaks off being JSON5, or that it is nested too deep.
 pub(crate) fn parse(text: &str, duplicates: &mut BTreeSet<String>) -> Result<Value, String> {
     let place = |error: json5::Error| match error.position() {
-        Some(at) => format!("line {}, column {}", at.line + 1, at.column + 1),
-        None => "it ends too early or is nested too deep".to_owned(),
+        Some(at) => say!(
+            "line {line}, column {column}",
+            line = at.line + 1,
+            column = at.column + 1
+        ),
+        None => say!("it ends too early or is nested too deep"),
     };
     let tree = json5::from_str::<Tree>(text).map_err(place)?;
     duplicates.extend(tree.duplicates);

@@ -200,14 +200,21 @@ pub fn filled(template: &str, values: &[(&str, &dyn fmt::Display)]) -> String {
 macro_rules! say {
     (@value $name:ident) => { $name };
     (@value $name:ident = $value:expr) => { $value };
-    ($template:literal $(, $name:ident $(= $value:expr)?)* $(,)?) => {
-        $crate::language::translated(
-            $template,
-            None,
-            &[$((stringify!($name), &$crate::say!(@value $name $(= $value)?) as &dyn ::std::fmt::Display)),*],
-        )
-        // a name that is missing or too many does not compile
-        .unwrap_or_else(|| ::std::format!(concat!($template) $(, $name = $crate::say!(@value $name $(= $value)?))*))
+    ($template:literal $(,)?) => {
+        $crate::language::translated($template, None, &[]).unwrap_or_else(|| ::std::format!(concat!($template)))
+    };
+    ($template:literal $(, $name:ident $(= $value:expr)?)+ $(,)?) => {
+        match ($(&$crate::say!(@value $name $(= $value)?),)+) {
+            ($($name,)+) => {
+                $crate::language::translated(
+                    $template,
+                    None,
+                    &[$((stringify!($name), $name as &dyn ::std::fmt::Display)),+],
+                )
+                // a name that is missing or too many does not compile
+                .unwrap_or_else(|| ::std::format!(concat!($template) $(, $name = $name)+))
+            }
+        }
     };
 }
 
@@ -224,5 +231,22 @@ macro_rules! plural {
     }};
 }
 
+/// A template without values that stands in a table, said later by [`language::fixed`](fixed).
+#[macro_export]
+macro_rules! template {
+    ($template:literal) => {
+        $template
+    };
+}
+
+/// Says a `template!`; other texts come back as they are.
+pub fn fixed(template: &str) -> String {
+    translated(template, None, &[]).unwrap_or_else(|| template.to_owned())
+}
+
+#[cfg(test)]
+mod files_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod texts;

@@ -4,6 +4,9 @@
 //! This crate must never name a GUI toolkit, print, read the process environment or the wall
 //! clock on its own: those come in as [`environment::Environment`] and [`clock::Clock`].
 
+#[macro_use]
+pub mod language;
+
 pub mod autostart;
 pub mod broker;
 pub mod clock;
@@ -18,7 +21,6 @@ pub mod history;
 pub mod ids;
 pub mod install;
 mod json5_text;
-pub mod language;
 pub mod oauth;
 pub mod openclaw;
 pub mod radar;

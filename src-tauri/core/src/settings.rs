@@ -17,7 +17,7 @@ use crate::environment::Environment;
 use crate::{Error, ErrorCode, Result};
 
 pub use key::Key;
-pub(crate) use key::{FLAG, invalid};
+pub(crate) use key::{flag, invalid};
 
 /// Larger files are not settings.
 const MAX_BYTES: u64 = 1024 * 1024;
@@ -110,49 +110,56 @@ impl Settings {
         match read_bounded(path) {
             Ok(text) => Self::parse(&text, path),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok((Self::default(), Map::new())),
-            Err(error) => Err(unparsable(path, &format!("it cannot be read ({})", error.kind()))),
+            Err(error) => Err(unparsable(
+                path,
+                &say!("it cannot be read ({kind})", kind = error.kind()),
+            )),
         }
     }
 
     fn parse(text: &str, path: &Path) -> Result<(Self, Map<String, Value>)> {
         let document = match serde_json::from_str(text) {
             Ok(Value::Object(document)) => document,
-            Ok(_) => return Err(unparsable(path, "it is not a JSON object")),
+            Ok(_) => return Err(unparsable(path, &say!("it is not a JSON object"))),
             Err(error) => {
                 return Err(unparsable(
                     path,
-                    &format!("line {}, column {}", error.line(), error.column()),
+                    &say!(
+                        "line {line}, column {column}",
+                        line = error.line(),
+                        column = error.column()
+                    ),
                 ));
             }
         };
         match document.get("version") {
             None => {}
             Some(version) if version.as_u64() == Some(1) => {}
-            Some(_) => return Err(unparsable(path, "its version is not 1")),
+            Some(_) => return Err(unparsable(path, &say!("its version is not 1"))),
         }
         let defaults = Self::default();
         let text_of = |key: &str| match document.get(key) {
             None | Some(Value::Null) => Ok(None),
             Some(Value::String(text)) if text.trim().is_empty() => Ok(None),
             Some(Value::String(text)) => Ok(Some(PathBuf::from(text.trim()))),
-            Some(_) => Err(unparsable(path, &format!("{key} is not a string"))),
+            Some(_) => Err(unparsable(path, &say!("{place} is not a string", place = key))),
         };
         let word = |key: &str| match document.get(key) {
             None | Some(Value::Null) => Ok(None),
             Some(Value::String(word)) => Ok(Some(word.clone())),
-            Some(_) => Err(unparsable(path, &format!("{key} is not a string"))),
+            Some(_) => Err(unparsable(path, &say!("{place} is not a string", place = key))),
         };
         let flag = |key: &str, default: bool| match document.get(key) {
             None | Some(Value::Null) => Ok(default),
             Some(Value::Bool(value)) => Ok(*value),
-            Some(_) => Err(unparsable(path, &format!("{key} is neither true nor false"))),
+            Some(_) => Err(unparsable(path, &say!("{key} is neither true nor false", key))),
         };
         let time = |key: &str| match document.get(key) {
             None | Some(Value::Null) => Ok(None),
             Some(Value::Number(number)) if number.as_i64().is_some() => {
                 Ok(number.as_i64().map(Timestamp::from_millis))
             }
-            Some(_) => Err(unparsable(path, &format!("{key} is no time in milliseconds"))),
+            Some(_) => Err(unparsable(path, &say!("{key} is no time in milliseconds", key))),
         };
         let settings = Self {
             state_dir: text_of("stateDir")?,
@@ -212,16 +219,22 @@ pub fn settings_path(environment: &Environment) -> PathBuf {
 fn unparsable(path: &Path, why: &str) -> Error {
     Error::new(
         ErrorCode::SettingsUnparsable,
-        format!("Kalit's settings {} cannot be used: {why}", path.display()),
+        say!(
+            "Kalit's settings {path} cannot be used: {why}",
+            path = path.display(),
+            why
+        ),
     )
 }
 
 fn unwritable(path: &Path, error: io::Error) -> Error {
     Error::new(
         ErrorCode::VaultFailed,
-        format!("Kalit's settings {} cannot be written", path.display()),
+        say!("Kalit's settings {path} cannot be written", path = path.display()),
     )
-    .with_hint("Check free space and permissions of Kalit's configuration directory.")
+    .with_hint(say!(
+        "Check free space and permissions of Kalit's configuration directory."
+    ))
     .with_source(error)
 }
 
@@ -247,7 +260,7 @@ fn lock(path: &Path) -> Result<File> {
         if start.elapsed() >= LOCK_WAIT {
             return Err(Error::new(
                 ErrorCode::LockBusy,
-                "another Kalit is changing the settings",
+                say!("another Kalit is changing the settings"),
             ));
         }
         std::thread::sleep(Duration::from_millis(10));

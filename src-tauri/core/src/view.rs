@@ -73,7 +73,7 @@ impl Notice {
         Self {
             code: code.as_str().to_owned(),
             message: message.into(),
-            hint: code.hint().to_owned(),
+            hint: code.hint(),
         }
     }
 }

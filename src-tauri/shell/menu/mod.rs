@@ -6,6 +6,7 @@ use kalit_core::ids::{AgentId, ProfileId};
 use kalit_core::view::{
     AccountState, AccountView, AgentView, EraView, OrderSource, ProviderView, RestoreView, Snapshot, Worst,
 };
+use kalit_core::{plural, say};
 
 use crate::route::Route;
 use crate::summary::Summary;
@@ -85,17 +86,21 @@ impl MenuModel {
             items.extend(accounts);
             items.push(separator("middle"));
         }
-        items.push(verb("sign-in", "Sign in…", Action::Open(Route::Add)));
+        items.push(verb("sign-in", &say!("Sign in…"), Action::Open(Route::Add)));
         items.extend(more);
         items.push(separator("bottom"));
-        items.push(verb("open", "Open Kalit", Action::Open(Route::Board)));
-        items.push(verb("settings", "Settings…", Action::Open(Route::Settings)));
+        items.push(verb("open", &say!("Open Kalit"), Action::Open(Route::Board)));
+        items.push(verb(
+            "settings",
+            &say!("Settings…"),
+            Action::Open(Route::Settings),
+        ));
         items.push(verb(
             "diagnostics",
-            "Diagnostics…",
+            &say!("Diagnostics…"),
             Action::Open(Route::Diagnostics),
         ));
-        items.push(verb("quit", "Quit", Action::Quit));
+        items.push(verb("quit", &say!("Quit"), Action::Quit));
         Self {
             picture,
             status,
@@ -117,7 +122,7 @@ impl MenuModel {
         let id = account_key(agent, profile);
         if let Some(item) = find_mut(&mut self.items, &id) {
             let name = item.label.split(" · ").next().unwrap_or_default();
-            item.label = format!("{name} · asking OpenClaw…");
+            item.label = format!("{name} · {}", say!("asking OpenClaw…"));
         }
     }
 
@@ -181,8 +186,14 @@ pub fn menu(snapshot: &Snapshot, now: Timestamp) -> MenuModel {
     for agent in &snapshot.agents {
         if agent.store_error.is_some() {
             let back = words::way_back_of_store(agent);
-            let remedy = if back.is_some() { ", restore…" } else { "" };
-            let label = format!("{}: the account file cannot be read{remedy}", agent.id);
+            let label = if back.is_some() {
+                say!(
+                    "{agent}: the account file cannot be read, restore…",
+                    agent = agent.id
+                )
+            } else {
+                say!("{agent}: the account file cannot be read", agent = agent.id)
+            };
             accounts.push(verb(
                 &key(&["store", agent.id.as_str()]),
                 &label,
@@ -195,15 +206,19 @@ pub fn menu(snapshot: &Snapshot, now: Timestamp) -> MenuModel {
     }
     let mut more = Vec::new();
     if can_restore(snapshot) {
-        more.push(verb("snapshots", "Restore…", Action::Open(Route::Snapshots)));
+        more.push(verb(
+            "snapshots",
+            &say!("Restore…"),
+            Action::Open(Route::Snapshots),
+        ));
     }
     more.extend(match snapshot.installation.era {
-        EraView::Sqlite => vec![line("renewal", "OpenClaw renews these logins on use")],
+        EraView::Sqlite => vec![line("renewal", &say!("OpenClaw renews these logins on use"))],
         EraView::Json | EraView::Mixed | EraView::None => vec![
-            verb("renew", "Renew now", Action::RenewAll),
+            verb("renew", &say!("Renew now"), Action::RenewAll),
             Item {
                 id: "pause".to_owned(),
-                label: "Pause renewal".to_owned(),
+                label: say!("Pause renewal"),
                 kind: Kind::Check {
                     checked: snapshot.paused,
                     action: Action::Pause(!snapshot.paused),
@@ -267,23 +282,21 @@ fn picture(snapshot: &Snapshot) -> Picture {
 
 fn status(snapshot: &Snapshot) -> String {
     let summary = Summary::of(snapshot);
-    let mut text = match (snapshot.installation.era, summary.total) {
-        (EraView::None, 0) => "OpenClaw was not found".to_owned(),
-        (_, 0) if summary.needs_you == 0 => "OpenClaw: no accounts yet".to_owned(),
-        _ => format!("OpenClaw: {} ready", summary.ready),
-    };
-    match summary.needs_you {
-        0 => {}
-        1 => text.push_str(", 1 needs you"),
-        many => text.push_str(&format!(", {many} need you")),
+    let mut parts = vec![match (snapshot.installation.era, summary.total) {
+        (EraView::None, 0) => say!("OpenClaw was not found"),
+        (_, 0) if summary.needs_you == 0 => say!("OpenClaw: no accounts yet"),
+        _ => plural!(summary.ready, "OpenClaw: {n} ready", "OpenClaw: {n} ready"),
+    }];
+    if summary.needs_you > 0 {
+        parts.push(plural!(summary.needs_you, "{n} needs you", "{n} need you"));
     }
     if can_restore(snapshot) {
-        text.push_str(", can be restored");
+        parts.push(say!("can be restored"));
     }
     if snapshot.paused {
-        text.push_str(", renewal paused");
+        parts.push(say!("renewal paused"));
     }
-    text
+    parts.join(", ")
 }
 
 /// A provider's accounts in one agent, as a submenu.
@@ -298,7 +311,7 @@ fn group(snapshot: &Snapshot, agent: &AgentView, provider: &ProviderView, now: T
     if provider.accounts.len() > LISTED {
         items.push(verb(
             &key(&["more", ids[0], ids[1]]),
-            "More…",
+            &say!("More…"),
             Action::Open(Route::Board),
         ));
     }
@@ -311,7 +324,7 @@ fn group(snapshot: &Snapshot, agent: &AgentView, provider: &ProviderView, now: T
         items.push(separator(&key(&["line", ids[0], ids[1]])));
         items.push(verb(
             &key(&["add", ids[0], ids[1]]),
-            &format!("Add {} account…", provider.name),
+            &say!("Add {provider} account…", provider = provider.name),
             Action::Open(route),
         ));
     }
@@ -330,13 +343,13 @@ fn row(
     now: Timestamp,
 ) -> Item {
     let rotating = provider.order_source == OrderSource::Rotation;
-    let mut label = format!("{} · {}", account.name, words::state(account, now));
+    let mut parts = vec![account.name.clone(), words::state(account, now)];
     if account.inherited {
-        label.push_str(" · from main");
+        parts.push(say!("from main"));
     }
     // OpenClaw may still try a login that is gone; nobody is helped by hearing that it is next.
     if rotating && account.effective && !is_gone(account) {
-        label.push_str(" · next");
+        parts.push(say!("next"));
     }
     let kind = match click(snapshot, agent, account) {
         None => Kind::Line,
@@ -348,7 +361,7 @@ fn row(
     };
     Item {
         id: account_key(&agent.id, &account.profile_id),
-        label,
+        label: parts.join(" · "),
         kind,
     }
 }

@@ -40,5 +40,5 @@ pub struct Note<'a> {
 /// A button of a notification.
 pub struct Button {
     pub id: &'static str,
-    pub label: &'static str,
+    pub label: String,
 }

@@ -180,11 +180,10 @@ impl Broker {
         let added = agents::add_agent(&installation, &id, &workspace).await?;
         let mut notes = Vec::new();
         if added.copies_main_store {
-            notes.push(
+            notes.push(say!(
                 "This OpenClaw copies main's accounts, tokens included, into every agent at its first use: \
                  renewed in one place, a copy elsewhere dies. Kalit renews all copies together."
-                    .to_owned(),
-            );
+            ));
         }
         Ok(AddedAgentInfo {
             id: added.id,
@@ -267,7 +266,7 @@ impl Inner {
             let survey = Survey::of(&fleet, agent, self.now());
             let resolution = self.resolve(&survey, installation, agent, provider);
             let text = routing::overridden_by(&resolution, id).map_or_else(
-                || "another account is used".to_owned(),
+                || say!("another account is used"),
                 |over| over.text(id, self.now(), survey.time_zone()),
             );
             return Err(Error::new(ErrorCode::OrderOverridden, text));
@@ -331,7 +330,7 @@ impl Inner {
             if Some(&owner) != routing::normalize_provider(rules, provider.as_str()).as_ref() {
                 return Err(Error::new(
                     ErrorCode::OrderInvalid,
-                    format!("{id} belongs to {owner}"),
+                    say!("{id} belongs to {owner}", id, owner),
                 ));
             }
         }
@@ -378,9 +377,10 @@ impl Inner {
                 seen.id == pin.profile_id && seen.credential.provider().is_some_and(|owner| owner == provider)
             });
             if same && resolution.effective.as_ref() != Some(&pin.profile_id) {
-                notes.push(format!(
-                    "Session {} stays pinned to {}.",
-                    pin.session, pin.profile_id
+                notes.push(say!(
+                    "Session {session} stays pinned to {account}.",
+                    session = pin.session,
+                    account = pin.profile_id
                 ));
             }
         }
@@ -412,7 +412,7 @@ impl Inner {
         let seen = survey.seen.iter().find(|seen| seen.id == *id).ok_or_else(|| {
             Error::new(
                 ErrorCode::ProfileUnknown,
-                format!("agent {agent} has no profile {id}"),
+                say!("agent {agent} has no profile {id}", agent, id),
             )
         })?;
         let rules = installation.rules().order_rules;
@@ -420,7 +420,7 @@ impl Inner {
             .common()
             .and_then(|common| routing::normalize_provider(rules, &common.provider_text))
             .or_else(|| seen.credential.provider().cloned())
-            .ok_or_else(|| Error::new(ErrorCode::OrderInvalid, format!("{id} names no provider")))
+            .ok_or_else(|| Error::new(ErrorCode::OrderInvalid, say!("{id} names no provider", id)))
     }
 
     fn remove(&self, agent_id: &AgentId, id: &ProfileId) -> Result<Removal> {
@@ -433,7 +433,9 @@ impl Inner {
         self.provider_of_profile(&fleet, &survey, &installation, id, agent_id)?;
         let seen = survey.seen.iter().find(|seen| seen.id == *id);
         if seen.is_some_and(|seen| seen.inherited) {
-            return Err(inherited(&fleet, id, agent_id, self.now()).with_hint("Remove it in the main agent."));
+            return Err(
+                inherited(&fleet, id, agent_id, self.now()).with_hint(say!("Remove it in the main agent."))
+            );
         }
         let generation = seen.and_then(|seen| seen.credential.generation());
         installation.ensure_json_era()?;
@@ -474,7 +476,7 @@ impl Inner {
         notes.extend(
             also_in
                 .iter()
-                .map(|place| format!("The same login is still in {place}.")),
+                .map(|place| say!("The same login is still in {place}.", place)),
         );
         Removal {
             agent: agent.clone(),
@@ -513,9 +515,9 @@ impl Inner {
 
     fn legacy(&self, agent_id: &AgentId) -> Result<(LegacyImport, AgentStore, Preview)> {
         let (installation, agent) = self.writable(agent_id).map_err(|error| match error.code() {
-            ErrorCode::EraSqlite => {
-                error.with_hint("OpenClaw's own doctor imports older files: run `kalit doctor` first.")
-            }
+            ErrorCode::EraSqlite => error.with_hint(say!(
+                "OpenClaw's own doctor imports older files: run `kalit doctor` first."
+            )),
             _ => error,
         })?;
         let fleet = self.fleet()?;
@@ -583,7 +585,7 @@ impl Inner {
 }
 
 pub(super) fn note_texts(notes: &[Note]) -> Vec<String> {
-    notes.iter().map(|note| note.text().to_owned()).collect()
+    notes.iter().map(|note| note.text()).collect()
 }
 
 /// Nothing is ordered for an agent that only reads a profile: OpenClaw ignores or prunes it.
@@ -601,28 +603,33 @@ pub(super) fn inherited(fleet: &Fleet, id: &ProfileId, agent: &AgentId, now: Tim
         .collect();
     Error::new(
         ErrorCode::ProfileInherited,
-        format!("{id} lies in main's store; agent {agent} only reads it"),
+        say!(
+            "{id} lies in main's store; agent {agent} only reads it",
+            id,
+            agent
+        ),
     )
-    .with_hint(format!(
-        "Switch in main (--agent main): that also affects {}. Or sign in separately for {agent}.",
-        affected.join(", ")
+    .with_hint(say!(
+        "Switch in main (--agent main): that also affects {agents}. Or sign in separately for {agent}.",
+        agents = affected.join(", "),
+        agent
     ))
 }
 
 fn import_item(candidate: &crate::store::legacy::Candidate) -> Option<ImportItem> {
     let (verdict, text) = match &candidate.verdict {
-        Verdict::Importable => ("importable", "will be imported".to_owned()),
-        Verdict::AlreadyPresent => ("already-present", "already in the store".to_owned()),
+        Verdict::Importable => ("importable", say!("will be imported")),
+        Verdict::AlreadyPresent => ("already-present", say!("already in the store")),
         Verdict::Stale(StaleReason::Superseded) => (
             "stale",
-            "a newer login is known: importing it would end that one".to_owned(),
+            say!("a newer login is known: importing it would end that one"),
         ),
-        Verdict::Stale(StaleReason::OlderThan(id)) => ("stale", format!("older than {id}")),
+        Verdict::Stale(StaleReason::OlderThan(id)) => ("stale", say!("older than {id}", id)),
         Verdict::Stale(StaleReason::Cache) => (
             "stale",
-            "OpenClaw's cache beside a store in use: its tokens are spent".to_owned(),
+            say!("OpenClaw's cache beside a store in use: its tokens are spent"),
         ),
-        Verdict::Unusable => ("stale", "no usable secret".to_owned()),
+        Verdict::Unusable => ("stale", say!("no usable secret")),
     };
     Some(ImportItem {
         source: candidate.source.display().to_string(),

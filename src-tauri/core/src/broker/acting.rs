@@ -54,7 +54,7 @@ where
     });
     whole
         .await
-        .map_err(|error| Error::new(ErrorCode::Internal, "a change broke off").with_source(error))?
+        .map_err(|error| Error::new(ErrorCode::Internal, say!("a change broke off")).with_source(error))?
 }
 
 /// What a command changes, as far as a running gateway takes notice by itself.
@@ -127,17 +127,17 @@ impl Inner {
         match touches {
             Touches::Store => {
                 prepared.reach = Reach::Store;
-                prepared.notes.push(format!(
-                    "The running gateway was not told: it would renew {} at once. It sees the change \
+                prepared.notes.push(say!(
+                    "The running gateway was not told: it would renew {id} at once. It sees the change \
                      when it next looks.",
-                    first.id
+                    id = first.id
                 ));
             }
             Touches::Gateway => {
                 self.ensure_renewable(&ending).await?;
-                prepared.notes.push(format!(
-                    "The running gateway may renew {} by this; a sealed copy is kept.",
-                    first.id
+                prepared.notes.push(say!(
+                    "The running gateway may renew {id} by this; a sealed copy is kept.",
+                    id = first.id
                 ));
             }
         }
@@ -150,14 +150,18 @@ impl Inner {
         let why = match self.online(&providers).await {
             Ok(unknown) => match unknown.first() {
                 None => return Ok(()),
-                Some(id) => format!("Kalit does not know where {id} renews"),
+                Some(id) => say!("Kalit does not know where {id} renews", id),
             },
             Err(error) => error.message().to_owned(),
         };
         let ids: Vec<&str> = ending.iter().map(|login| login.id.as_str()).collect();
         Err(Error::new(
             ErrorCode::OpenClawWouldRenew,
-            format!("the running gateway would renew {} now: {why}", ids.join(", ")),
+            say!(
+                "the running gateway would renew {ids} now: {why}",
+                ids = ids.join(", "),
+                why
+            ),
         ))
     }
 
@@ -229,7 +233,7 @@ impl Inner {
         let place = agent.clone();
         let by_gateway =
             by_gateway && blocking(move || inner.gateway_takes(&place, &of, named.as_deref())).await?;
-        let mut done = Err(Error::new(ErrorCode::Internal, "nothing was asked"));
+        let mut done = Err(Error::new(ErrorCode::Internal, say!("nothing was asked")));
         if by_gateway {
             done = actions::order_through_gateway(cli, &agent.id, provider, ids).await;
         }
@@ -288,9 +292,10 @@ impl Inner {
         }
         Err(Error::new(
             ErrorCode::OpenClawUnconfirmed,
-            format!(
-                "the order of {provider} in {} is not what was asked for",
-                agent.id
+            say!(
+                "the order of {provider} in {agent} is not what was asked for",
+                provider,
+                agent = agent.id
             ),
         ))
     }
@@ -320,7 +325,7 @@ impl Inner {
                 claimed?;
                 return Err(Error::new(
                     ErrorCode::OpenClawUnconfirmed,
-                    format!("{id} is still in the store"),
+                    say!("{id} is still in the store", id),
                 ));
             }
             Ok(self.removed(fleet.current(), &agent.id, &id, generation, prepared.notes))
@@ -342,14 +347,14 @@ impl Inner {
         let seen = survey.seen.iter().find(|seen| seen.id == *id);
         if seen.is_some_and(|seen| seen.inherited) {
             return Err(
-                inherited(&fleet, id, &agent.id, self.now()).with_hint("Remove it in the main agent.")
+                inherited(&fleet, id, &agent.id, self.now()).with_hint(say!("Remove it in the main agent."))
             );
         }
         let fence = seen.and_then(|seen| Some(seen.credential.fence()?.kind));
         if fence == Some(FenceKind::Pending) {
             return Err(
-                Error::new(ErrorCode::StoreBusy, format!("OpenClaw is renewing {id}"))
-                    .with_hint("Wait until it is done, then try again."),
+                Error::new(ErrorCode::StoreBusy, say!("OpenClaw is renewing {id}", id))
+                    .with_hint(say!("Wait until it is done, then try again.")),
             );
         }
         if installation
@@ -359,13 +364,10 @@ impl Inner {
         {
             return Err(Error::new(
                 ErrorCode::OpenClawUnsupported,
-                "OpenClaw up to 2026.7.1 has no command that removes one account",
+                say!("OpenClaw up to 2026.7.1 has no command that removes one account"),
             )
-            .with_hint(format!(
-                "Update OpenClaw. Or run `openclaw models auth --agent {} login --provider {provider} --force`: \
-                 it removes every account of {provider} and then signs in.",
-                agent.id
-            )));
+            .with_hint(say!("Update OpenClaw. Or run `openclaw models auth --agent {agent} login --provider {provider} --force`: \
+                 it removes every account of {provider} and then signs in.", agent = agent.id, provider)));
         }
         let generation = seen.and_then(|seen| seen.credential.generation());
         let places = places_of(&fleet, &agent, id);
@@ -387,7 +389,7 @@ impl Inner {
             Era::Json | Era::Empty => {
                 return Err(Error::new(
                     ErrorCode::StoreChanged,
-                    "OpenClaw keeps its accounts in another way than a moment ago",
+                    say!("OpenClaw keeps its accounts in another way than a moment ago"),
                 ));
             }
         }

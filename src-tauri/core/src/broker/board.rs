@@ -63,13 +63,13 @@ impl Inner {
         match &installation.era {
             Era::Sqlite { .. } => notices.push(Notice::new(
                 crate::ErrorCode::EraSqlite,
-                "OpenClaw 2026.6.5 or later keeps these logins and renews them: Kalit changes them through OpenClaw",
+                say!("OpenClaw 2026.6.5 or later keeps these logins and renews them: Kalit changes them through OpenClaw"),
             )),
             Era::Mixed { why } => notices.push(Notice::new(crate::ErrorCode::EraMixed, why)),
             Era::Json | Era::Empty => {}
         }
         notices.extend(migration::blocked_by(installation).map(|path| {
-            let text = format!("OpenClaw does not work beside {}", path.display());
+            let text = say!("OpenClaw does not work beside {path}", path = path.display());
             Notice::new(crate::ErrorCode::EraLeftover, text)
         }));
         notices.extend(
@@ -292,9 +292,10 @@ pub(super) fn flaws(fleet: &Fleet) -> Vec<Notice> {
         let path = store_path(installation, &store.agent_dir);
         notices.extend(atomic::check_exposure(&path).err().as_ref().map(notice_of));
         if let Some(schema) = store.untested_schema {
-            let text = format!(
-                "{}: schema {schema} is newer than any that was tested",
-                path.display()
+            let text = say!(
+                "{path}: schema {schema} is newer than any that was tested",
+                path = path.display(),
+                schema
             );
             notices.push(Notice::new(crate::ErrorCode::StoreSchemaUntested, text));
         }

@@ -75,9 +75,9 @@ impl Inner {
         self.resting(&fleet, &agent, id)?;
         Ok(Error::new(
             ErrorCode::OpenClawUnsupported,
-            "OpenClaw 2026.6.5 and later keep cooldowns in their database and have no command that ends one",
+            say!("OpenClaw 2026.6.5 and later keep cooldowns in their database and have no command that ends one"),
         )
-        .with_hint("Wait until it ends. OpenClaw also ends it when this account is signed in again."))
+        .with_hint(say!("Wait until it ends. OpenClaw also ends it when this account is signed in again.")))
     }
 
     /// The provider of a profile that rests by the rules of the release.
@@ -95,7 +95,7 @@ impl Inner {
             Some(error) => Error::new(error.code(), error.message()).with_hint(error.hint()),
             None => Error::new(
                 ErrorCode::CooldownNone,
-                format!("{id} does not rest in agent {}", agent.id),
+                say!("{id} does not rest in agent {agent}", id, agent = agent.id),
             ),
         })
     }
@@ -105,22 +105,23 @@ impl Inner {
     /// # Errors
     /// `profile.inherited` where it stands in main's: with the profile, or by itself.
     fn ensure_own(&self, fleet: &Fleet, agent: &Agent, id: &ProfileId) -> Result<()> {
-        const HINT: &str = "Clear it in main: add --agent main.";
+        let hint = || say!("Clear it in main: add --agent main.");
         let content = own_content(fleet, agent);
         if !content.is_some_and(|content| content.document.contains(id)) {
-            return Err(inherited(fleet, id, &agent.id, self.now()).with_hint(HINT));
+            return Err(inherited(fleet, id, &agent.id, self.now()).with_hint(hint()));
         }
         if content.is_some_and(|content| content.state.usage_stats.contains_key(id)) {
             return Ok(());
         }
         Err(Error::new(
             ErrorCode::ProfileInherited,
-            format!(
-                "the cooldown of {id} stands in main's store; agent {} only reads it",
-                agent.id
+            say!(
+                "the cooldown of {id} stands in main's store; agent {agent} only reads it",
+                id,
+                agent = agent.id
             ),
         )
-        .with_hint(HINT))
+        .with_hint(hint()))
     }
 }
 

@@ -300,7 +300,7 @@ impl Inner {
         let mut snapshot = self.board(&fleet, &settings, self.now());
         // An error is tried again at the next look.
         let stuck = planned.as_ref().err().map(|error| Notice {
-            message: format!("no login is renewed: {}", error.message()),
+            message: say!("no login is renewed: {why}", why = error.message()),
             ..notice_of(error)
         });
         observer.tell_stuck(self, &fleet, stuck.as_ref());
@@ -439,7 +439,7 @@ fn take_scheduler(inner: &Inner) -> Result<Option<File>> {
     let failed = |error: std::io::Error| {
         Error::new(
             ErrorCode::VaultFailed,
-            format!("cannot lock {}: {error}", path.display()),
+            say!("cannot lock {path}: {error}", path = path.display(), error),
         )
     };
     let file = durable::open_lock(&path).map_err(failed)?;

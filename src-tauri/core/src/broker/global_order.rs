@@ -72,18 +72,20 @@ impl Plan {
         let restarts = newest.is_some_and(|version| version <= LAST_RESTARTING);
         let mut notes = Vec::new();
         if self.unchanged {
-            notes.push("openclaw.json has this order already.".to_owned());
+            notes.push(say!("openclaw.json has this order already."));
         } else if running && restarts {
-            notes
-                .push("The running gateway restarts to apply it: conversations in progress stop.".to_owned());
+            notes.push(say!(
+                "The running gateway restarts to apply it: conversations in progress stop."
+            ));
         } else if running && !reloads {
-            notes.push("The running gateway may restart to apply it.".to_owned());
+            notes.push(say!("The running gateway may restart to apply it."));
         } else if running {
-            notes.push("The running gateway applies it without a restart.".to_owned());
+            notes.push(say!("The running gateway applies it without a restart."));
         }
         if !self.clears.is_empty() {
-            notes
-                .push("A stored order wins over openclaw.json: it is cleared where there is one.".to_owned());
+            notes.push(say!(
+                "A stored order wins over openclaw.json: it is cleared where there is one."
+            ));
         }
         GlobalOrderPreview {
             provider: provider.clone(),
@@ -155,7 +157,7 @@ impl Inner {
 
     /// Whether any agent has this profile of the provider.
     fn check_anywhere(&self, fleet: &Fleet, provider: &ProviderId, id: &ProfileId) -> Result<()> {
-        let mut unknown = Error::new(ErrorCode::ProfileUnknown, format!("no agent has a profile {id}"));
+        let mut unknown = Error::new(ErrorCode::ProfileUnknown, say!("no agent has a profile {id}", id));
         for agent in &fleet.current().agents {
             let survey = Survey::of(fleet, agent, self.now());
             match self.check_order(fleet, &survey, agent, provider, std::slice::from_ref(id)) {
@@ -183,7 +185,7 @@ impl Inner {
                 claimed?;
                 return Err(Error::new(
                     ErrorCode::OpenClawUnconfirmed,
-                    "auth.order in openclaw.json is not what was asked for",
+                    say!("auth.order in openclaw.json is not what was asked for"),
                 ));
             }
             notes.extend(prepared.notes);

@@ -341,7 +341,7 @@ fn notice_of(error: &Error) -> Notice {
     Notice {
         code: error.code().as_str().to_owned(),
         message: error.message().to_owned(),
-        hint: error.hint().to_owned(),
+        hint: error.hint(),
     }
 }
 
@@ -349,5 +349,5 @@ fn notice_of(error: &Error) -> Notice {
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     tokio::task::spawn_blocking(work)
         .await
-        .map_err(|error| Error::new(ErrorCode::Internal, "a task broke off").with_source(error))?
+        .map_err(|error| Error::new(ErrorCode::Internal, say!("a task broke off")).with_source(error))?
 }

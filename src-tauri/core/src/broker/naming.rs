@@ -29,7 +29,7 @@ pub(super) fn choose_id(
         return match same(provider, &existing.credential, who) {
             Some(Sameness::Different) | None => Err(Error::new(
                 ErrorCode::ProfileInUseElsewhere,
-                format!("you signed in as somebody else than {id}"),
+                say!("you signed in as somebody else than {id}", id),
             )),
             // Named by the person: that is the answer to "is it the same account?".
             Some(Sameness::Same | Sameness::Unsure) => Ok((id.clone(), existing.credential.generation())),
@@ -51,7 +51,7 @@ pub(super) fn choose_id(
     };
     identity::new_profile_id(&prefix, &signed_in.claims, taken)
         .map(|id| (id, None))
-        .ok_or_else(|| Error::new(ErrorCode::ProfileExists, "no free profile id was found"))
+        .ok_or_else(|| Error::new(ErrorCode::ProfileExists, say!("no free profile id was found")))
 }
 
 /// Whether a stored credential belongs to this person; `None` when it is no login of the provider.
@@ -119,6 +119,9 @@ pub(super) fn check_config(
 fn config_disagrees(id: &ProfileId) -> Error {
     Error::new(
         ErrorCode::ProfileExists,
-        format!("openclaw.json has an entry for {id} with another provider or mode"),
+        say!(
+            "openclaw.json has an entry for {id} with another provider or mode",
+            id
+        ),
     )
 }

@@ -152,7 +152,7 @@ impl Broker {
                 }
                 Err(error) => signed_in
                     .notes
-                    .push(format!("It is not used first: {}.", error.message())),
+                    .push(say!("It is not used first: {why}.", why = error.message())),
             }
         }
         Ok(signed_in)
@@ -176,9 +176,9 @@ impl OpenClawLogin {
     /// `login.cancelled`, `login.timeout`; `login.exchange_failed` with OpenClaw's last line when
     /// no login of the provider is new; those of reading the store.
     pub async fn wait(mut self) -> Result<SignedIn> {
-        (&mut self.done)
-            .await
-            .map_err(|error| Error::new(ErrorCode::Internal, "the sign-in broke off").with_source(error))?
+        (&mut self.done).await.map_err(|error| {
+            Error::new(ErrorCode::Internal, say!("the sign-in broke off")).with_source(error)
+        })?
     }
 }
 
@@ -266,9 +266,12 @@ impl Inner {
         if release.is_some_and(|release| release < Version::new(2026, 4, 29)) && agent.id != default {
             return Err(Error::new(
                 ErrorCode::OpenClawFailed,
-                format!("this OpenClaw signs in for its default agent {default} only"),
+                say!(
+                    "this OpenClaw signs in for its default agent {default} only",
+                    default
+                ),
             )
-            .with_hint(format!("Sign in for agent {default}, or update OpenClaw.")));
+            .with_hint(say!("Sign in for agent {default}, or update OpenClaw.", default)));
         }
         if !matches!(installation.era, Era::Empty) {
             self.ensure_sealed(&fleet)?;
@@ -293,7 +296,10 @@ impl Inner {
             .flatten()
             .any(|value| value.starts_with('-'))
         {
-            return Err(Error::new(ErrorCode::Usage, "a name must not begin with a dash"));
+            return Err(Error::new(
+                ErrorCode::Usage,
+                say!("a name must not begin with a dash"),
+            ));
         }
         let terminal = Terminal::start(&cli.command(&arguments))?;
         Ok((before, terminal))
@@ -434,18 +440,18 @@ fn new_login(
 
 fn nothing_new(ended: &Ended) -> Error {
     let (code, what) = match ended.end {
-        End::Cancelled => return Error::new(ErrorCode::LoginCancelled, "the sign-in was cancelled"),
+        End::Cancelled => return Error::new(ErrorCode::LoginCancelled, say!("the sign-in was cancelled")),
         End::TimedOut => (
             ErrorCode::LoginTimeout,
-            "the sign-in was not finished in ten minutes",
+            say!("the sign-in was not finished in ten minutes"),
         ),
-        End::ByItself => (ErrorCode::LoginExchangeFailed, "OpenClaw stored no login"),
+        End::ByItself => (ErrorCode::LoginExchangeFailed, say!("OpenClaw stored no login")),
     };
-    let said = ended.last_line.as_ref();
-    let said = said.map_or_else(String::new, |line| {
-        format!("; it said: {}", line.trim_end_matches('.'))
-    });
-    Error::new(code, format!("{what}{said}"))
+    let message = match &ended.last_line {
+        Some(line) => say!("{what}; it said: {line}", what, line = line.trim_end_matches('.')),
+        None => what,
+    };
+    Error::new(code, message)
 }
 
 #[cfg(all(test, unix))]

@@ -32,7 +32,7 @@ impl Inner {
                 actions::paste_token(cli, &agent.id, provider, id, token, checked.lifetime).await
             }
             NewSecret::ApiKey { key, .. } => actions::paste_api_key(cli, &agent.id, provider, id, key).await,
-            NewSecret::Oauth { .. } => Err(Error::new(ErrorCode::Internal, "a login cannot be pasted")),
+            NewSecret::Oauth { .. } => Err(Error::new(ErrorCode::Internal, say!("a login cannot be pasted"))),
         };
         let (inner, place) = (self.clone(), agent.clone());
         let (wanted, generation) = (id.clone(), checked.generation);
@@ -46,7 +46,7 @@ impl Inner {
             match self.write_order(&agent, &provider, Some(&order)).await {
                 Ok(more) => notes.extend(told.into_iter().chain(more)),
                 // It is stored: what failed after that is told, not an error.
-                Err(error) => notes.push(format!("It is not in the order yet: {}.", error.message())),
+                Err(error) => notes.push(say!("It is not in the order yet: {why}.", why = error.message())),
             }
         }
         let stored = Stored {
@@ -76,7 +76,7 @@ impl Inner {
             claimed?;
             return Err(Error::new(
                 ErrorCode::OpenClawUnconfirmed,
-                format!("{id} does not hold what was pasted"),
+                say!("{id} does not hold what was pasted", id),
             ));
         }
         for dir in places_of(&fleet, &agent, id) {

@@ -74,7 +74,7 @@ impl Broker {
         let (inner, settling) = (self.inner.clone(), attempt.clone());
         let done = tokio::task::spawn_blocking(move || inner.settle(&settling, result)).await;
         done.unwrap_or_else(|error| {
-            let error = Error::new(ErrorCode::Internal, "a renewal broke off").with_source(error);
+            let error = Error::new(ErrorCode::Internal, say!("a renewal broke off")).with_source(error);
             failed(attempt.agent, attempt.profile_id, &error)
         })
     }
@@ -180,7 +180,7 @@ impl Inner {
             let Some(oauth) = credential.as_oauth() else {
                 return Err(Error::new(
                     ErrorCode::ProfileNotRefreshable,
-                    format!("{id} does not renew"),
+                    say!("{id} does not renew", id),
                 ));
             };
             let Some(seen) = credential.generation() else {
@@ -191,7 +191,7 @@ impl Inner {
                 };
                 return Err(Error::new(
                     code,
-                    format!("{id} has no refresh token in the store"),
+                    say!("{id} has no refresh token in the store", id),
                 ));
             };
             return Ok(Attempt {
@@ -204,7 +204,7 @@ impl Inner {
         }
         Err(Error::new(
             ErrorCode::ProfileUnknown,
-            format!("agent {agent} has no profile {id}"),
+            say!("agent {agent} has no profile {id}", agent, id),
         ))
     }
 

@@ -18,6 +18,7 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::event::EventKind;
 use crate::ids::{AgentId, ProfileId, ProviderId};
 use crate::install::{Agent, Era, Installation};
+use crate::language;
 use crate::openclaw::cli::Cli;
 use crate::openclaw::renewal_log;
 use crate::refresh::{Fleet, FleetStore};
@@ -35,7 +36,9 @@ use crate::view::RestoreView;
 /// A failed renewal is logged at most this long after the fence was written.
 const LOGGED_WITHIN_MS: i64 = 120_000;
 /// What is told before anything is put back.
-const WARNING: &str = "If the provider had already renewed this login and only its answer was lost, it takes the next renewal for misuse and ends the login for good: then sign in again.";
+const WARNING: &str = template!(
+    "If the provider had already renewed this login and only its answer was lost, it takes the next renewal for misuse and ends the login for good: then sign in again."
+);
 
 /// What a restore would do, as read from disk. Holds no secret.
 #[derive(Clone, Debug)]
@@ -93,7 +96,7 @@ impl Broker {
                     if !blocking(move || inner.is_being_renewed(&agent, &profile)).await? {
                         return Err(error);
                     }
-                    done.notes.push("OpenClaw is renewing it already.".to_owned());
+                    done.notes.push(say!("OpenClaw is renewing it already."));
                 }
                 notes => done.notes.extend(notes?),
             }
@@ -149,16 +152,16 @@ impl Inner {
             Ok(plan) => RestoreView {
                 offered: true,
                 text: if plan.resumes {
-                    "Putting it back was interrupted: Restore finishes it.".to_owned()
+                    say!("Putting it back was interrupted: Restore finishes it.")
                 } else {
-                    "Kalit holds a copy of the dropped login: Restore puts it back.".to_owned()
+                    say!("Kalit holds a copy of the dropped login: Restore puts it back.")
                 },
                 sealed_at: Some(plan.sealed_at),
                 snapshot: None,
             },
             Err(error) => RestoreView {
                 offered: false,
-                text: format!("It cannot be put back: {}.", error.message()),
+                text: say!("It cannot be put back: {why}.", why = error.message()),
                 sealed_at: None,
                 snapshot: None,
             },
@@ -188,14 +191,14 @@ impl Inner {
         match &installation.era {
             Era::Sqlite { .. } => {}
             Era::Mixed { .. } => return Err(installation.mixed()),
-            Era::Json | Era::Empty => return Err(not_needed("this OpenClaw drops no logins")),
+            Era::Json | Era::Empty => return Err(not_needed(&say!("this OpenClaw drops no logins"))),
         }
         let store = holding(fleet, agent, id)?;
         let content = readable(store)?;
         let unfinished = UnfinishedRestore::load_all(&self.own_dir_of(installation));
         let credential = content.document.credential(id);
         let Some(common) = credential.as_ref().and_then(Credential::common) else {
-            return Err(not_needed(&format!("{id} is no login that OpenClaw dropped")));
+            return Err(not_needed(&say!("{id} is no login that OpenClaw dropped", id)));
         };
         let begun = |digest: &GenerationDigest| {
             let mut begun = unfinished.iter();
@@ -214,7 +217,7 @@ impl Inner {
                     .as_ref()
                     .and_then(|credential| GenerationDigest::of(id, credential));
                 let begun = held.as_ref().and_then(begun);
-                let begun = begun.ok_or_else(|| not_needed(&format!("{id} was not dropped by OpenClaw")))?;
+                let begun = begun.ok_or_else(|| not_needed(&say!("{id} was not dropped by OpenClaw", id)))?;
                 (begun.digest, begun.claim.clone(), true)
             }
         };
@@ -226,9 +229,11 @@ impl Inner {
             match sealed.logins.find(&digest) {
                 Some(entry) => entry.at,
                 None if sealed.logins.knows_refresh(digest.refresh) => {
-                    return Err(unproven("the copy that Kalit holds has another access token"));
+                    return Err(unproven(&say!(
+                        "the copy that Kalit holds has another access token"
+                    )));
                 }
-                None => return Err(unproven("Kalit holds no copy of it")),
+                None => return Err(unproven(&say!("Kalit holds no copy of it"))),
             }
         };
         let mut plan = Plan {
@@ -289,14 +294,14 @@ impl Inner {
             return Err(spent());
         }
         if fence.access != plan.digest.access {
-            return Err(unproven(
-                "two agents have dropped it with different access tokens",
-            ));
+            return Err(unproven(&say!(
+                "two agents have dropped it with different access tokens"
+            )));
         }
         if !store.schema.is_some_and(|schema| place.knows(schema)) {
-            let what = format!(
-                "the schema of {} is none that Kalit writes",
-                place.database().display()
+            let what = say!(
+                "the schema of {database} is none that Kalit writes",
+                database = place.database().display()
             );
             return Err(Error::new(ErrorCode::StoreSchemaUnsupported, what));
         }
@@ -308,21 +313,21 @@ impl Inner {
         let clock = |at| sentences::clock_time(at, now, &time_zone);
         let mut known = Vec::new();
         if let Some(at) = plan.dropped_at {
-            known.push(format!("OpenClaw wrote the store last at {}.", clock(at)));
+            known.push(say!("OpenClaw wrote the store last at {at}.", at = clock(at)));
         }
         // The store may have been written for another account after that.
         let until = plan.dropped_at.unwrap_or(now).plus_millis(LOGGED_WITHIN_MS);
         let since = plan.sealed_at;
         match renewal_log::last_failure(&self.environment, &plan.profile_id, since, until) {
             Some((at, why)) => {
-                known.push(format!("At {}: {}", clock(at), why.sentence()));
-                known.push("OpenClaw keeps one log for all its installations.".to_owned());
+                known.push(say!("At {at}: {what}", at = clock(at), what = why.sentence()));
+                known.push(say!("OpenClaw keeps one log for all its installations."));
             }
-            None => known.push("OpenClaw's log does not say why the renewal failed.".to_owned()),
+            None => known.push(say!("OpenClaw's log does not say why the renewal failed.")),
         }
-        known.push("The provider's token host answers now.".to_owned());
+        known.push(say!("The provider's token host answers now."));
         if plan.resumes {
-            known.push("Putting it back had begun and was interrupted.".to_owned());
+            known.push(say!("Putting it back had begun and was interrupted."));
         }
         RestorePreview {
             agent: plan.agent,
@@ -332,7 +337,7 @@ impl Inner {
             dropped_at: plan.dropped_at,
             stores: paths(&plan.fenced),
             known,
-            warning: WARNING.to_owned(),
+            warning: language::fixed(WARNING),
         }
     }
 
@@ -343,8 +348,9 @@ impl Inner {
         if unknown.is_empty() {
             return Ok(());
         }
-        Err(unproven(&format!(
-            "Kalit does not know where {provider} renews its logins, so nobody can tell whether that works now"
+        Err(unproven(&say!(
+            "Kalit does not know where {provider} renews its logins, so nobody can tell whether that works now",
+            provider
         )))
     }
 
@@ -397,11 +403,14 @@ impl Inner {
                 continue;
             }
             if has_fence_of(&cell, &plan) {
-                let what = format!("{} does not hold what was written", place.database().display());
+                let what = say!(
+                    "{path} does not hold what was written",
+                    path = place.database().display()
+                );
                 return Err(Error::new(ErrorCode::StoreUnconfirmed, what));
             }
             // A gateway may have seen it at once.
-            notes = vec!["OpenClaw renews it already.".to_owned()];
+            notes = vec![say!("OpenClaw renews it already.")];
         }
         unfinished.remove(&own)?;
         let installation = fleet.current().clone();
@@ -447,7 +456,7 @@ impl Inner {
         };
         let dead = known.is_some_and(|known| known.superseded_by.is_some() || known.refusal.is_some());
         if dead {
-            let what = "the provider has renewed or refused this very login before";
+            let what = say!("the provider has renewed or refused this very login before");
             return Err(Error::new(ErrorCode::RestoreSpent, what));
         }
         Ok(())
@@ -475,7 +484,10 @@ enum Found {
 fn prepared(place: &Place, plan: &Plan, login: &OpenLogin) -> Result<Change> {
     let cell = AccountsCell::read(place)?;
     if !has_fence_of(&cell, plan) {
-        let what = format!("{} changed in the meantime", place.database().display());
+        let what = say!(
+            "{path} changed in the meantime",
+            path = place.database().display()
+        );
         return Err(Error::new(ErrorCode::StoreChanged, what));
     }
     cell.with_login(&plan.profile_id, &login.credential)
@@ -496,25 +508,28 @@ async fn read_back(installation: &Installation, done: &Restored) -> Result<Vec<S
     let cli = match Cli::of(installation) {
         Ok(cli) => cli,
         Err(_) => {
-            return Ok(vec![
-                "OpenClaw was not found here: read back from its database only.".to_owned(),
-            ]);
+            return Ok(vec![say!(
+                "OpenClaw was not found here: read back from its database only."
+            )]);
         }
     };
     let status = ["models", "status", "--json", "--agent", done.agent.as_str()];
     let answer = match cli.json(&status, None).await {
         Ok(answer) => answer,
         Err(error) => {
-            return Ok(vec![format!(
-                "OpenClaw could not be asked ({}): read back from its database only.",
-                error.message()
+            return Ok(vec![say!(
+                "OpenClaw could not be asked ({why}): read back from its database only.",
+                why = error.message()
             )]);
         }
     };
     if sees(&answer, &done.profile_id) {
         return Ok(Vec::new());
     }
-    let what = format!("OpenClaw does not see {} as it was put back", done.profile_id);
+    let what = say!(
+        "OpenClaw does not see {id} as it was put back",
+        id = done.profile_id
+    );
     Err(Error::new(ErrorCode::StoreUnconfirmed, what))
 }
 
@@ -536,7 +551,7 @@ fn holding<'f>(fleet: &'f Fleet, agent: &Agent, id: &ProfileId) -> Result<&'f Fl
             return Ok(store);
         }
     }
-    let what = format!("agent {} has no profile {id}", agent.id);
+    let what = say!("agent {agent} has no profile {id}", agent = agent.id, id);
     Err(Error::new(ErrorCode::ProfileUnknown, what))
 }
 
@@ -564,13 +579,16 @@ fn unproven(what: &str) -> Error {
 }
 
 fn spent() -> Error {
-    Error::new(ErrorCode::RestoreSpent, "it was put back once and refused again")
+    Error::new(
+        ErrorCode::RestoreSpent,
+        say!("it was put back once and refused again"),
+    )
 }
 
 fn pending(id: &ProfileId) -> Error {
     Error::new(
         ErrorCode::RestorePending,
-        format!("OpenClaw has begun to renew {id} and has not ended it"),
+        say!("OpenClaw has begun to renew {id} and has not ended it", id),
     )
 }
 

@@ -74,7 +74,10 @@ impl Inner {
         self.seal_logins(fleet, Pace::Whole)?;
         if let Some(store) = fleet.to_be_sealed().find(|store| store.content.is_err()) {
             let store = store.agent_dir.display();
-            let what = format!("the logins in {store} cannot be read, so none of them is sealed");
+            let what = say!(
+                "the logins in {store} cannot be read, so none of them is sealed",
+                store
+            );
             return Err(Error::new(ErrorCode::VaultUnsealed, what));
         }
         let sealed = self.sealed_logins(fleet)?;
@@ -84,7 +87,7 @@ impl Inner {
         match lacking {
             None => Ok(()),
             Some((id, ..)) => {
-                let what = format!("there is no sealed copy of {id}");
+                let what = say!("there is no sealed copy of {id}", id);
                 Err(Error::new(ErrorCode::VaultUnsealed, what))
             }
         }
@@ -223,7 +226,7 @@ impl Inner {
             let (revision, bytes) = installation.store(&store.agent_dir).bytes();
             if revision != content.revision {
                 let path = store.agent_dir.display();
-                let changed = format!("the store in {path} changed while it was looked at");
+                let changed = say!("the store in {path} changed while it was looked at", path);
                 return Err(Error::new(ErrorCode::StoreChanged, changed));
             }
             let named = bytes.into_iter();

@@ -10,7 +10,7 @@ use crate::view::{AccountState, AccountView, RestoreView};
 pub(super) fn sentence(view: &AccountView, now: Timestamp, time_zone: &TimeZone) -> String {
     if let Some(lost) = &view.lost {
         return match view.state {
-            AccountState::SignedOut => format!("{} Sign in again.", lost.text),
+            AccountState::SignedOut => format!("{} {}", lost.text, say!("Sign in again.")),
             _ => lost.text.clone(),
         };
     }
@@ -20,23 +20,23 @@ pub(super) fn sentence(view: &AccountView, now: Timestamp, time_zone: &TimeZone)
                 if error.code == ErrorCode::RefreshSuperseded.as_str() {
                     return format!("{}. {}", capital(&error.message), error.hint);
                 }
-                format!(
-                    "The last renewal did not work: {}. Kalit tries again.",
-                    error.message
+                say!(
+                    "The last renewal did not work: {why}. Kalit tries again.",
+                    why = error.message
                 )
             })
         }
         AccountState::Renewing => match &view.refreshing {
-            Some(lock) => format!("{} is renewing it.", program(lock)),
-            None if view.renewal.is_some() => "OpenClaw is refreshing it.".to_owned(),
-            None => "It is being renewed.".to_owned(),
+            Some(lock) => say!("{program} is renewing it.", program = program(lock)),
+            None if view.renewal.is_some() => say!("OpenClaw is refreshing it."),
+            None => say!("It is being renewed."),
         },
         AccountState::Expired => match &view.last_error {
             Some(error) => format!("{}. {}", capital(&error.message), error.hint),
             None if view.renewal.is_some() => {
-                "It has expired: OpenClaw renews it when it is next used.".to_owned()
+                say!("It has expired: OpenClaw renews it when it is next used.")
             }
-            None => "It has expired and is renewed when it is next used.".to_owned(),
+            None => say!("It has expired and is renewed when it is next used."),
         },
         AccountState::CoolingDown | AccountState::Disabled => {
             let Some(cooldown) = &view.cooldown else {
@@ -44,28 +44,28 @@ pub(super) fn sentence(view: &AccountView, now: Timestamp, time_zone: &TimeZone)
             };
             let until = clock_time(cooldown.until, now, time_zone);
             match &cooldown.reason {
-                Some(reason) => format!(
-                    "OpenClaw leaves it alone until {until} ({}).",
-                    reason.replace('_', " ")
+                Some(reason) => say!(
+                    "OpenClaw leaves it alone until {until} ({cause}).",
+                    until,
+                    cause = cause(reason)
                 ),
-                None => format!("OpenClaw leaves it alone until {until}."),
+                None => say!("OpenClaw leaves it alone until {until}.", until),
             }
         }
         AccountState::NeedsDoctor => {
-            "OpenClaw keeps this login in a form that Kalit does not open: run `openclaw doctor --fix`."
-                .to_owned()
+            say!("OpenClaw keeps this login in a form that Kalit does not open: run `openclaw doctor --fix`.")
         }
-        AccountState::Missing => "It has no usable token or key: sign in again or paste one.".to_owned(),
+        AccountState::Missing => say!("It has no usable token or key: sign in again or paste one."),
         AccountState::Unknown => {
-            "A renewal was sent and its answer never came. Kalit tries once more after a minute.".to_owned()
+            say!("A renewal was sent and its answer never came. Kalit tries once more after a minute.")
         }
-        AccountState::Shared if view.renewal.is_some() => format!(
-            "{} uses the same login: whoever renews it signs the other out. Sign in separately for OpenClaw.",
-            view.shared_with.join(", ")
+        AccountState::Shared if view.renewal.is_some() => say!(
+            "{programs} uses the same login: whoever renews it signs the other out. Sign in separately for OpenClaw.",
+            programs = view.shared_with.join(", ")
         ),
-        AccountState::Shared => format!(
-            "{} uses the same login: whoever renews it signs the other out. Kalit does not renew it. Sign in separately for OpenClaw.",
-            view.shared_with.join(", ")
+        AccountState::Shared => say!(
+            "{programs} uses the same login: whoever renews it signs the other out. Kalit does not renew it. Sign in separately for OpenClaw.",
+            programs = view.shared_with.join(", ")
         ),
         AccountState::NotRenewed
         | AccountState::Vanished
@@ -79,14 +79,14 @@ pub(super) fn sentence(view: &AccountView, now: Timestamp, time_zone: &TimeZone)
 /// `managed`: in the sqlite era, where Kalit cannot try by itself.
 pub(super) fn openclaw_refused(reason: Option<&str>, managed: bool) -> String {
     let what = match reason {
-        Some("session_expired") => "OpenClaw was refused: the session has ended.",
-        Some(_) => "OpenClaw was refused with this login.",
-        None => "OpenClaw tried to renew this login and was refused.",
+        Some("session_expired") => say!("OpenClaw was refused: the session has ended."),
+        Some(_) => say!("OpenClaw was refused with this login."),
+        None => say!("OpenClaw tried to renew this login and was refused."),
     };
     let remedy = if managed {
-        "Sign in again if it stays so."
+        say!("Sign in again if it stays so.")
     } else {
-        "Check now to be sure."
+        say!("Check now to be sure.")
     };
     format!("{what} {remedy}")
 }
@@ -95,55 +95,83 @@ pub(super) fn openclaw_refused(reason: Option<&str>, managed: bool) -> String {
 pub(super) fn dropped(restore: Option<&RestoreView>) -> String {
     let remedy = match restore {
         Some(restore) if restore.offered => restore.text.clone(),
-        Some(restore) => format!("{} Sign in again.", restore.text),
-        None => "Sign in again.".to_owned(),
+        Some(restore) => format!("{} {}", restore.text, say!("Sign in again.")),
+        None => say!("Sign in again."),
     };
-    format!("OpenClaw could not renew this login and dropped its token. {remedy}")
+    format!(
+        "{} {remedy}",
+        say!("OpenClaw could not renew this login and dropped its token.")
+    )
 }
 
 /// Who renews a login of the sqlite era.
 pub(super) fn renewed_by_openclaw() -> String {
-    "OpenClaw renews it on use, from 5 minutes before it expires.".to_owned()
+    say!("OpenClaw renews it on use, from 5 minutes before it expires.")
 }
 
 pub(super) fn suspected(attempts: u32) -> String {
-    format!(
-        "The provider has refused this login {attempts} times without saying why. Check now, or sign in again."
+    plural!(
+        attempts,
+        "The provider has refused this login {n} time without saying why. Check now, or sign in again.",
+        "The provider has refused this login {n} times without saying why. Check now, or sign in again."
     )
 }
 
 pub(super) fn not_renewed(overdue_ms: i64) -> String {
     let minutes = overdue_ms / 60_000;
-    let since = match (minutes / 1440, minutes / 60) {
-        (0, 0) => format!("{minutes} minutes"),
-        (0, 1) => "an hour".to_owned(),
-        (0, hours) => format!("{hours} hours"),
-        (1, _) => "a day".to_owned(),
-        (days, _) => format!("{days} days"),
-    };
-    format!("It expired {since} ago and nobody has renewed it. Renew it now.")
+    match (minutes / 1440, minutes / 60) {
+        (0, 0) => plural!(
+            minutes,
+            "It expired {n} minute ago and nobody has renewed it. Renew it now.",
+            "It expired {n} minutes ago and nobody has renewed it. Renew it now."
+        ),
+        (0, hours) => plural!(
+            hours,
+            "It expired an hour ago and nobody has renewed it. Renew it now.",
+            "It expired {n} hours ago and nobody has renewed it. Renew it now."
+        ),
+        (days, _) => plural!(
+            days,
+            "It expired a day ago and nobody has renewed it. Renew it now.",
+            "It expired {n} days ago and nobody has renewed it. Renew it now."
+        ),
+    }
 }
 
 pub(super) fn answer_lost_twice() -> String {
-    "A renewal was sent twice and no answer came. Kalit does not try again: sign in again.".to_owned()
+    say!("A renewal was sent twice and no answer came. Kalit does not try again: sign in again.")
 }
 
 pub(super) fn vanished(restore: Option<&RestoreView>) -> String {
-    let remedy = restore.map_or("Sign in again.", |restore| restore.text.as_str());
-    format!("It is gone from the store, not by Kalit. {remedy}")
+    let remedy = restore.map_or_else(|| say!("Sign in again."), |restore| restore.text.clone());
+    format!("{} {remedy}", say!("It is gone from the store, not by Kalit."))
+}
+
+/// OpenClaw's word for why it leaves an account alone, for people.
+fn cause(reason: &str) -> String {
+    match reason {
+        "rate_limit" => say!("rate limit"),
+        "subscription_limit" => say!("subscription limit"),
+        "overloaded" => say!("overloaded"),
+        "timeout" => say!("timeout"),
+        "billing" => say!("billing"),
+        "session_expired" => say!("session expired"),
+        "model_not_found" => say!("model not found"),
+        _ => reason.replace('_', " "),
+    }
 }
 
 fn program(lock: &crate::view::LockView) -> String {
     match (&lock.program, lock.pid) {
-        (Some(program), Some(pid)) => format!("{program} (process {pid})"),
-        (None, Some(pid)) => format!("Process {pid}"),
-        (_, None) => "Another program".to_owned(),
+        (Some(program), Some(pid)) => say!("{program} (process {pid})", program, pid),
+        (None, Some(pid)) => say!("Process {pid}", pid),
+        (_, None) => say!("Another program"),
     }
 }
 
 pub(super) fn clock_time(at: Timestamp, now: Timestamp, time_zone: &TimeZone) -> String {
     let Ok(instant) = jiff::Timestamp::from_millisecond(at.as_millis()) else {
-        return "later".to_owned();
+        return say!("later");
     };
     let format = if at.millis_since(now) < 86_400_000 {
         "%H:%M"

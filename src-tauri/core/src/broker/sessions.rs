@@ -83,7 +83,7 @@ impl Inner {
             }
             Err(Error::new(
                 ErrorCode::OpenClawUnconfirmed,
-                format!("session {session} is not pinned as was asked for"),
+                say!("session {session} is not pinned as was asked for", session),
             ))
         })
         .await
@@ -95,15 +95,19 @@ impl Inner {
             let answer = actions::patch_session(cli, session, model.as_deref()).await;
             let failed = match answer {
                 Ok(answer) if answer.get("entry").is_some_and(Value::is_object) => continue,
-                Ok(_) => Error::new(ErrorCode::OpenClawFailed, "openclaw: its answer names no session"),
+                Ok(_) => Error::new(
+                    ErrorCode::OpenClawFailed,
+                    say!("openclaw: its answer names no session"),
+                ),
                 Err(error) => error,
             };
             if done == 0 {
                 return Err(failed);
             }
             let back = model.as_deref().unwrap_or("default");
-            return Err(failed.with_hint(format!(
-                "The pin is off, but the session's model was changed on the way: send `/model {back}` in it."
+            return Err(failed.with_hint(say!(
+                "The pin is off, but the session's model was changed on the way: send `/model {back}` in it.",
+                back
             )));
         }
         Ok(())
@@ -133,9 +137,9 @@ impl Inner {
         if seen.is_some_and(|seen| seen.credential.fence().is_some()) {
             return Err(Error::new(
                 ErrorCode::OrderOverridden,
-                format!("{id} has no token at the moment"),
+                say!("{id} has no token at the moment", id),
             )
-            .with_hint("Sign in again, or wait until OpenClaw has renewed it."));
+            .with_hint(say!("Sign in again, or wait until OpenClaw has renewed it.")));
         }
         let rules = installation.rules().order_rules;
         let is_of = |model: &str| {
@@ -166,9 +170,9 @@ fn unpinned(session: &Session, models: &[String]) -> Result<Steps> {
     let Some(other) = other else {
         return Err(Error::new(
             ErrorCode::OpenClawUnsupported,
-            "this OpenClaw takes a pin off only with a model of another provider, and openclaw.json names none",
+            say!("this OpenClaw takes a pin off only with a model of another provider, and openclaw.json names none"),
         )
-        .with_hint("Pin the session to the account that the order names first, or start a new session."));
+        .with_hint(say!("Pin the session to the account that the order names first, or start a new session.")));
     };
     let back = model_of(session).filter(|_| session.own_model);
     Ok(vec![Some(other.clone()), back])
@@ -198,9 +202,9 @@ fn find(installation: &Installation, agent: &Agent, key: &str) -> Result<Session
         .ok_or_else(|| {
             Error::new(
                 ErrorCode::Usage,
-                format!("agent {} has no session {key}", agent.id),
+                say!("agent {agent} has no session {key}", agent = agent.id, key),
             )
-            .with_hint("Run `kalit sessions list` to see the sessions.")
+            .with_hint(say!("Run `kalit sessions list` to see the sessions."))
         })
 }
 
@@ -217,7 +221,7 @@ fn cannot_pin(installation: &Installation) -> Option<Error> {
         Gateway::Running => None,
         Gateway::Uncertain | Gateway::Absent => Some(Error::new(
             ErrorCode::GatewayNotRunning,
-            "OpenClaw's gateway does not run for this installation",
+            say!("OpenClaw's gateway does not run for this installation"),
         )),
     }
 }
@@ -225,17 +229,24 @@ fn cannot_pin(installation: &Installation) -> Option<Error> {
 fn only_in_the_session() -> Error {
     Error::new(
         ErrorCode::OpenClawUnsupported,
-        "this OpenClaw pins an account in the session only",
+        say!("this OpenClaw pins an account in the session only"),
     )
-    .with_hint("Send `/model <provider>/<model>@<profile>` in the session.")
+    .with_hint(say!("Send `/model <provider>/<model>@<profile>` in the session."))
 }
 
 fn no_model(provider: &ProviderId, id: &ProfileId) -> Error {
     Error::new(
         ErrorCode::OrderInvalid,
-        format!("neither the session nor openclaw.json names a model of {provider}"),
+        say!(
+            "neither the session nor openclaw.json names a model of {provider}",
+            provider
+        ),
     )
-    .with_hint(format!("Send `/model {provider}/<model>@{id}` in the session."))
+    .with_hint(say!(
+        "Send `/model {provider}/<model>@{id}` in the session.",
+        provider,
+        id
+    ))
 }
 
 impl From<Session> for SessionView {

@@ -10,7 +10,7 @@ use super::Broker;
 use crate::autostart;
 use crate::error::{Error, ErrorCode, Result};
 use crate::install::{paths, program};
-use crate::settings::{FLAG, Key, Settings, invalid, settings_path};
+use crate::settings::{Key, Settings, flag, invalid, settings_path};
 use crate::view::SCHEMA;
 
 /// A setting by its name.
@@ -39,9 +39,9 @@ impl Setting {
             let names: Vec<&str> = Self::all().map(Self::name).collect();
             Error::new(
                 ErrorCode::SettingsUnknown,
-                format!("there is no setting {name:?}"),
+                say!("there is no setting {name}", name = format_args!("{name:?}")),
             )
-            .with_hint(format!("Allowed: {}.", names.join(", ")))
+            .with_hint(say!("Allowed: {names}.", names = names.join(", ")))
         })
     }
 
@@ -115,7 +115,7 @@ impl Broker {
                 let on = match value {
                     Value::Null => false,
                     Value::Bool(on) => *on,
-                    _ => return Err(invalid(setting.name(), value, FLAG)),
+                    _ => return Err(invalid(setting.name(), value, flag())),
                 };
                 autostart::set(environment, on, tray)?;
                 self.inner.settings()?
@@ -127,7 +127,7 @@ impl Broker {
     /// Refuses a path at which there is nothing: with it Kalit would seem to find no OpenClaw.
     fn check(&self, key: Key, settings: &Settings) -> Result<()> {
         let environment = &self.inner.environment;
-        let refused = |path: &PathBuf, allowed: &str| {
+        let refused = |path: &PathBuf, allowed: String| {
             let value = Value::from(path.to_string_lossy().into_owned());
             Err(invalid(key.name(), &value, allowed))
         };
@@ -135,12 +135,12 @@ impl Broker {
             (Key::StateDir, Some(dir), _)
                 if !paths::user_path(&dir.to_string_lossy(), environment).is_dir() =>
             {
-                refused(dir, "Allowed: a directory that exists.")
+                refused(dir, say!("Allowed: a directory that exists."))
             }
             (Key::OpenclawBinary, _, Some(binary)) if program::named(environment, binary).is_none() => {
                 refused(
                     binary,
-                    "Allowed: a program that exists, in a directory that not everybody can write.",
+                    say!("Allowed: a program that exists, in a directory that not everybody can write."),
                 )
             }
             _ => Ok(()),

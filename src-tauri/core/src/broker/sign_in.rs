@@ -51,7 +51,7 @@ impl Broker {
         let provider = providers.get(&request.provider).ok_or_else(|| {
             Error::new(
                 ErrorCode::ProviderUnknown,
-                format!("there is no provider {}", request.provider),
+                say!("there is no provider {provider}", provider = request.provider),
             )
         })?;
         if provider.authorization().is_none() {
@@ -62,9 +62,16 @@ impl Broker {
             };
             return Err(Error::new(
                 ErrorCode::ProviderFlowUnsupported,
-                format!("{} has no sign-in in the browser", provider.name()),
+                say!(
+                    "{provider} has no sign-in in the browser",
+                    provider = provider.name()
+                ),
             )
-            .with_hint(format!("Use `{how} --provider {}`.", provider.id())));
+            .with_hint(say!(
+                "Use `{command} --provider {provider}`.",
+                command = how,
+                provider = provider.id()
+            )));
         }
         let inner = self.inner.clone();
         let agent = request.agent.clone();
@@ -125,9 +132,9 @@ impl LoginSession {
             let (inner, state_dir, request) = (self.inner, self.state_dir, self.request);
             blocking(move || inner.keep_or_seal(&state_dir, &request, &signed_in)).await
         });
-        whole
-            .await
-            .map_err(|error| Error::new(ErrorCode::Internal, "the sign-in broke off").with_source(error))?
+        whole.await.map_err(|error| {
+            Error::new(ErrorCode::Internal, say!("the sign-in broke off")).with_source(error)
+        })?
     }
 }
 
@@ -203,9 +210,12 @@ impl Inner {
         patience: Duration,
     ) -> Result<Place> {
         let providers = Providers::load(&self.environment)?;
-        let provider = providers
-            .get(&signed_in.provider)
-            .ok_or_else(|| Error::new(ErrorCode::ProviderUnknown, "the provider's manifest is gone"))?;
+        let provider = providers.get(&signed_in.provider).ok_or_else(|| {
+            Error::new(
+                ErrorCode::ProviderUnknown,
+                say!("the provider's manifest is gone"),
+            )
+        })?;
         let who = identity::require(provider, &signed_in.claims)?;
         let (installation, agent, lock) = self.lock_store_of(&request.agent, patience)?;
         let fleet = self.fleet()?;
@@ -336,7 +346,7 @@ impl Inner {
         let profile_id = match request.profile_id {
             Some(id) => id,
             None => ProfileId::parse(&format!("{}:manual", request.provider))
-                .ok_or_else(|| Error::new(ErrorCode::Usage, "the provider is empty"))?,
+                .ok_or_else(|| Error::new(ErrorCode::Usage, say!("the provider is empty")))?,
         };
         let expires = request.expires_in.map(|lifetime| self.now().plus(lifetime));
         let (secret, generation) = match request.kind {
@@ -367,7 +377,10 @@ impl Inner {
         if existing.is_some_and(|seen| seen.credential.as_oauth().is_some()) {
             return Err(Error::new(
                 ErrorCode::ProfileExists,
-                format!("{profile_id} is a sign-in; a pasted secret would replace it"),
+                say!(
+                    "{id} is a sign-in; a pasted secret would replace it",
+                    id = profile_id
+                ),
             ));
         }
         Ok(Checked {
@@ -402,7 +415,7 @@ impl Inner {
                 .credential(profile_id)
                 .and_then(|credential| credential.generation());
             if stands != replaced {
-                let what = format!("{profile_id} changed while it was looked at");
+                let what = say!("{id} changed while it was looked at", id = profile_id);
                 return Err(Error::new(ErrorCode::StoreChanged, what));
             }
             document.put(profile_id, credential)
@@ -424,9 +437,9 @@ impl Inner {
                 Ok(())
             });
             match ordered {
-                Ok(_) => notes.extend(plan.notes.iter().copied().map(Note::text).map(str::to_owned)),
+                Ok(_) => notes.extend(plan.notes.iter().copied().map(Note::text)),
                 // The login is stored: what failed after that is told, not an error.
-                Err(error) => notes.push(format!("It is not in the order yet: {}.", error.message())),
+                Err(error) => notes.push(say!("It is not in the order yet: {why}.", why = error.message())),
             }
         }
         drop(lock);
@@ -435,10 +448,10 @@ impl Inner {
         let target = |holder: &&Holder| Some(&holder.agent_dir) == own && holder.profile_id == *profile_id;
         for holder in others.iter().filter(|holder| !target(holder)) {
             if let Err(error) = self.replace_copy(&fleet, holder, credential, replaced) {
-                notes.push(format!(
-                    "{} still holds the old login: {}.",
-                    holder.agent_dir.display(),
-                    error.message()
+                notes.push(say!(
+                    "{path} still holds the old login: {why}.",
+                    path = holder.agent_dir.display(),
+                    why = error.message()
                 ));
             }
         }
@@ -455,7 +468,7 @@ impl Inner {
     ) -> Result<()> {
         let installation = fleet
             .installation(&holder.state_dir)
-            .ok_or_else(|| Error::new(ErrorCode::StateDirMissing, "its installation is gone"))?;
+            .ok_or_else(|| Error::new(ErrorCode::StateDirMissing, say!("its installation is gone")))?;
         let lock = self.lock(&holder.agent_dir)?;
         installation.ensure_json_era()?;
         let provider = ProviderId::parse(&holder.provider).unwrap_or_else(|| credential.provider.clone());
@@ -510,7 +523,7 @@ impl Inner {
         if use_now {
             match self.activate(&agent.id, &profile_id) {
                 Ok(activation) => notes.extend(activation.notes),
-                Err(error) => notes.push(format!("It is not used first: {}.", error.message())),
+                Err(error) => notes.push(say!("It is not used first: {why}.", why = error.message())),
             }
         }
         let fleet = self.fleet()?;
@@ -522,8 +535,7 @@ impl Inner {
             .any(|(id, cause)| *id == profile_id && *cause == routing::PassedOver::HiddenByConfig);
         if hidden {
             notes.push(
-                "auth.profiles in openclaw.json lists other accounts only: \"use\" makes this one visible by a fixed order."
-                    .to_owned(),
+                say!("auth.profiles in openclaw.json lists other accounts only: \"use\" makes this one visible by a fixed order."),
             );
         }
         let first = resolution.effective.as_ref() == Some(&profile_id);

@@ -21,6 +21,7 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::event::EventKind;
 use crate::ids::{AgentId, ProfileId, ProviderId};
 use crate::install::Era;
+use crate::language;
 use crate::refresh::{Fleet, FleetStore};
 use crate::secret::Fingerprint;
 use crate::store::agent_store::{PROFILES_FILE, STATE_FILE};
@@ -30,7 +31,9 @@ use crate::vault::{SealKey, Snapshots, installation_dir, keychain};
 use crate::view::RestoreView;
 
 /// Told before a login that renews is put back.
-const WARNING: &str = "If a login was renewed after this copy was made and Kalit did not see it, the provider takes the old one for misuse: then sign in again.";
+const WARNING: &str = template!(
+    "If a login was renewed after this copy was made and Kalit did not see it, the provider takes the old one for misuse: then sign in again."
+);
 /// What tokens are called in a snapshot that found no place in any store.
 const UNPLACED: &str = "unplaced-tokens.json";
 
@@ -144,7 +147,7 @@ impl Inner {
             .find(|entry| entry.generations.contains(&generation))?;
         Some(offer(
             entry,
-            "Kalit holds a sealed copy of it: Restore puts it back.",
+            say!("Kalit holds a sealed copy of it: Restore puts it back."),
         ))
     }
 
@@ -157,7 +160,7 @@ impl Inner {
         let entry = list.snapshots.iter().find(|entry| entry.agents.contains(agent))?;
         Some(offer(
             entry,
-            "Kalit holds a sealed copy of its accounts: Restore puts them back.",
+            say!("Kalit holds a sealed copy of its accounts: Restore puts them back."),
         ))
     }
 
@@ -189,14 +192,14 @@ impl Inner {
         if let Some(agent) = &choice.agent {
             stores.retain(|store| store.agent == *agent);
             if stores.is_empty() {
-                let what = format!("the snapshot holds nothing of agent {agent}");
+                let what = say!("the snapshot holds nothing of agent {agent}", agent);
                 return Err(Error::new(ErrorCode::AgentUnknown, what));
             }
         }
         if let Some(id) = &choice.profile_id {
             stores.retain(|store| store.document.contains(id));
             if stores.is_empty() {
-                let what = format!("the snapshot holds no profile {id}");
+                let what = say!("the snapshot holds no profile {id}", id);
                 return Err(Error::new(ErrorCode::ProfileUnknown, what));
             }
         }
@@ -223,10 +226,7 @@ impl Inner {
                 .filter(comes)
                 .any(|judged| judged.sealed.as_oauth().is_some());
             if problem.is_some() {
-                notes.push(format!(
-                    "The account file of {} cannot be read: its bytes are sealed, then it is replaced. What can still be read of it stays.",
-                    sealed.agent
-                ));
+                notes.push(say!("The account file of {agent} cannot be read: its bytes are sealed, then it is replaced. What can still be read of it stays.", agent = sealed.agent));
             }
             let document = document_now(fleet, sealed);
             SnapshotStore {
@@ -245,7 +245,7 @@ impl Inner {
         });
         let stores = stores.collect();
         if renews {
-            notes.push(WARNING.to_owned());
+            notes.push(language::fixed(WARNING));
         }
         SnapshotPreview {
             id: opened.id.clone(),
@@ -304,7 +304,7 @@ impl Inner {
         let edit = |document: &mut Document, state: &mut StateEdit| {
             for judged in &judged {
                 if document.raw(&judged.id) != before.raw(&judged.id) {
-                    let what = format!("{} changed while it was looked at", judged.id);
+                    let what = say!("{id} changed while it was looked at", id = judged.id);
                     return Err(Error::new(ErrorCode::StoreChanged, what));
                 }
                 let credential = judged.credential.as_ref().map_or("", |text| text.as_str());
@@ -320,7 +320,10 @@ impl Inner {
         match files.iter().find(|file| file.agent_dir == sealed.agent_dir) {
             Some(file) => {
                 store.repair(&lock, &file.bytes, edit)?;
-                let note = format!("The account file of {} can be read again.", sealed.agent);
+                let note = say!(
+                    "The account file of {agent} can be read again.",
+                    agent = sealed.agent
+                );
                 done.notes.push(note);
             }
             None => {
@@ -357,14 +360,16 @@ impl Inner {
         let fleet = self.fleet()?;
         let opened = self.open_choice(&fleet, choice, key)?;
         if choice.profile_id.is_none() {
-            let what =
-                "OpenClaw 2026.6.5 or later keeps its accounts itself: only one at a time can be put back";
-            return Err(Error::new(ErrorCode::EraSqlite, what)
-                .with_hint("Name a token or a key with --profile-id; sign in again for a login."));
+            let what = say!(
+                "OpenClaw 2026.6.5 or later keeps its accounts itself: only one at a time can be put back"
+            );
+            return Err(Error::new(ErrorCode::EraSqlite, what).with_hint(say!(
+                "Name a token or a key with --profile-id; sign in again for a login."
+            )));
         }
         let managed = || {
-            let what = "OpenClaw 2026.6.5 or later stores logins itself: this one cannot be put back";
-            Error::new(ErrorCode::EraSqlite, what).with_hint("Sign in again.")
+            let what = say!("OpenClaw 2026.6.5 or later stores logins itself: this one cannot be put back");
+            Error::new(ErrorCode::EraSqlite, what).with_hint(say!("Sign in again."))
         };
         let sealed = opened.stores.first().ok_or_else(managed)?;
         let mut judged = self.judge_store(&fleet, &opened, sealed, choice);
@@ -377,7 +382,7 @@ impl Inner {
             }
             PutBackVerdict::Refused => {
                 let what = format!("{}: {}", judged.id, judged.text);
-                return Err(Error::new(ErrorCode::EraSqlite, what).with_hint("Nothing was changed."));
+                return Err(Error::new(ErrorCode::EraSqlite, what).with_hint(say!("Nothing was changed.")));
             }
         }
         let (kind, secret) = match &judged.sealed {
@@ -398,10 +403,11 @@ impl Inner {
 }
 
 /// `text`, and after it `more`.
-fn also(text: &str, more: &str) -> String {
-    match text {
-        "" => more.to_owned(),
-        text => format!("{text}; {more}"),
+fn also(text: String, more: String) -> String {
+    if text.is_empty() {
+        more
+    } else {
+        format!("{text}; {more}")
     }
 }
 
@@ -410,10 +416,10 @@ fn writes_itself(fleet: &Fleet) -> bool {
     matches!(fleet.current().era, Era::Json | Era::Empty)
 }
 
-fn offer(entry: &SnapshotEntry, text: &str) -> RestoreView {
+fn offer(entry: &SnapshotEntry, text: String) -> RestoreView {
     RestoreView {
         offered: true,
-        text: text.to_owned(),
+        text,
         sealed_at: Some(entry.at),
         snapshot: Some(entry.id()),
     }
@@ -535,9 +541,13 @@ fn orders(
 fn refuse_nothing(preview: &SnapshotPreview, choice: &SnapshotChoice) -> Result<()> {
     let unreadable = preview.stores.iter().find_map(|store| store.problem.as_ref());
     if let (Some(problem), Some(id)) = (unreadable, &choice.profile_id) {
-        let what = format!("{}: {id} cannot be put back alone", problem.message);
+        let what = format!(
+            "{}: {}",
+            problem.message,
+            say!("{id} cannot be put back alone", id)
+        );
         return Err(Error::new(ErrorCode::StoreUnparsable, what)
-            .with_hint("Put back the whole store: leave out --profile-id."));
+            .with_hint(say!("Put back the whole store: leave out --profile-id.")));
     }
     if preview.offered {
         return Ok(());
@@ -550,7 +560,7 @@ fn refuse_nothing(preview: &SnapshotPreview, choice: &SnapshotChoice) -> Result<
         }
         None => Err(Error::new(
             ErrorCode::RestoreNotNeeded,
-            "the stores hold everything that can be put back of this snapshot",
+            say!("the stores hold everything that can be put back of this snapshot"),
         )),
     }
 }

@@ -10,6 +10,7 @@ use super::{Broker, Inner, TestLoginsOffer, TestResult, TestedLogin, TestedLogin
 use crate::error::{Error, ErrorCode, Result};
 use crate::ids::{AgentId, ProfileId, ProviderId};
 use crate::install::{Era, Version};
+use crate::language;
 use crate::openclaw::actions;
 use crate::openclaw::cli::Cli;
 use crate::openclaw::gateway::Gateway;
@@ -17,8 +18,10 @@ use crate::refresh::Fleet;
 use crate::secret::{Fingerprint, Secret};
 use crate::store::FenceKind;
 
-const RISK: &str = "OpenClaw asks every provider with every login and renews those that end within five minutes. \
-                    A login whose renewal fails is dropped by OpenClaw 2026.9.6. Kalit seals a copy of each first.";
+const RISK: &str = template!(
+    "OpenClaw asks every provider with every login and renews those that end within five minutes. \
+                    A login whose renewal fails is dropped by OpenClaw 2026.9.6. Kalit seals a copy of each first."
+);
 
 /// Its `status --usage` knows no `--agent`: it uses the default agent's logins.
 const LAST_WITHOUT_AGENT: Version = Version::new(2026, 7, 1);
@@ -30,7 +33,7 @@ impl Broker {
         let why_not = self.inner.clone().may_test().await.err();
         TestLoginsOffer {
             offered: why_not.is_none(),
-            risk: RISK.to_owned(),
+            risk: language::fixed(RISK),
             why_not: why_not.map(|error| error.message().to_owned()),
         }
     }
@@ -71,16 +74,16 @@ impl Inner {
                 Era::Json | Era::Empty => {
                     return Err(Error::new(
                         ErrorCode::OpenClawUnsupported,
-                        "with this OpenClaw Kalit renews the logins itself",
+                        say!("with this OpenClaw Kalit renews the logins itself"),
                     )
-                    .with_hint("Run `kalit refresh`."));
+                    .with_hint(say!("Run `kalit refresh`.")));
                 }
             }
             Cli::of(installation)?;
             if Gateway::of(installation) != Gateway::Absent {
                 return Err(Error::new(
                     ErrorCode::GatewayRunning,
-                    "a running gateway renews the logins itself when it uses them",
+                    say!("a running gateway renews the logins itself when it uses them"),
                 ));
             }
             Ok(inner.held(&fleet))
@@ -91,7 +94,7 @@ impl Inner {
         if logins.is_empty() {
             return Err(Error::new(
                 ErrorCode::ProfileNotRefreshable,
-                "there is no login that OpenClaw could renew",
+                say!("there is no login that OpenClaw could renew"),
             ));
         }
         let providers = logins.iter().filter_map(|login| login.provider.clone()).collect();
@@ -99,9 +102,10 @@ impl Inner {
         let due = logins.iter().filter(|login| login.ends_soon);
         for (login, id) in due.filter_map(|login| Some((login, login.provider.as_ref()?))) {
             if unknown.contains(id) {
-                let what = format!(
-                    "{} would be renewed, and Kalit does not know whether {id} can be reached",
-                    login.id
+                let what = say!(
+                    "{login} would be renewed, and Kalit does not know whether {provider} can be reached",
+                    login = login.id,
+                    provider = id
                 );
                 return Err(Error::new(ErrorCode::OpenClawWouldRenew, what));
             }
@@ -122,7 +126,7 @@ impl Inner {
         if prepared.gateway != Gateway::Absent {
             return Err(Error::new(
                 ErrorCode::GatewayRunning,
-                "a gateway was started meanwhile",
+                say!("a gateway was started meanwhile"),
             ));
         }
         let newest = prepared.installation.evidence.newest;
@@ -143,7 +147,7 @@ impl Inner {
                 if Gateway::of(fleet.current()) != Gateway::Absent {
                     return Err(Error::new(
                         ErrorCode::GatewayRunning,
-                        "a gateway was started meanwhile",
+                        say!("a gateway was started meanwhile"),
                     ));
                 }
                 inner.ensure_sealed(&fleet)
@@ -169,13 +173,15 @@ impl Inner {
             if logins.iter().all(|login| login.result == TestResult::Unchanged) {
                 return Err(error);
             }
-            notes.push(format!(
-                "Not every agent's logins were used: {}.",
-                error.message()
+            notes.push(say!(
+                "Not every agent's logins were used: {why}.",
+                why = error.message()
             ));
         }
         if logins.iter().any(|login| login.result == TestResult::Dropped) {
-            notes.push("Kalit holds a sealed copy of what OpenClaw dropped: see the account.".to_owned());
+            notes.push(say!(
+                "Kalit holds a sealed copy of what OpenClaw dropped: see the account."
+            ));
         }
         Ok(TestedLogins { logins, notes })
     }
@@ -217,27 +223,31 @@ fn tested(login: &Held, after: &[Held]) -> TestedLogin {
         // 2026.9.6 takes away an agent's copy of a login that it renewed in the shared store.
         None => (
             TestResult::Unchanged,
-            format!("{name} is no longer in this store: the agent uses the shared one"),
+            say!(
+                "{name} is no longer in this store: the agent uses the shared one",
+                name
+            ),
         ),
         Some(now) => match now.fence {
             Some(FenceKind::Failed) => (
                 TestResult::Dropped,
-                format!("OpenClaw could not renew {name} and dropped its token"),
+                say!("OpenClaw could not renew {name} and dropped its token", name),
             ),
             Some(FenceKind::Pending) => (
                 TestResult::Unchanged,
-                format!("OpenClaw has not finished renewing {name}"),
+                say!("OpenClaw has not finished renewing {name}", name),
             ),
-            None if (now.generation, now.access) != (login.generation, login.access) => {
-                (TestResult::Renewed, format!("{name} works: OpenClaw renewed it"))
-            }
+            None if (now.generation, now.access) != (login.generation, login.access) => (
+                TestResult::Renewed,
+                say!("{name} works: OpenClaw renewed it", name),
+            ),
             None if login.ends_soon => (
                 TestResult::Unchanged,
-                format!("{name} was due, but OpenClaw did not renew it"),
+                say!("{name} was due, but OpenClaw did not renew it", name),
             ),
             None => (
                 TestResult::Unchanged,
-                format!("{name} was not due: OpenClaw kept its tokens"),
+                say!("{name} was not due: OpenClaw kept its tokens", name),
             ),
         },
     };

@@ -91,8 +91,9 @@ impl History {
 
     /// Adds an event; the newest 20 000 are kept.
     pub fn append(&self, event: &Event) -> Result<()> {
-        let text = serde_json::to_string(event)
-            .map_err(|error| Error::new(ErrorCode::Internal, "an event has no JSON").with_source(error))?;
+        let text = serde_json::to_string(event).map_err(|error| {
+            Error::new(ErrorCode::Internal, say!("an event has no JSON")).with_source(error)
+        })?;
         self.database.write(|transaction| {
             transaction.execute(
                 "INSERT INTO event (installation, at, event) VALUES (?1, ?2, ?3)",
@@ -182,9 +183,14 @@ impl Database {
         if version > SCHEMA_VERSION {
             return Err(Error::new(
                 ErrorCode::VaultUnreadable,
-                format!("{} was written by a later version of Kalit", self.path.display()),
+                say!(
+                    "{path} was written by a later version of Kalit",
+                    path = self.path.display()
+                ),
             )
-            .with_hint("Update Kalit, or move the file away to start a new history."));
+            .with_hint(say!(
+                "Update Kalit, or move the file away to start a new history."
+            )));
         }
         if version < SCHEMA_VERSION {
             self.migrate(&mut connection)?;
@@ -234,7 +240,7 @@ impl Database {
     fn unreadable(&self, error: rusqlite::Error) -> Error {
         Error::new(
             ErrorCode::VaultUnreadable,
-            format!("cannot read {}", self.path.display()),
+            say!("cannot read {path}", path = self.path.display()),
         )
         .with_source(error)
     }
@@ -246,7 +252,7 @@ impl Database {
             }
             _ => ErrorCode::VaultFailed,
         };
-        Error::new(code, format!("cannot write {}", self.path.display())).with_source(error)
+        Error::new(code, say!("cannot write {path}", path = self.path.display())).with_source(error)
     }
 }
 

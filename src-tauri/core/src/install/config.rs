@@ -171,7 +171,11 @@ impl Config {
                 for key in &document.duplicates {
                     read.notices.push(Finding::new(
                         ErrorCode::ConfigDuplicateKeys,
-                        format!("{}: the key {key} stands twice", read.path.display()),
+                        say!(
+                            "{path}: the key {key} stands twice",
+                            path = read.path.display(),
+                            key
+                        ),
                     ));
                 }
                 let mut value = document.value;
@@ -179,9 +183,10 @@ impl Config {
                 for name in missing {
                     read.notices.push(Finding::new(
                         ErrorCode::ConfigVariable,
-                        format!(
-                            "{}: ${{{name}}} is not set here, 2026.2.17 then ignores the whole file",
-                            read.path.display()
+                        say!(
+                            "{path}: ${{{name}}} is not set here, 2026.2.17 then ignores the whole file",
+                            path = read.path.display(),
+                            name
                         ),
                     ));
                 }

@@ -41,13 +41,17 @@ pub(super) fn read(path: &Path, environment: &Environment) -> Result<Option<Docu
     let mut duplicates = BTreeSet::new();
     let value = parse(&text, &mut duplicates).map_err(|why| {
         let problem = if text.trim().is_empty() {
-            "it is empty".to_owned()
+            say!("it is empty")
         } else {
             why
         };
         Finding::new(
             ErrorCode::ConfigUnparsable,
-            format!("{} is not valid JSON5: {problem}", path.display()),
+            say!(
+                "{path} is not valid JSON5: {why}",
+                path = path.display(),
+                why = problem
+            ),
         )
     })?;
     let mut includes = Includes::new(path, environment, &mut duplicates);
@@ -185,7 +189,7 @@ impl<'a> Includes<'a> {
                     Some(included @ Value::Object(_)) => Ok(merge(included, Value::Object(own))),
                     Some(_) => Err(include_error(
                         file,
-                        "keys beside $include need an included object",
+                        &say!("keys beside $include need an included object"),
                     )),
                 }
             }
@@ -200,7 +204,10 @@ impl<'a> Includes<'a> {
                 let mut merged = Value::Object(Map::new());
                 for name in names {
                     let Value::String(name) = name else {
-                        return Err(include_error(file, "$include lists something that is no path"));
+                        return Err(include_error(
+                            file,
+                            &say!("$include lists something that is no path"),
+                        ));
                     };
                     merged = merge(merged, self.load(&name, file, chain)?);
                 }
@@ -208,14 +215,14 @@ impl<'a> Includes<'a> {
             }
             _ => Err(include_error(
                 file,
-                "$include is neither a path nor a list of paths",
+                &say!("$include is neither a path nor a list of paths"),
             )),
         }
     }
 
     fn load(&mut self, name: &str, file: &Path, chain: &[PathBuf]) -> Result<Value, Finding> {
         if name.contains('\0') || name.len() >= 4096 {
-            return Err(include_error(file, "$include names an impossible path"));
+            return Err(include_error(file, &say!("$include names an impossible path")));
         }
         let dir = file.parent().unwrap_or(Path::new("/"));
         let path = normalize(&dir.join(name));
@@ -225,32 +232,40 @@ impl<'a> Includes<'a> {
                 .any(|root| path.starts_with(if real { &root.1 } else { &root.0 }))
         };
         if !inside(false, &path) || fs::canonicalize(&path).is_ok_and(|real| !inside(true, &real)) {
-            let why = format!(
-                "$include leads out of {}: {}",
-                self.shown_root.display(),
-                path.display()
+            let why = say!(
+                "$include leads out of {root}: {path}",
+                root = self.shown_root.display(),
+                path = path.display()
             );
             return Err(include_error(file, &why));
         }
         if chain.contains(&path) {
             return Err(include_error(
                 file,
-                &format!("$include goes in a circle at {}", path.display()),
+                &say!("$include goes in a circle at {path}", path = path.display()),
             ));
         }
         self.loaded += 1;
         if chain.len() > MAX_INCLUDE_DEPTH || self.loaded > MAX_INCLUDED_FILES {
             return Err(include_error(
                 file,
-                &format!("too many includes at {}", path.display()),
+                &say!("too many includes at {path}", path = path.display()),
             ));
         }
         let text = read_text(&path, MAX_INCLUDE_BYTES).map_err(|error| {
-            let why = format!("{} cannot be read ({})", path.display(), error.kind());
+            let why = say!(
+                "{path} cannot be read ({kind})",
+                path = path.display(),
+                kind = error.kind()
+            );
             include_error(file, &why)
         })?;
-        let value = parse(&text, self.duplicates)
-            .map_err(|why| include_error(file, &format!("{} is not valid JSON5: {why}", path.display())))?;
+        let value = parse(&text, self.duplicates).map_err(|why| {
+            include_error(
+                file,
+                &say!("{path} is not valid JSON5: {why}", path = path.display(), why),
+            )
+        })?;
         let mut longer = chain.to_vec();
         longer.push(path.clone());
         self.process(value, &path, &longer)
@@ -289,17 +304,17 @@ fn include_error(file: &Path, why: &str) -> Finding {
 fn unreadable(path: &Path, error: &io::Error) -> Finding {
     let why = match error.kind() {
         io::ErrorKind::FileTooLarge => {
-            let message = format!("{} is too large to be a configuration", path.display());
+            let message = say!("{path} is too large to be a configuration", path = path.display());
             return Finding::new(ErrorCode::ConfigUnparsable, message);
         }
-        io::ErrorKind::IsADirectory => "it is a directory".to_owned(),
-        io::ErrorKind::InvalidInput => "it is not a regular file".to_owned(),
-        io::ErrorKind::NotFound => "it is a link to nothing".to_owned(),
+        io::ErrorKind::IsADirectory => say!("it is a directory"),
+        io::ErrorKind::InvalidInput => say!("it is not a regular file"),
+        io::ErrorKind::NotFound => say!("it is a link to nothing"),
         kind => kind.to_string(),
     };
     Finding::new(
         ErrorCode::ConfigUnreadable,
-        format!("{} cannot be read: {why}", path.display()),
+        say!("{path} cannot be read: {why}", path = path.display(), why),
     )
 }
 

@@ -62,7 +62,11 @@ impl Markers {
         // `config_machine_state` with `auth.sharedStore` and `authProfiles.store` came with
         // 2026.8; its mere table says that such a release has managed this directory.
         let shared = sqlite::shared_database(state_dir);
-        let of_shared = || look_into(&shared, "the shared database", |tables| tables.machine_state);
+        let of_shared = || {
+            look_into(&shared, say!("the shared database"), |tables| {
+                tables.machine_state
+            })
+        };
         // Its schema is the largest of all and takes the longest to parse.
         let (mut found, of_shared) = thread::scope(|scope| {
             let beside = thread::Builder::new().spawn_scoped(scope, of_shared);
@@ -88,20 +92,29 @@ impl Markers {
 pub(super) fn decide(evidence: &Evidence, markers: &Markers, store_dirs: &[PathBuf]) -> Era {
     let release = evidence.newest.filter(|newest| *newest >= FIRST_SQLITE);
     let why = match (markers.sqlite_era(), release, evidence.newest) {
-        (Some(marker), None, Some(newest)) => Some(format!(
-            "{} is in use, though the newest OpenClaw found is {newest}: {}",
-            marker.what,
-            marker.path.display()
+        (Some(marker), None, Some(newest)) => Some(say!(
+            "{what} is in use, though the newest OpenClaw found is {newest}: {path}",
+            what = marker.what,
+            newest,
+            path = marker.path.display()
         )),
-        (Some(marker), ..) => Some(format!("{} is in use: {}", marker.what, marker.path.display())),
-        (None, Some(newest), _) => Some(format!("OpenClaw {newest} was found")),
+        (Some(marker), ..) => Some(say!(
+            "{what} is in use: {path}",
+            what = marker.what,
+            path = marker.path.display()
+        )),
+        (None, Some(newest), _) => Some(say!("OpenClaw {newest} was found", newest)),
         (None, None, _) => None,
     };
     let mut stores = store_dirs.iter().map(|dir| dir.join("auth-profiles.json"));
     match why {
         Some(why) => match stores.find(|store| holds_profiles(store)) {
             Some(store) => Era::Mixed {
-                why: format!("{why}; {} still holds accounts", store.display()),
+                why: say!(
+                    "{why}; {store} still holds accounts",
+                    why,
+                    store = store.display()
+                ),
             },
             None => Era::Sqlite { why },
         },
@@ -142,9 +155,11 @@ fn look_into_agents(agent_dirs: &[PathBuf]) -> Vec<Marker> {
     let mut found = Vec::new();
     let mut dirs = agent_dirs.iter();
     for dir in dirs.by_ref() {
-        let marker = look_into(&sqlite::agent_database(dir), "the agent's database", |tables| {
-            tables.credentials || tables.schema_meta
-        });
+        let marker = look_into(
+            &sqlite::agent_database(dir),
+            say!("the agent's database"),
+            |tables| tables.credentials || tables.schema_meta,
+        );
         found.extend(marker);
         if found
             .last()
@@ -166,7 +181,7 @@ struct Tables {
     version: Option<Version>,
 }
 
-fn look_into(path: &Path, what: &str, is_sqlite_era: impl Fn(&Tables) -> bool) -> Option<Marker> {
+fn look_into(path: &Path, what: String, is_sqlite_era: impl Fn(&Tables) -> bool) -> Option<Marker> {
     if !exists(path) {
         return None;
     }
@@ -179,8 +194,7 @@ fn look_into(path: &Path, what: &str, is_sqlite_era: impl Fn(&Tables) -> bool) -
     match tables(path) {
         Ok(tables) => {
             let sqlite_era = is_sqlite_era(&tables);
-            (sqlite_era || tables.version.is_some())
-                .then(|| marker(what.to_owned(), tables.version, sqlite_era))
+            (sqlite_era || tables.version.is_some()).then(|| marker(what, tables.version, sqlite_era))
         }
         // What cannot be looked into is taken for the newer era: nothing is written then.
         Err(error) => Some(marker(format!("{what} ({})", error.code().as_str()), None, true)),

@@ -36,10 +36,10 @@ impl Evidence {
             .iter()
             .map(|program| EvidenceSource {
                 what: match program.what {
-                    "PATH" => "program on PATH".to_owned(),
-                    "setting" => "program named in Kalit's settings".to_owned(),
-                    "gateway unit" => "program of the gateway service".to_owned(),
-                    manager => format!("package installed by {manager}"),
+                    "PATH" => say!("program on PATH"),
+                    "setting" => say!("program named in Kalit's settings"),
+                    "gateway unit" => say!("program of the gateway service"),
+                    manager => say!("package installed by {manager}", manager),
                 },
                 path: program
                     .package
@@ -50,7 +50,7 @@ impl Evidence {
             .collect();
         if let Some(version) = config.config.last_touched_version {
             sources.push(EvidenceSource {
-                what: "meta.lastTouchedVersion of the configuration".to_owned(),
+                what: say!("meta.lastTouchedVersion of the configuration"),
                 path: config.path.clone(),
                 version: Some(version),
             });

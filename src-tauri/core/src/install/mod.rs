@@ -97,10 +97,12 @@ impl Installation {
     pub fn open(environment: &Environment, settings: &Settings, explicit: Option<&Path>) -> Result<Self> {
         let programs = program::installed(environment, settings);
         let dirs = paths::state_dirs(environment, settings, explicit, newest_of(&programs));
-        let current = dirs
-            .into_iter()
-            .next()
-            .ok_or_else(|| Error::new(ErrorCode::StateDirMissing, "no OpenClaw state directory is known"))?;
+        let current = dirs.into_iter().next().ok_or_else(|| {
+            Error::new(
+                ErrorCode::StateDirMissing,
+                say!("no OpenClaw state directory is known"),
+            )
+        })?;
         Ok(Self::read(environment, settings, &current, programs))
     }
 
@@ -176,7 +178,11 @@ impl Installation {
         self.agents.iter().find(|agent| agent.id == *id).ok_or_else(|| {
             Error::new(
                 ErrorCode::AgentUnknown,
-                format!("there is no agent {id} in {}", self.state_dir.path.display()),
+                say!(
+                    "there is no agent {id} in {path}",
+                    id,
+                    path = self.state_dir.path.display()
+                ),
             )
         })
     }
@@ -240,11 +246,11 @@ impl Installation {
             Era::Empty if now.state_dir.path.is_dir() => Ok(()),
             Era::Empty => Err(Error::new(
                 ErrorCode::StateDirMissing,
-                format!("{dir} does not exist and no OpenClaw was found"),
+                say!("{dir} does not exist and no OpenClaw was found", dir),
             )),
             Era::Sqlite { why } => Err(Error::new(
                 ErrorCode::EraSqlite,
-                format!("{dir} is managed by OpenClaw 2026.6.5 or later: {why}"),
+                say!("{dir} is managed by OpenClaw 2026.6.5 or later: {why}", dir, why),
             )),
             Era::Mixed { .. } => Err(now.mixed()),
         }
@@ -254,12 +260,12 @@ impl Installation {
     pub(crate) fn mixed(&self) -> Error {
         let dir = self.state_dir.path.display();
         let why = match &self.era {
-            Era::Mixed { why } => why,
-            Era::Json | Era::Sqlite { .. } | Era::Empty => "it was a moment ago",
+            Era::Mixed { why } => why.clone(),
+            Era::Json | Era::Sqlite { .. } | Era::Empty => say!("it was a moment ago"),
         };
         Error::new(
             ErrorCode::EraMixed,
-            format!("{dir} holds JSON and SQLite stores: {why}"),
+            say!("{dir} holds JSON and SQLite stores: {why}", dir, why),
         )
     }
 }

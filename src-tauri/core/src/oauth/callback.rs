@@ -186,18 +186,13 @@ impl PortsBusy {
 impl fmt::Display for PortsBusy {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0.is_empty() {
-            return formatter.write_str("no port is free for the browser's answer");
+            return formatter.write_str(&say!("no port is free for the browser's answer"));
         }
-        for (index, BusyPort { port, holder }) in self.0.iter().enumerate() {
-            let separator = if index == 0 { "" } else { ", " };
-            match holder {
-                Some(Holder { name, pid }) => {
-                    write!(formatter, "{separator}port {port} is held by {name} (pid {pid})")?;
-                }
-                None => write!(formatter, "{separator}port {port} is held by another program")?,
-            }
-        }
-        Ok(())
+        let told = self.0.iter().map(|BusyPort { port, holder }| match holder {
+            Some(Holder { name, pid }) => say!("port {port} is held by {name} (pid {pid})", port, name, pid),
+            None => say!("port {port} is held by another program", port),
+        });
+        formatter.write_str(&told.collect::<Vec<_>>().join(", "))
     }
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::ids::ProviderId;
+use crate::language;
 use crate::{Error, ErrorCode};
 
 use super::verdicts::{ROWS, UNRECOGNISED};
@@ -47,7 +48,7 @@ pub struct Outcome {
     pub rule: &'static str,
     /// A stable word: the provider's code if the table knows it, else one of ours.
     pub code: &'static str,
-    /// What happened: a clause, lower case, without a full stop.
+    /// What happened: a clause in English, lower case, without a full stop.
     pub text: &'static str,
     /// The code for people and programs.
     pub error: ErrorCode,
@@ -59,7 +60,7 @@ pub struct Outcome {
 impl Outcome {
     /// As an error, with the error code's own hint.
     pub fn to_error(&self) -> Error {
-        Error::new(self.error, self.text)
+        Error::new(self.error, language::fixed(self.text))
     }
 
     /// The text as a sentence, told as a lost answer where `after_lost_answer` explains it.
@@ -75,7 +76,7 @@ pub fn text_for(provider: &ProviderId, code: &str, after_lost_answer: bool) -> S
         .iter()
         .filter(|row| row.is_about(provider))
         .find(|row| row.code == code || row.codes().contains(&code));
-    let text = row.map_or("the provider refused", |row| row.text);
+    let text = row.map_or(template!("the provider refused"), |row| row.text);
     sentence(lost_answer(code, after_lost_answer).unwrap_or(text))
 }
 
@@ -193,12 +194,13 @@ const SPENT: [&str; 4] = [
 ];
 
 fn lost_answer(code: &str, after_lost_answer: bool) -> Option<&'static str> {
-    (after_lost_answer && SPENT.contains(&code)).then_some(
-        "the answer to the last renewal was lost on its way, so the token that is left no longer works",
-    )
+    (after_lost_answer && SPENT.contains(&code)).then_some(template!(
+        "the answer to the last renewal was lost on its way, so the token that is left no longer works"
+    ))
 }
 
 fn sentence(clause: &str) -> String {
+    let clause = language::fixed(clause);
     let mut characters = clause.chars();
     match characters.next() {
         Some(first) => format!("{}{}.", first.to_uppercase(), characters.as_str()),

@@ -124,7 +124,10 @@ pub fn require(provider: &Provider, claims: &Claims) -> Result<Identity> {
     if identity.account == Account::Unknown || (nobody && identity.account_id().is_none()) {
         return Err(Error::new(
             ErrorCode::LoginIdentityMissing,
-            format!("{} did not say which account signed in", provider.name()),
+            say!(
+                "{provider} did not say which account signed in",
+                provider = provider.name()
+            ),
         ));
     }
     Ok(identity)

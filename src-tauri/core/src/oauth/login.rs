@@ -102,7 +102,10 @@ impl LoginFlow {
         let (Some(authorization), Some(route)) = (provider.authorization(), provider.token_route()) else {
             return Err(Error::new(
                 ErrorCode::ProviderFlowUnsupported,
-                format!("{} has no sign-in in the browser", provider.name()),
+                say!(
+                    "{provider} has no sign-in in the browser",
+                    provider = provider.name()
+                ),
             ));
         };
         let endpoint = endpoint(environment.clone(), Arc::clone(&clock)).await?;
@@ -195,9 +198,9 @@ impl LoginFlow {
                 tokens,
             })
         });
-        let signed_in = exchanging
-            .await
-            .map_err(|error| Error::new(ErrorCode::Internal, "the sign-in broke off").with_source(error))?;
+        let signed_in = exchanging.await.map_err(|error| {
+            Error::new(ErrorCode::Internal, say!("the sign-in broke off")).with_source(error)
+        })?;
         // Until here a repeated callback was told that the sign-in has its answer.
         drop(serving);
         signed_in
@@ -246,7 +249,7 @@ async fn wait(
         Err(_elapsed) if settlement.cancel() => {
             return Err(Error::new(
                 ErrorCode::LoginTimeout,
-                "nobody finished the sign-in in time",
+                say!("nobody finished the sign-in in time"),
             ));
         }
         // The answer came at the last moment and is on its way here.
@@ -256,14 +259,16 @@ async fn wait(
 }
 
 fn cancelled() -> Error {
-    Error::new(ErrorCode::LoginCancelled, "the sign-in was cancelled")
+    Error::new(ErrorCode::LoginCancelled, say!("the sign-in was cancelled"))
 }
 
 /// Reading the system's certificates blocks for a moment.
 async fn endpoint(environment: Environment, clock: Arc<dyn Clock>) -> Result<TokenEndpoint> {
     tokio::task::spawn_blocking(move || TokenEndpoint::new(&environment, clock))
         .await
-        .map_err(|error| Error::new(ErrorCode::Internal, "the sign-in could not begin").with_source(error))?
+        .map_err(|error| {
+            Error::new(ErrorCode::Internal, say!("the sign-in could not begin")).with_source(error)
+        })?
 }
 
 /// RFC 6749 section 4.1.1 with RFC 7636 section 4.3, in the order in which codex 0.169.0 sends

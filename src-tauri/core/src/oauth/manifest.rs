@@ -90,16 +90,16 @@ pub(super) fn parse<'a>(
 ) -> Result<Manifest> {
     let raw: Raw = serde_json::from_str(text).map_err(|error| invalid(&error.to_string()))?;
     if raw.manifest != 1 {
-        return Err(invalid("\"manifest\" must be 1"));
+        return Err(invalid(&say!("\"manifest\" must be 1")));
     }
     let id = parse_id(&raw.id).map_err(|problem| invalid(&problem))?;
     let base = match &raw.overrides {
         Some(overridden) if *overridden != raw.id => {
-            return Err(invalid("\"overrides\" must repeat \"id\""));
+            return Err(invalid(&say!("\"overrides\" must repeat \"id\"")));
         }
         Some(_) => match builtin(&id) {
             Some(base) if base.id == id => Some(base),
-            _ => return Err(invalid("\"overrides\" must name a built-in provider")),
+            _ => return Err(invalid(&say!("\"overrides\" must name a built-in provider"))),
         },
         None => None,
     };
@@ -121,7 +121,7 @@ fn build(raw: Raw, id: ProviderId, base: Option<&Provider>, origin: Origin) -> C
     let flow = match (raw.flow, base) {
         (Some(flow), _) => flow,
         (None, Some(base)) => kind_of(&base.flow),
-        (None, None) => return Err("\"flow\" is missing".to_owned()),
+        (None, None) => return Err(say!("\"flow\" is missing")),
     };
     let given_url = |field, text: &Option<String>| text.as_deref().map(|t| endpoint(field, t)).transpose();
     let inherited_authorize = base.and_then(|base| match &base.flow {
@@ -141,7 +141,7 @@ fn build(raw: Raw, id: ProviderId, base: Option<&Provider>, origin: Origin) -> C
     let token_url = token_url.or_else(|| inherited_token.map(|route| route.url.clone()));
     let client_id = match raw.client_id {
         Some(text) if text.is_empty() || !text.chars().all(|c| c.is_ascii_graphic()) => {
-            return Err("\"clientId\" must be printable and without spaces".to_owned());
+            return Err(say!("\"clientId\" must be printable and without spaces"));
         }
         Some(text) => Some(text),
         None => inherited_token.map(|route| route.client_id.clone()),
@@ -165,7 +165,7 @@ fn build(raw: Raw, id: ProviderId, base: Option<&Provider>, origin: Origin) -> C
     };
     let redirect = check_redirect(raw.redirect, inherited_authorization.map(|a| &a.redirect))?;
 
-    let required = |field: &str| format!("\"{field}\" is missing: this flow needs it");
+    let required = |field: &str| say!("\"{field}\" is missing: this flow needs it", field);
     let token_route = || -> Checked<TokenRoute> {
         Ok(TokenRoute {
             url: token_url.clone().ok_or_else(|| required("tokenUrl"))?,
@@ -200,7 +200,7 @@ fn build(raw: Raw, id: ProviderId, base: Option<&Provider>, origin: Origin) -> C
     };
     let name = match raw.name {
         Some(name) if name.trim().is_empty() || name.chars().any(char::is_control) => {
-            return Err("\"name\" must be a line of text".to_owned());
+            return Err(say!("\"name\" must be a line of text"));
         }
         Some(name) => name.trim().to_owned(),
         None => base.map_or_else(|| id.to_string(), |base| base.name.clone()),
@@ -233,20 +233,21 @@ fn parse_id(text: &str) -> Checked<ProviderId> {
             text.chars()
                 .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
         })
-        .ok_or_else(|| "a provider id consists of lower-case letters, digits, '-', '_' and '.'".to_owned())
+        .ok_or_else(|| say!("a provider id consists of lower-case letters, digits, '-', '_' and '.'"))
 }
 
 /// An endpoint: https, or http to a literal loopback address; no user, no fragment.
 fn endpoint(field: &str, text: &str) -> Checked<Url> {
-    let url = Url::parse(text).map_err(|_| format!("\"{field}\" is not a URL"))?;
+    let url = Url::parse(text).map_err(|_| say!("\"{field}\" is not a URL", field))?;
     let safe = url.scheme() == "https" || (url.scheme() == "http" && is_literal_loopback(&url));
     if !safe || url.host().is_none() {
-        return Err(format!(
-            "\"{field}\" must begin with https:// (http:// is for literal loopback addresses only)"
+        return Err(say!(
+            "\"{field}\" must begin with https:// (http:// is for literal loopback addresses only)",
+            field
         ));
     }
     if !url.username().is_empty() || url.password().is_some() || url.fragment().is_some() {
-        return Err(format!("\"{field}\" must not contain a user or a fragment"));
+        return Err(say!("\"{field}\" must not contain a user or a fragment", field));
     }
     Ok(url)
 }
@@ -270,7 +271,7 @@ fn check_scopes(scopes: Vec<String>) -> Checked<Vec<String>> {
     if scopes.iter().all(fine) {
         Ok(scopes)
     } else {
-        Err("\"scopes\" must be words without spaces".to_owned())
+        Err(say!("\"scopes\" must be words without spaces"))
     }
 }
 
@@ -290,10 +291,10 @@ fn check_params(params: serde_json::Map<String, Value>) -> Checked<Vec<(String, 
         .into_iter()
         .map(|(name, value)| match value {
             _ if OWN_PARAMS.contains(&name.as_str()) => {
-                Err(format!("\"authorizeParams\" must not set {name}"))
+                Err(say!("\"authorizeParams\" must not set {name}", name))
             }
             Value::String(text) => Ok((name, text)),
-            _ => Err("\"authorizeParams\" must be texts".to_owned()),
+            _ => Err(say!("\"authorizeParams\" must be texts")),
         })
         .collect()
 }
@@ -307,11 +308,13 @@ fn check_redirect(raw: Option<RawRedirect>, base: Option<&Redirect>) -> Checked<
     let Some(raw) = raw else { return Ok(redirect) };
     if let Some(host) = raw.host {
         redirect.host = RedirectHost::parse(&host)
-            .ok_or_else(|| "\"redirect.host\" must be localhost, 127.0.0.1 or ::1".to_owned())?;
+            .ok_or_else(|| say!("\"redirect.host\" must be localhost, 127.0.0.1 or ::1"))?;
     }
     if let Some(ports) = raw.ports {
         if ports.contains(&0) || ports.len() > 16 {
-            return Err("\"redirect.ports\" must be at most 16 ports from 1 to 65535".to_owned());
+            return Err(say!(
+                "\"redirect.ports\" must be at most 16 ports from 1 to 65535"
+            ));
         }
         redirect.ports = ports;
     }
@@ -321,7 +324,9 @@ fn check_redirect(raw: Option<RawRedirect>, base: Option<&Redirect>) -> Checked<
             || !path.chars().all(plain)
             || path.split('/').any(|s| s == "." || s == "..")
         {
-            return Err("\"redirect.path\" must begin with / and consist of plain characters".to_owned());
+            return Err(say!(
+                "\"redirect.path\" must begin with / and consist of plain characters"
+            ));
         }
         redirect.path = path;
     }
@@ -344,7 +349,7 @@ fn check_claims(raw: Option<RawClaims>, base: Option<&ClaimNames>) -> Checked<Cl
         };
         texts
             .iter()
-            .map(|text| ClaimPath::parse(text).ok_or_else(|| "a claim name is empty".to_owned()))
+            .map(|text| ClaimPath::parse(text).ok_or_else(|| say!("a claim name is empty")))
             .collect()
     };
     Ok(ClaimNames {
@@ -358,7 +363,7 @@ fn check_claims(raw: Option<RawClaims>, base: Option<&ClaimNames>) -> Checked<Cl
 fn invalid(problem: &str) -> Error {
     Error::new(
         ErrorCode::ProviderManifestInvalid,
-        format!("the manifest cannot be used: {problem}"),
+        say!("the manifest cannot be used: {problem}", problem),
     )
 }
 

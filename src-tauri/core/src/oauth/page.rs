@@ -28,52 +28,56 @@ pub(super) enum Page {
 }
 
 impl Page {
-    fn parts(self) -> (&'static str, &'static str, &'static str) {
+    fn parts(self) -> (&'static str, String, String) {
         match self {
             Page::Received => (
                 "200 OK",
-                "Back to Kalit",
-                "Kalit finishes the sign-in by itself. You can close this tab.",
+                say!("Back to Kalit"),
+                say!("Kalit finishes the sign-in by itself. You can close this tab."),
             ),
             Page::Refused => (
                 "200 OK",
-                "Not signed in",
-                "The provider did not allow this sign-in. Kalit says what to do next. You can close this tab.",
+                say!("Not signed in"),
+                say!(
+                    "The provider did not allow this sign-in. Kalit says what to do next. You can close this tab."
+                ),
             ),
             Page::BadRequest => (
                 "400 Bad Request",
-                "Not this sign-in",
-                "This address does not belong to the sign-in that Kalit is waiting for. Go back to the page that Kalit opened.",
+                say!("Not this sign-in"),
+                say!(
+                    "This address does not belong to the sign-in that Kalit is waiting for. Go back to the page that Kalit opened."
+                ),
             ),
             Page::Forbidden => (
                 "403 Forbidden",
-                "Not allowed",
-                "This page is for the sign-in only.",
+                say!("Not allowed"),
+                say!("This page is for the sign-in only."),
             ),
             Page::NotFound => (
                 "404 Not Found",
-                "Nothing here",
-                "This page is for the sign-in only.",
+                say!("Nothing here"),
+                say!("This page is for the sign-in only."),
             ),
             Page::MethodNotAllowed => (
                 "405 Method Not Allowed",
-                "Not allowed",
-                "This page is for the sign-in only.",
+                say!("Not allowed"),
+                say!("This page is for the sign-in only."),
             ),
             Page::Timeout => (
                 "408 Request Timeout",
-                "Too slow",
-                "The request did not arrive in time.",
+                say!("Too slow"),
+                say!("The request did not arrive in time."),
             ),
             Page::Repeated => (
                 "409 Conflict",
-                "Already done",
-                "This sign-in has its answer already. You can close this tab.",
+                say!("Already done"),
+                say!("This sign-in has its answer already. You can close this tab."),
             ),
             Page::TooLarge => (
                 "431 Request Header Fields Too Large",
-                "Too long",
-                "The request is longer than a sign-in's.",
+                say!("Too long"),
+                say!("The request is longer than a sign-in's."),
             ),
         }
     }
@@ -81,8 +85,9 @@ impl Page {
     /// The whole HTTP response.
     pub(super) fn to_http(self) -> String {
         let (status, title, text) = self.parts();
+        let language = crate::language::spoken();
         let body = format!(
-            "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\
+            "<!doctype html><html lang=\"{language}\"><head><meta charset=\"utf-8\">\
              <meta name=\"viewport\" content=\"width=device-width\"><title>Kalit: {title}</title>\
              <style>{STYLE}</style></head><body><main><h1>{title}</h1><p>{text}</p></main></body></html>"
         );

@@ -92,8 +92,8 @@ pub fn token(provider: &ProviderId, pasted: &Secret) -> Result<Secret> {
             kind: Kind::ApiKey, ..
         }) => {
             return Err(
-                Error::new(ErrorCode::SecretPrefix, "this is an API key, not a token")
-                    .with_hint("Use `kalit paste-api-key` for it."),
+                Error::new(ErrorCode::SecretPrefix, say!("this is an API key, not a token"))
+                    .with_hint(say!("Use `kalit paste-api-key` for it.")),
             );
         }
         Some(Known {
@@ -106,16 +106,18 @@ pub fn token(provider: &ProviderId, pasted: &Secret) -> Result<Secret> {
             if text.len() < SETUP_TOKEN_LENGTH {
                 return Err(Error::new(
                     ErrorCode::SecretTooShort,
-                    "the setup-token is not complete",
+                    say!("the setup-token is not complete"),
                 ));
             }
         }
         None if provider.as_str() == "anthropic" => {
             return Err(Error::new(
                 ErrorCode::SecretPrefix,
-                format!("a setup-token begins with {SETUP_TOKEN_PREFIX}"),
+                say!("a setup-token begins with {prefix}", prefix = SETUP_TOKEN_PREFIX),
             )
-            .with_hint("Run `claude setup-token` and copy the token that it prints."));
+            .with_hint(say!(
+                "Run `claude setup-token` and copy the token that it prints."
+            )));
         }
         None => {}
     }
@@ -134,10 +136,11 @@ pub fn api_key(provider: &ProviderId, pasted: &Secret) -> Result<Secret> {
             kind: Kind::SetupToken,
             ..
         }) => {
-            return Err(
-                Error::new(ErrorCode::SecretPrefix, "this is a setup-token, not an API key")
-                    .with_hint("Use `kalit paste-token --provider anthropic` for it."),
-            );
+            return Err(Error::new(
+                ErrorCode::SecretPrefix,
+                say!("this is a setup-token, not an API key"),
+            )
+            .with_hint(say!("Use `kalit paste-token --provider anthropic` for it.")));
         }
         Some(known) if is_well_known(provider) && !is_whose(known, provider) => {
             return Err(foreign(provider, known.provider));
@@ -150,8 +153,8 @@ pub fn api_key(provider: &ProviderId, pasted: &Secret) -> Result<Secret> {
 /// The value of `--expires-in`: numbers with `d`, `h`, `m` or `s`, possibly several (`1d12h`).
 pub fn expires_in(text: &str) -> Result<Duration> {
     let refused = || {
-        Error::new(ErrorCode::Usage, "--expires-in is not a time span")
-            .with_hint("Write for example 365d, 12h, 30m, 90s or 1d12h.")
+        Error::new(ErrorCode::Usage, say!("--expires-in is not a time span"))
+            .with_hint(say!("Write for example 365d, 12h, 30m, 90s or 1d12h."))
     };
     let mut rest = text.trim();
     let mut total: u64 = 0;
@@ -186,16 +189,19 @@ fn one_piece(pasted: &Secret) -> Result<&str> {
         |c: char| c.is_whitespace() || c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{feff}');
     let text = pasted.expose().trim_matches(invisible);
     if text.is_empty() {
-        return Err(Error::new(ErrorCode::SecretEmpty, "nothing was pasted"));
+        return Err(Error::new(ErrorCode::SecretEmpty, say!("nothing was pasted")));
     }
     if text.contains(invisible) {
         return Err(Error::new(
             ErrorCode::SecretWhitespace,
-            "the secret contains a space, a line break or an invisible character",
+            say!("the secret contains a space, a line break or an invisible character"),
         ));
     }
     if text.len() < SHORTEST_SECRET {
-        return Err(Error::new(ErrorCode::SecretTooShort, "the secret is too short"));
+        return Err(Error::new(
+            ErrorCode::SecretTooShort,
+            say!("the secret is too short"),
+        ));
     }
     Ok(text)
 }
@@ -217,21 +223,27 @@ fn is_whose(known: &Known, provider: &ProviderId) -> bool {
 fn foreign(provider: &ProviderId, owner: &str) -> Error {
     Error::new(
         ErrorCode::SecretPrefix,
-        format!("this is a secret for {owner}, not for {provider}"),
+        say!(
+            "this is a secret for {owner}, not for {provider}",
+            owner,
+            provider
+        ),
     )
-    .with_hint(format!(
-        "Use --provider {owner}, or copy the secret of {provider}."
+    .with_hint(say!(
+        "Use --provider {owner}, or copy the secret of {provider}.",
+        owner,
+        provider
     ))
 }
 
 fn refresh_token() -> Error {
     Error::new(
         ErrorCode::SecretPrefix,
-        "this is a refresh token of another program's login",
+        say!("this is a refresh token of another program's login"),
     )
-    .with_hint(
-        "Never copy it: both programs would be signed out. Run `claude setup-token`, or paste an API key.",
-    )
+    .with_hint(say!(
+        "Never copy it: both programs would be signed out. Run `claude setup-token`, or paste an API key."
+    ))
 }
 
 #[cfg(test)]

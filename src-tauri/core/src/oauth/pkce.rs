@@ -78,7 +78,7 @@ fn random_octets() -> Result<[u8; 32]> {
     let mut octets = [0; 32];
     OsRng
         .try_fill_bytes(&mut octets)
-        .map_err(|error| Error::new(ErrorCode::Internal, "no random numbers").with_source(error))?;
+        .map_err(|error| Error::new(ErrorCode::Internal, say!("no random numbers")).with_source(error))?;
     Ok(octets)
 }
 

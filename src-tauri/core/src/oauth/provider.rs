@@ -188,7 +188,7 @@ impl Provider {
         let route = moved.token.as_mut().ok_or_else(|| {
             Error::new(
                 ErrorCode::ProfileNotRefreshable,
-                format!("logins of {} are not renewed", self.id),
+                say!("logins of {provider} are not renewed", provider = self.id),
             )
         })?;
         route.url = manifest::token_url(url)?;

@@ -100,7 +100,7 @@ impl Providers {
             Err(error) => {
                 let error = Error::new(
                     ErrorCode::ProviderManifestInvalid,
-                    format!("the directory cannot be listed: {}", error.kind()),
+                    say!("the directory cannot be listed: {kind}", kind = error.kind()),
                 );
                 self.reject(directory.to_owned(), &error);
                 Vec::new()
@@ -122,9 +122,9 @@ impl Providers {
                 if !stand_in && !trusted.contains(&text) {
                     return Err(Error::new(
                         ErrorCode::ProviderManifestUntrusted,
-                        format!(
-                            "the manifest replaces endpoints of {} without your consent",
-                            provider.id()
+                        say!(
+                            "the manifest replaces endpoints of {provider} without your consent",
+                            provider = provider.id()
                         ),
                     ));
                 }
@@ -153,9 +153,11 @@ impl Providers {
             None => Ok(()),
             Some(name) => Err(Error::new(
                 ErrorCode::ProviderManifestInvalid,
-                format!("the provider id {name} is already described elsewhere"),
+                say!("the provider id {name} is already described elsewhere", name),
             )
-            .with_hint("Choose another id, or replace fields of a built-in provider with \"overrides\".")),
+            .with_hint(say!(
+                "Choose another id, or replace fields of a built-in provider with \"overrides\"."
+            ))),
         }
     }
 

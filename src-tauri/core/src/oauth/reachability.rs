@@ -37,7 +37,10 @@ pub async fn token_host_answers(provider: &Provider, environment: &Environment) 
         match answer.map_err(|error| failure_of(&error)) {
             Ok(answer) if answer.status().is_server_error() => Err(Error::new(
                 ErrorCode::ProviderOutOfOrder,
-                format!("{} is out of order at the moment", provider.name()),
+                say!(
+                    "{provider} is out of order at the moment",
+                    provider = provider.name()
+                ),
             )),
             Ok(_) => Ok(()),
             Err(Failed::NotSent(failure, hint)) => Err(not_sent(provider, failure, hint)),

@@ -117,7 +117,7 @@ impl Expected {
             _ => {
                 return Judgement::Ended(Error::new(
                     ErrorCode::LoginIssuerMismatch,
-                    "the answer names another authorization server",
+                    say!("the answer names another authorization server"),
                 ));
             }
         }
@@ -192,7 +192,7 @@ impl Expected {
         match before_fragment.split_once('?') {
             Some((path, query)) if ours && path == self.redirect.path => Ok(Some(query)),
             _ if !bare && authority == authorize_host => Err(unusable().with_hint(
-                "That is the provider's own page: finish signing in there, then paste the address of the last page.",
+                say!("That is the provider's own page: finish signing in there, then paste the address of the last page."),
             )),
             _ => Err(unusable()),
         }
@@ -290,23 +290,23 @@ fn denial(error: &str, description: &str) -> Error {
     if error == "access_denied" && description.contains("missing_codex_entitlement") {
         return Error::new(
             ErrorCode::LoginEntitlement,
-            "Codex is not enabled for this workspace",
+            say!("Codex is not enabled for this workspace"),
         );
     }
     let message = match error {
-        "access_denied" => "the sign-in was refused, by you or by an administrator",
+        "access_denied" => say!("the sign-in was refused, by you or by an administrator"),
         "server_error" | "temporarily_unavailable" => {
-            "the provider is out of order and could not finish the sign-in"
+            say!("the provider is out of order and could not finish the sign-in")
         }
         "invalid_request"
         | "unauthorized_client"
         | "unsupported_response_type"
         | "invalid_scope"
-        | "invalid_target" => "the provider does not accept this kind of sign-in request",
+        | "invalid_target" => say!("the provider does not accept this kind of sign-in request"),
         "login_required" | "interaction_required" | "consent_required" | "account_selection_required" => {
-            "the provider wanted something that was not answered in the browser"
+            say!("the provider wanted something that was not answered in the browser")
         }
-        _ => "the provider refused the sign-in",
+        _ => say!("the provider refused the sign-in"),
     };
     Error::new(ErrorCode::LoginDenied, message)
 }
@@ -314,14 +314,14 @@ fn denial(error: &str, description: &str) -> Error {
 fn foreign_state() -> Error {
     Error::new(
         ErrorCode::LoginStateMismatch,
-        "what was pasted belongs to another sign-in",
+        say!("what was pasted belongs to another sign-in"),
     )
 }
 
 fn unusable() -> Error {
     Error::new(
         ErrorCode::LoginPasteUnusable,
-        "what was pasted is not the address of the last page",
+        say!("what was pasted is not the address of the last page"),
     )
 }
 

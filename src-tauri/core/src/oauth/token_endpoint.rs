@@ -68,14 +68,14 @@ impl TokenEndpoint {
         ];
         match self.call(provider, route, &fields, deadline).await {
             RefreshAnswer::Rotated(answer) => Ok(answer),
-            RefreshAnswer::OnlyRefresh { .. } => {
-                Err(exchange_failed("the provider's answer contains no access token"))
-            }
+            RefreshAnswer::OnlyRefresh { .. } => Err(exchange_failed(say!(
+                "the provider's answer contains no access token"
+            ))),
             RefreshAnswer::Refused(refusal) => Err(exchange_error(&refusal.outcome)),
             RefreshAnswer::NotSent(error) => Err(error),
-            RefreshAnswer::Unknown => Err(exchange_failed(
-                "the provider's answer to the sign-in was lost on its way",
-            )),
+            RefreshAnswer::Unknown => Err(exchange_failed(say!(
+                "the provider's answer to the sign-in was lost on its way"
+            ))),
         }
     }
 
@@ -96,7 +96,7 @@ impl TokenEndpoint {
         if refresh.is_empty() {
             return RefreshAnswer::NotSent(Error::new(
                 ErrorCode::RefreshRejected,
-                "the profile contains no refresh token",
+                say!("the profile contains no refresh token"),
             ));
         }
         let fields = [
@@ -238,7 +238,7 @@ impl Received {
 /// No complete answer.
 pub(super) enum Failed {
     /// The request never left, with a hint if there is a better one than the code's.
-    NotSent(Failure, Option<&'static str>),
+    NotSent(Failure, Option<String>),
     /// The request was sent, perhaps in part.
     Lost,
 }
@@ -288,7 +288,7 @@ pub(super) fn route_of(provider: &Provider) -> Result<&TokenRoute> {
     provider.token_route().ok_or_else(|| {
         Error::new(
             ErrorCode::ProfileNotRefreshable,
-            format!("logins of {} are not renewed", provider.name()),
+            say!("logins of {provider} are not renewed", provider = provider.name()),
         )
     })
 }
@@ -316,17 +316,17 @@ fn exchange_error(outcome: &Outcome) -> Error {
     match outcome.class {
         Class::Transient { .. } | Class::ClientFault => outcome.to_error(),
         Class::Permanent | Class::RequestFault | Class::Suspect | Class::Unknown | Class::Pending => {
-            exchange_failed("the provider did not accept the code of this sign-in")
+            exchange_failed(say!("the provider did not accept the code of this sign-in"))
         }
     }
 }
 
-fn exchange_failed(message: &'static str) -> Error {
+fn exchange_failed(message: String) -> Error {
     Error::new(ErrorCode::LoginExchangeFailed, message)
 }
 
 /// The error of a request that never left.
-pub(super) fn not_sent(provider: &Provider, failure: Failure, hint: Option<&'static str>) -> Error {
+pub(super) fn not_sent(provider: &Provider, failure: Failure, hint: Option<String>) -> Error {
     let error = classify::classify(provider.id(), &Evidence::Failure(failure)).to_error();
     match hint {
         Some(hint) => error.with_hint(hint),
@@ -377,7 +377,7 @@ fn tls_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rus
         .find_map(|cause| cause.downcast_ref::<rustls::Error>())
 }
 
-fn clock_hint(error: &rustls::Error) -> Option<&'static str> {
+fn clock_hint(error: &rustls::Error) -> Option<String> {
     use rustls::CertificateError as Certificate;
     match error {
         rustls::Error::InvalidCertificate(
@@ -385,7 +385,9 @@ fn clock_hint(error: &rustls::Error) -> Option<&'static str> {
             | Certificate::ExpiredContext { .. }
             | Certificate::NotValidYet
             | Certificate::NotValidYetContext { .. },
-        ) => Some("Check this machine's clock first: the server's certificate is not valid at this time."),
+        ) => Some(say!(
+            "Check this machine's clock first: the server's certificate is not valid at this time."
+        )),
         _ => None,
     }
 }
@@ -410,7 +412,7 @@ pub(super) fn client(environment: &Environment) -> Result<reqwest::Client> {
     builder.build().map_err(|_| {
         Error::new(
             ErrorCode::NetworkTls,
-            "this system offers no certificates to trust",
+            say!("this system offers no certificates to trust"),
         )
     })
 }
@@ -446,7 +448,7 @@ fn proxies(environment: &Environment) -> Result<Vec<reqwest::Proxy>> {
         // The value may contain a password.
         Err(_) => Err(Error::new(
             ErrorCode::NetworkUnreachable,
-            format!("{name} is not the address of a proxy"),
+            say!("{name} is not the address of a proxy", name),
         )),
     })
     .collect()
@@ -462,7 +464,10 @@ fn extra_roots(environment: &Environment) -> Result<Vec<reqwest::Certificate>> {
     let pem = std::fs::read(environment.working_dir().join(path)).map_err(|error| {
         Error::new(
             ErrorCode::NetworkTls,
-            format!("the file in SSL_CERT_FILE cannot be read ({})", error.kind()),
+            say!(
+                "the file in SSL_CERT_FILE cannot be read ({kind})",
+                kind = error.kind()
+            ),
         )
     })?;
     let usable = |certificate: &CertificateDer<'_>| {

@@ -15,6 +15,7 @@ use url::Url;
 use crate::durable;
 use crate::environment::Environment;
 use crate::ids::ProviderId;
+use crate::language;
 use crate::{Error, ErrorCode, Result};
 
 use super::manifest::{self, Manifest, is_literal_loopback};
@@ -46,9 +47,14 @@ pub fn trust(environment: &Environment, file: &Path) -> Result<Consent> {
         Manifest::New(provider) => {
             return Err(Error::new(
                 ErrorCode::ProviderManifestInvalid,
-                format!("{} is a provider of its own and needs no consent", provider.id()),
+                say!(
+                    "{provider} is a provider of its own and needs no consent",
+                    provider = provider.id()
+                ),
             )
-            .with_hint("Put the file into Kalit's providers directory: that is all."));
+            .with_hint(say!(
+                "Put the file into Kalit's providers directory: that is all."
+            )));
         }
     };
     let token_host = provider.token_route().map(|route| host_of(&route.url));
@@ -69,15 +75,15 @@ impl Consent {
         &self.provider
     }
 
-    /// What the person must know: the hosts, and that existing logins are renewed there.
+    /// What the person must know, on the command line: the hosts, and that existing logins are renewed there.
     pub fn statement(&self) -> String {
         let mut hosts: Vec<&str> = self.sign_in_hosts.iter().map(String::as_str).collect();
         hosts.dedup();
         let renewal = match &self.token_host {
             Some(host) => {
+                let provider = &self.provider;
                 format!(
-                    " Tokens are sent to {host}: existing logins of {} are renewed there as well.",
-                    self.provider
+                    " Tokens are sent to {host}: existing logins of {provider} are renewed there as well."
                 )
             }
             None => String::new(),
@@ -86,7 +92,7 @@ impl Consent {
             "{} replaces the built-in provider {}, which then uses {}.{renewal}",
             self.file.display(),
             self.provider,
-            hosts.join(", "),
+            hosts.join(", ")
         )
     }
 
@@ -99,7 +105,10 @@ impl Consent {
         record.write(&self.record).map_err(|error| {
             Error::new(
                 ErrorCode::VaultFailed,
-                format!("the consent could not be saved in {}", self.record.display()),
+                say!(
+                    "the consent could not be saved in {record}",
+                    record = self.record.display()
+                ),
             )
             .with_source(error)
         })
@@ -151,16 +160,16 @@ impl TrustRecord {
         let unparsable = |problem: String| {
             Error::new(
                 ErrorCode::SettingsUnparsable,
-                format!("{} cannot be used: {problem}", path.display()),
+                say!("{path} cannot be used: {problem}", path = path.display(), problem),
             )
             .with_hint(
-                "Move the file away to start without consents; each override then needs `kalit providers trust` again.",
+                say!("Move the file away to start without consents; each override then needs `kalit providers trust` again."),
             )
         };
         let text = read_own_file(path).map_err(|error| unparsable(error.message().to_owned()))?;
         let record: Self = serde_json::from_str(&text).map_err(|error| unparsable(error.to_string()))?;
         if record.version != 1 {
-            return Err(unparsable("another version wrote it".to_owned()));
+            return Err(unparsable(say!("another version wrote it")));
         }
         Ok(record)
     }
@@ -179,24 +188,24 @@ pub(super) fn read_own_file(path: &Path) -> Result<String> {
             format!("{}: {problem}", path.display()),
         )
     };
-    let unreadable = |error: std::io::Error| refuse(&format!("cannot be read ({})", error.kind()));
+    let unreadable = |error: std::io::Error| refuse(&say!("cannot be read ({kind})", kind = error.kind()));
     // Looked at before opening as well, because opening a pipe would wait for its other end.
     if !std::fs::metadata(path).map_err(unreadable)?.is_file() {
-        return Err(refuse("is not a file"));
+        return Err(refuse(&say!("is not a file")));
     }
     let file = File::open(path).map_err(unreadable)?;
     let metadata = file.metadata().map_err(unreadable)?;
     if !metadata.is_file() {
-        return Err(refuse("is not a file"));
+        return Err(refuse(&say!("is not a file")));
     }
     if let Some(problem) = foreign_access(&metadata) {
-        return Err(refuse(problem));
+        return Err(refuse(&language::fixed(problem)));
     }
     let mut text = String::new();
     let read = file.take(MAX_SIZE + 1).read_to_string(&mut text);
     match read {
         Err(error) => Err(unreadable(error)),
-        Ok(size) if size as u64 > MAX_SIZE => Err(refuse("is too large")),
+        Ok(size) if size as u64 > MAX_SIZE => Err(refuse(&say!("is too large"))),
         Ok(_) => Ok(text),
     }
 }
@@ -217,9 +226,9 @@ fn foreign_access(_metadata: &Metadata) -> Option<&'static str> {
 #[cfg(unix)]
 fn access_problem(owner: u32, mode: u32, user: u32) -> Option<&'static str> {
     if owner != user {
-        Some("does not belong to you")
+        Some(template!("does not belong to you"))
     } else if mode & 0o022 != 0 {
-        Some("can be written by others (chmod go-w)")
+        Some(template!("can be written by others (chmod go-w)"))
     } else {
         None
     }
@@ -318,7 +327,10 @@ mod tests {
     #[test]
     fn only_the_owner_may_be_able_to_write() {
         assert_eq!(access_problem(1000, 0o100_644, 1000), None);
-        assert_eq!(access_problem(0, 0o100_644, 1000), Some("does not belong to you"));
+        assert_eq!(
+            access_problem(0, 0o100_644, 1000),
+            Some(template!("does not belong to you"))
+        );
         assert!(access_problem(1000, 0o100_664, 1000).is_some());
         assert!(access_problem(1000, 0o100_646, 1000).is_some());
     }

@@ -36,13 +36,13 @@ pub async fn add_agent(installation: &Installation, id: &AgentId, workspace: &Pa
     if taken || id.is_main() {
         return Err(Error::new(
             ErrorCode::Usage,
-            format!("there is an agent {id} already"),
+            say!("there is an agent {id} already", id),
         ));
     }
     let cli = Cli::of(installation).map_err(|error| {
-        error.with_hint(format!(
-            "Run this where OpenClaw is installed: {}",
-            agents_add_by_hand(installation, id, workspace)
+        error.with_hint(say!(
+            "Run this where OpenClaw is installed: {command}",
+            command = agents_add_by_hand(installation, id, workspace)
         ))
     })?;
     let workspace = installation.state_dir.user_path(&workspace.to_string_lossy());
@@ -61,7 +61,7 @@ pub async fn add_agent(installation: &Installation, id: &AgentId, workspace: &Pa
         .get("agentId")
         .and_then(Value::as_str)
         .map(AgentId::normalize)
-        .ok_or_else(|| failed("its answer names no agent"))?;
+        .ok_or_else(|| failed(&say!("its answer names no agent")))?;
     let now = installation.reload();
     match now
         .agents
@@ -74,9 +74,9 @@ pub async fn add_agent(installation: &Installation, id: &AgentId, workspace: &Pa
             workspace: agent.workspace.clone(),
             copies_main_store: now.rules().copies_main_store,
         }),
-        None => Err(failed(
-            "it said that the agent was added, but openclaw.json does not name it",
-        )),
+        None => Err(failed(&say!(
+            "it said that the agent was added, but openclaw.json does not name it"
+        ))),
     }
 }
 

@@ -109,7 +109,7 @@ impl<'i> Cli<'i> {
             }),
             None => Err(Error::new(
                 ErrorCode::OpenClawMissing,
-                "no openclaw program was found",
+                say!("no openclaw program was found"),
             )),
         }
     }
@@ -143,10 +143,10 @@ impl<'i> Cli<'i> {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let mut child = command.spawn().map_err(|error| {
-            failed(&format!(
-                "{} cannot be started ({})",
-                self.program.launcher.display(),
-                error.kind()
+            failed(&say!(
+                "{program} cannot be started ({kind})",
+                program = self.program.launcher.display(),
+                kind = error.kind()
             ))
             .with_source(error)
         })?;
@@ -164,9 +164,12 @@ impl<'i> Cli<'i> {
         .await;
         let Ok((status, stdout, stderr, ())) = finished else {
             // Dropping the child ends it.
-            return Err(failed(&format!("no answer within {} s", limit.as_secs())));
+            return Err(failed(&say!(
+                "no answer within {seconds} s",
+                seconds = limit.as_secs()
+            )));
         };
-        let status = status.map_err(|error| failed("its end was not seen").with_source(error))?;
+        let status = status.map_err(|error| failed(&say!("its end was not seen")).with_source(error))?;
         Ok(Said {
             status,
             stdout,
@@ -224,16 +227,18 @@ impl Said {
         if self.status.success() {
             return Ok(self);
         }
-        let code = self
+        let end = self
             .status
             .code()
-            .map_or_else(|| "a signal".to_owned(), |code| format!("exit code {code}"));
+            .map_or_else(|| say!("a signal"), |code| say!("exit code {code}", code));
         let said = self
             .complaint()
             .or_else(|| last_line(&self.stderr, &self.typed))
             .or_else(|| last_line(&self.stdout, &self.typed));
-        let said = said.map(|line| format!(": {line}")).unwrap_or_default();
-        Err(failed(&format!("it ended with {code}{said}")))
+        Err(failed(&match said {
+            Some(line) => say!("it ended with {end}: {line}", end, line),
+            None => say!("it ended with {end}", end),
+        }))
     }
 
     /// `error.message` of an answer in JSON.
@@ -258,7 +263,7 @@ impl Said {
         starts
             .map(|at| &text[at..])
             .find_map(|json| serde_json::from_str(json.trim_end()).ok())
-            .ok_or_else(|| failed("its answer is not JSON"))
+            .ok_or_else(|| failed(&say!("its answer is not JSON")))
     }
 }
 
@@ -297,5 +302,5 @@ fn last_line(output: &[u8], typed: &[Secret]) -> Option<String> {
 }
 
 pub(super) fn failed(why: &str) -> Error {
-    Error::new(ErrorCode::OpenClawFailed, format!("openclaw: {why}"))
+    Error::new(ErrorCode::OpenClawFailed, say!("openclaw: {why}", why))
 }

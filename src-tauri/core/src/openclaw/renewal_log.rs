@@ -38,17 +38,30 @@ impl Why {
     /// One sentence, and what follows for the login.
     pub(crate) fn sentence(&self) -> String {
         match self {
-            Self::NotSent => "OpenClaw's log says that the request did not leave this machine (no network or name not found): the login is probably unspent.".to_owned(),
-            Self::Answered { status, code: None } if *status >= 500 => format!(
-                "OpenClaw's log says that the provider was out of order (HTTP {status}): the login is probably unspent."
+            Self::NotSent => say!(
+                "OpenClaw's log says that the request did not leave this machine (no network or name not found): the login is probably unspent."
+            ),
+            Self::Answered { status, code: None } if *status >= 500 => say!(
+                "OpenClaw's log says that the provider was out of order (HTTP {status}): the login is probably unspent.",
+                status
             ),
             Self::Answered { status, code } => {
                 let code = code.as_ref().map(|code| format!(", {code}")).unwrap_or_default();
-                format!("OpenClaw's log says that the provider refused the login (HTTP {status}{code}): it will most likely refuse it again.")
+                let answer = format!("HTTP {status}{code}");
+                say!(
+                    "OpenClaw's log says that the provider refused the login ({answer}): it will most likely refuse it again.",
+                    answer
+                )
             }
-            Self::NoTokens => "OpenClaw's log says that something else than tokens came back, such as a web page: the login is probably unspent.".to_owned(),
-            Self::TimedOut => "OpenClaw's log says that no answer came in time: the login may be spent.".to_owned(),
-            Self::ConnectionFailed => "OpenClaw's log says that the connection failed: if that was after the request was sent, the login may be spent.".to_owned(),
+            Self::NoTokens => say!(
+                "OpenClaw's log says that something else than tokens came back, such as a web page: the login is probably unspent."
+            ),
+            Self::TimedOut => {
+                say!("OpenClaw's log says that no answer came in time: the login may be spent.")
+            }
+            Self::ConnectionFailed => say!(
+                "OpenClaw's log says that the connection failed: if that was after the request was sent, the login may be spent."
+            ),
         }
     }
 

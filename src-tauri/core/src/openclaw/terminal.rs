@@ -88,22 +88,22 @@ impl Terminal {
     }
 
     fn start_within(command: &Command, limit: Duration) -> Result<Self> {
-        let cannot = |what: &str| failed(&format!("no terminal for it ({what})"));
+        let cannot = |what: &str| failed(&say!("no terminal for it ({what})", what));
         let pair = native_pty_system()
             .openpty(SIZE)
-            .map_err(|_| cannot("the system gives none"))?;
+            .map_err(|_| cannot(&say!("the system gives none")))?;
         let output = pair
             .master
             .try_clone_reader()
-            .map_err(|_| cannot("it cannot be read"))?;
+            .map_err(|_| cannot(&say!("it cannot be read")))?;
         let input = pair
             .master
             .take_writer()
-            .map_err(|_| cannot("it cannot be written to"))?;
+            .map_err(|_| cannot(&say!("it cannot be written to")))?;
         let child = pair
             .slave
             .spawn_command(in_terminal(command))
-            .map_err(|_| failed("it cannot be started in a terminal"))?;
+            .map_err(|_| failed(&say!("it cannot be started in a terminal")))?;
         // Reading ends with the last process that has the terminal open: not this one.
         drop(pair.slave);
 
@@ -167,7 +167,7 @@ impl OpenClawLoginHandle {
     fn press(&self, keys: Zeroizing<Vec<u8>>) -> Result<()> {
         self.keys
             .send(keys)
-            .map_err(|_| Error::new(ErrorCode::Usage, "the sign-in has ended"))
+            .map_err(|_| Error::new(ErrorCode::Usage, say!("the sign-in has ended")))
     }
 }
 

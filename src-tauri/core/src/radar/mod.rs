@@ -24,7 +24,7 @@ const SIZE_LIMIT: u64 = 16 * 1024 * 1024;
 /// Some writers truncate in place (OpenClaw 2026.2.17, older Codex): a half-written file is read
 /// once more after this time.
 const HALF_WRITTEN: Duration = Duration::from_millis(50);
-const MIXED_OPENCLAW: &str = "an OpenClaw with both JSON and SQLite stores";
+const MIXED_OPENCLAW: &str = template!("an OpenClaw with both JSON and SQLite stores");
 
 /// A place outside OpenClaw's JSON stores with a copy of a generation.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -71,7 +71,7 @@ impl Fleet {
         if installations.is_empty() {
             return Err(Error::new(
                 ErrorCode::StateDirMissing,
-                "no OpenClaw state directory is known",
+                say!("no OpenClaw state directory is known"),
             ));
         }
         let mut fleet = Self {

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use crate::ids::{AgentId, ProfileId};
+use crate::language;
 use crate::radar::HolderKind;
 use crate::secret::Fingerprint;
 use crate::store::credential::Credential;
@@ -44,7 +45,7 @@ impl Holders {
 
     /// "Codex CLI", "agent work's store, which cannot be read".
     pub fn with_whom(&self) -> Vec<String> {
-        let managed = (!self.managed.is_empty()).then(|| MANAGED.to_owned());
+        let managed = (!self.managed.is_empty()).then(|| say!("OpenClaw 2026.6.5 or later"));
         self.outside().chain(managed).collect()
     }
 
@@ -53,7 +54,7 @@ impl Holders {
         let others = self.stores.iter().chain(&self.managed);
         let mut others: Vec<String> = others
             .filter(|holder| holder.state_dir != state_dir)
-            .map(|holder| format!("OpenClaw in {}", holder.state_dir.display()))
+            .map(|holder| say!("OpenClaw in {path}", path = holder.state_dir.display()))
             .collect();
         others.dedup();
         self.outside().chain(others).collect()
@@ -63,12 +64,11 @@ impl Holders {
         let unreadable = self
             .unreadable
             .iter()
-            .map(|path| format!("{}, which cannot be read", path.display()));
-        self.foreign.iter().cloned().chain(unreadable)
+            .map(|path| say!("{path}, which cannot be read", path = path.display()));
+        let foreign = self.foreign.iter().map(|program| language::fixed(program));
+        foreign.chain(unreadable)
     }
 }
-
-const MANAGED: &str = "OpenClaw 2026.6.5 or later";
 
 /// Every OAuth generation of a fleet with its holders: a board asks for all of them.
 #[derive(Debug, Default)]

@@ -121,7 +121,7 @@ pub(super) fn into_all(
     drop(held);
     let started = Instant::now();
     loop {
-        let mut last_error = Error::new(ErrorCode::StoreChanged, "the old login keeps coming back");
+        let mut last_error = Error::new(ErrorCode::StoreChanged, say!("the old login keeps coming back"));
         waiting.retain(|holder| match locked_into_one(inner, answer, holder) {
             Ok(placed) => {
                 if placed == Placed::LeftAlone {
@@ -425,7 +425,7 @@ fn replay_entry(
     if lost_sight {
         return Err(Error::new(
             ErrorCode::StoreUnreadable,
-            "a store that waits for an answer cannot be found now",
+            say!("a store that waits for an answer cannot be found now"),
         ));
     }
     if gone || !left_alone.is_empty() {

@@ -16,6 +16,7 @@ use crate::environment::Environment;
 use crate::error::{Error, ErrorCode, Result};
 use crate::history::{Family, Generations};
 use crate::ids::{AgentId, ProfileId};
+use crate::language;
 use crate::oauth::{Claims, Class, Outcome, Provider, TokenEndpoint};
 use crate::secret::Fingerprint;
 use crate::settings::Settings;
@@ -132,9 +133,9 @@ impl Failed {
                 ..
             } if outcome.class != Class::Permanent => Error::new(
                 ErrorCode::ClockSkew,
-                format!(
-                    "{}, and this machine's clock differs from the provider's",
-                    outcome.text
+                say!(
+                    "{text}, and this machine's clock differs from the provider's",
+                    text = language::fixed(outcome.text)
                 ),
             ),
             Self::Refused {
@@ -205,7 +206,9 @@ impl Refresher {
         let this = self.clone();
         tokio::spawn(async move { this.run(attempt).await })
             .await
-            .map_err(|error| Error::new(ErrorCode::Internal, "the refresh stopped").with_source(error))?
+            .map_err(|error| {
+                Error::new(ErrorCode::Internal, say!("the refresh stopped")).with_source(error)
+            })?
     }
 
     async fn run(self, attempt: Attempt) -> Result<Done, Failed> {
@@ -229,7 +232,7 @@ impl Refresher {
                         return result;
                     }
                     if started.elapsed() + pause > ALL_LOCKS {
-                        let late = "the locks were too old each time before anything could be sent";
+                        let late = say!("the locks were too old each time before anything could be sent");
                         return Err(Error::new(ErrorCode::LockBusy, late).into());
                     }
                     tokio::time::sleep(pause).await;
@@ -267,7 +270,10 @@ impl Inner {
     pub(super) fn ensure_writable(&self, fleet: &Fleet, state_dir: &Path) -> Result<()> {
         match fleet.installation(state_dir) {
             Some(installation) => installation.ensure_json_era(),
-            None => Err(Error::new(ErrorCode::StateDirMissing, "the installation is gone")),
+            None => Err(Error::new(
+                ErrorCode::StateDirMissing,
+                say!("the installation is gone"),
+            )),
         }
     }
 }
@@ -306,16 +312,16 @@ pub fn due_item(
 fn answer_lost() -> Error {
     Error::new(
         ErrorCode::RefreshUnknown,
-        "a renewal was sent and its answer never came",
+        say!("a renewal was sent and its answer never came"),
     )
 }
 
 fn answer_lost_twice() -> Error {
     Error::new(
         ErrorCode::RefreshUnknown,
-        "a renewal was sent twice and no answer came",
+        say!("a renewal was sent twice and no answer came"),
     )
-    .with_hint("Kalit does not send it again: sign in again.")
+    .with_hint(say!("Kalit does not send it again: sign in again."))
 }
 
 #[cfg(test)]

@@ -33,16 +33,16 @@ pub enum Note {
 
 impl Note {
     /// One sentence.
-    pub const fn text(self) -> &'static str {
+    pub fn text(self) -> String {
         match self {
             Self::RotationBecomesFixed => {
-                "Accounts no longer take turns: the order is fixed until it is cleared."
+                say!("Accounts no longer take turns: the order is fixed until it is cleared.")
             }
             Self::ShownDespiteConfig => {
-                "openclaw.json lists other accounts only; the stored order makes this one visible."
+                say!("openclaw.json lists other accounts only; the stored order makes this one visible.")
             }
             Self::ReplacesConfigOrder => {
-                "The stored order takes the place of auth.order in openclaw.json until it is cleared."
+                say!("The stored order takes the place of auth.order in openclaw.json until it is cleared.")
             }
         }
     }
@@ -67,24 +67,25 @@ impl Refusal {
     /// The refusal as an error about `id`.
     pub fn into_error(self, id: &ProfileId) -> Error {
         match self {
-            Self::Unknown => Error::new(ErrorCode::ProfileUnknown, format!("there is no profile {id}")),
+            Self::Unknown => Error::new(ErrorCode::ProfileUnknown, say!("there is no profile {id}", id)),
             Self::Inherited => Error::new(
                 ErrorCode::ProfileInherited,
-                format!("{id} lies in the store of the main agent"),
+                say!("{id} lies in the store of the main agent", id),
             ),
             Self::OtherProvider => Error::new(
                 ErrorCode::OrderInvalid,
-                format!("{id} belongs to another provider"),
+                say!("{id} belongs to another provider", id),
             ),
             Self::ConfigDisagrees(cause) => {
-                Error::new(ErrorCode::OrderOverridden, format!("{id}: {}", cause.text())).with_hint(
+                Error::new(ErrorCode::OrderOverridden, format!("{id}: {}", cause.text())).with_hint(say!(
                     "Sign in again under another profile id (--profile-id), or correct auth.profiles in \
-                     openclaw.json.",
-                )
+                     openclaw.json."
+                ))
             }
             Self::Unusable(cause) => {
-                Error::new(ErrorCode::OrderOverridden, format!("{id}: {}", cause.text()))
-                    .with_hint("Sign in again, or paste a new token or key for this profile.")
+                Error::new(ErrorCode::OrderOverridden, format!("{id}: {}", cause.text())).with_hint(say!(
+                    "Sign in again, or paste a new token or key for this profile."
+                ))
             }
         }
     }
@@ -110,17 +111,24 @@ impl Override {
     /// One fragment: "studio is resting until 16:40: next is work".
     pub fn text(&self, chosen: &ProfileId, now: Timestamp, time_zone: &TimeZone) -> String {
         match self {
-            Self::SessionPin(pinned) => format!("a session is pinned to {}", pinned.account_name()),
+            Self::SessionPin(pinned) => say!(
+                "a session is pinned to {account}",
+                account = pinned.account_name()
+            ),
             Self::Resting { window, next } => {
                 let rests = window.describe(chosen, now, time_zone);
                 match next {
-                    Some(next) => format!("{rests}: next is {}", next.account_name()),
+                    Some(next) => say!("{rests}: next is {account}", rests, account = next.account_name()),
                     None => rests,
                 }
             }
-            Self::PassedOver(cause) => format!("{} is passed over: {}", chosen.account_name(), cause.text()),
-            Self::Order(Some(other)) => format!("{} comes first", other.account_name()),
-            Self::Order(None) => "no account is used".to_owned(),
+            Self::PassedOver(cause) => say!(
+                "{account} is passed over: {cause}",
+                account = chosen.account_name(),
+                cause = cause.text()
+            ),
+            Self::Order(Some(other)) => say!("{account} comes first", account = other.account_name()),
+            Self::Order(None) => say!("no account is used"),
         }
     }
 }

@@ -72,29 +72,32 @@ impl PassedOver {
     /// The cause in words, to stand behind "passed over: ".
     pub fn text(&self) -> String {
         match self {
-            Self::NotInStore => "not in the store".to_owned(),
-            Self::UnknownType => "its type is unknown to OpenClaw".to_owned(),
-            Self::OtherProvider => "it belongs to another provider".to_owned(),
+            Self::NotInStore => say!("not in the store"),
+            Self::UnknownType => say!("its type is unknown to OpenClaw"),
+            Self::OtherProvider => say!("it belongs to another provider"),
             Self::ConfigProvider { provider } => {
-                format!("auth.profiles in openclaw.json names the provider {provider} for it")
-            }
-            Self::ConfigMode { mode } => {
-                format!(
-                    "auth.profiles in openclaw.json names the mode {} for it",
-                    mode.as_str()
+                say!(
+                    "auth.profiles in openclaw.json names the provider {provider} for it",
+                    provider
                 )
             }
-            Self::NoSecret => "it has no token or key".to_owned(),
-            Self::ReferenceUnread => "this OpenClaw does not read references to secrets".to_owned(),
-            Self::SideFile => "its login is in OpenClaw's encrypted side file".to_owned(),
-            Self::Renewing => "OpenClaw is refreshing it".to_owned(),
-            Self::Dropped => "OpenClaw could not renew it and dropped the token".to_owned(),
-            Self::Unfinished => "its sign-in is not finished".to_owned(),
-            Self::ExpiryInvalid => "its end date is not a date".to_owned(),
-            Self::TokenExpired { .. } => "its token has ended".to_owned(),
-            Self::NotInStoredOrder => "not in the stored order".to_owned(),
-            Self::NotInConfigOrder => "not in auth.order of openclaw.json".to_owned(),
-            Self::HiddenByConfig => "auth.profiles in openclaw.json lists other accounts only".to_owned(),
+            Self::ConfigMode { mode } => {
+                say!(
+                    "auth.profiles in openclaw.json names the mode {mode} for it",
+                    mode = mode.as_str()
+                )
+            }
+            Self::NoSecret => say!("it has no token or key"),
+            Self::ReferenceUnread => say!("this OpenClaw does not read references to secrets"),
+            Self::SideFile => say!("its login is in OpenClaw's encrypted side file"),
+            Self::Renewing => say!("OpenClaw is refreshing it"),
+            Self::Dropped => say!("OpenClaw could not renew it and dropped the token"),
+            Self::Unfinished => say!("its sign-in is not finished"),
+            Self::ExpiryInvalid => say!("its end date is not a date"),
+            Self::TokenExpired { .. } => say!("its token has ended"),
+            Self::NotInStoredOrder => say!("not in the stored order"),
+            Self::NotInConfigOrder => say!("not in auth.order of openclaw.json"),
+            Self::HiddenByConfig => say!("auth.profiles in openclaw.json lists other accounts only"),
         }
     }
 }
@@ -115,7 +118,7 @@ pub(super) fn explain(input: &Input<'_>, found: &Found<'_>) -> Reason {
         return none_usable(input, found);
     };
     let (code, text) = if found.pinned {
-        ("session-pin", "pinned for this session".to_owned())
+        ("session-pin", say!("pinned for this session"))
     } else {
         match found.source {
             OrderSource::Stored | OrderSource::Config => by_order(input, found, effective),
@@ -134,20 +137,25 @@ fn by_order(input: &Input<'_>, found: &Found<'_>, effective: &ProfileId) -> (&'s
     if let Some(resting) = before.iter().find_map(|id| resting(input, found, id)) {
         return (
             "cooldown",
-            format!("{resting}: next is {}", effective.account_name()),
+            say!(
+                "{rests}: next is {account}",
+                rests = resting,
+                account = effective.account_name()
+            ),
         );
     }
     let (code, mut text) = match found.source {
-        OrderSource::Config => ("config-order", "auth.order in openclaw.json".to_owned()),
-        OrderSource::Stored | OrderSource::Rotation => ("stored-order", "stored order".to_owned()),
+        OrderSource::Config => ("config-order", say!("auth.order in openclaw.json")),
+        OrderSource::Stored | OrderSource::Rotation => ("stored-order", say!("stored order")),
     };
     let passed = found.passed_over.iter().find(|(id, _)| before.contains(&id));
     if let Some((id, cause)) = passed {
-        text.push_str(&format!(
-            "; {} is passed over: {}",
-            id.account_name(),
-            cause.text()
-        ));
+        text = say!(
+            "{text}; {account} is passed over: {cause}",
+            text,
+            account = id.account_name(),
+            cause = cause.text()
+        );
     }
     (code, text)
 }
@@ -159,44 +167,55 @@ fn by_rotation(input: &Input<'_>, found: &Found<'_>, effective: &ProfileId) -> (
         .iter()
         .filter(|id| !found.unusable.contains_key(id))
         .count();
+    let rotating = || plural!(ready, "rotating over {n}", "rotating over {n}");
     let (code, text) = match (ready, rests) {
         (1, Some(rests)) => (
             "cooldown",
-            format!("{rests}: next is {}", effective.account_name()),
+            say!(
+                "{rests}: next is {account}",
+                rests,
+                account = effective.account_name()
+            ),
         ),
-        (1, None) => ("only-one", "only account".to_owned()),
-        (ready, Some(rests)) => ("rotating", format!("rotating over {ready}; {rests}")),
-        (ready, None) => ("rotating", format!("rotating over {ready}")),
+        (1, None) => ("only-one", say!("only account")),
+        (_, Some(rests)) => ("rotating", format!("{}; {rests}", rotating())),
+        (_, None) => ("rotating", rotating()),
     };
     // An order that names nobody who exists does not count any more.
     if found.explicit.is_empty() {
         (code, text)
     } else {
-        (code, format!("{text}; the order names no account that exists"))
+        (code, say!("{text}; the order names no account that exists", text))
     }
 }
 
 fn none_usable(input: &Input<'_>, found: &Found<'_>) -> Reason {
     let fallback_model = input.fallback_models.first().cloned();
     let soonest = found.candidates.first().and_then(|id| found.unusable.get(id));
-    let mut text = format!("no account is ready for {}", input.provider_name);
-    match soonest {
-        Some(window) => {
+    let provider = input.provider_name;
+    let mut text = match (soonest, found.passed_over.first()) {
+        (Some(window), _) => {
             let until = until(window.until, input.now, input.time_zone);
-            text.push_str(&format!(" until {until}"));
+            say!(
+                "no account is ready for {provider} until {until}",
+                provider,
+                until
+            )
         }
-        None => match found.passed_over.first() {
-            Some((id, cause)) => {
-                text.push_str(&format!(" ({}: {})", id.account_name(), cause.text()));
-            }
-            None if found.source == OrderSource::Config => {
-                text.push_str(" (auth.order in openclaw.json is empty)");
-            }
-            None => {}
-        },
-    }
+        (None, Some((id, cause))) => say!(
+            "no account is ready for {provider} ({account}: {cause})",
+            provider,
+            account = id.account_name(),
+            cause = cause.text()
+        ),
+        (None, None) if found.source == OrderSource::Config => say!(
+            "no account is ready for {provider} (auth.order in openclaw.json is empty)",
+            provider
+        ),
+        (None, None) => say!("no account is ready for {provider}", provider),
+    };
     if let Some(model) = &fallback_model {
-        text.push_str(&format!(": next is the model {model}"));
+        text = say!("{text}: next is the model {model}", text, model);
     }
     Reason {
         code: "none-usable".to_owned(),
@@ -217,9 +236,14 @@ impl Unusable {
         let name = id.account_name();
         let until = until(self.until, now, time_zone);
         match self.reason.as_deref() {
-            Some("billing") => format!("{name} has no credit, tried again at {until}"),
-            Some(reason) => format!("{name} is resting until {until} ({})", cause(reason)),
-            None => format!("{name} is resting until {until}"),
+            Some("billing") => say!("{name} has no credit, tried again at {until}", name, until),
+            Some(reason) => say!(
+                "{name} is resting until {until} ({reason})",
+                name,
+                until,
+                reason = cause(reason)
+            ),
+            None => say!("{name} is resting until {until}", name, until),
         }
     }
 }
@@ -227,15 +251,33 @@ impl Unusable {
 /// OpenClaw's reason words, for people.
 fn cause(reason: &str) -> String {
     match reason {
-        "rate_limit" => "rate limit".to_owned(),
-        "subscription_limit" => "limit of the plan".to_owned(),
-        "overloaded" => "provider overloaded".to_owned(),
-        "timeout" => "no answer in time".to_owned(),
-        "auth" | "auth_permanent" => "sign-in refused".to_owned(),
-        "session_expired" => "session expired".to_owned(),
-        "model_not_found" => "model not found".to_owned(),
-        "format" | "empty_response" => "unusable answer".to_owned(),
-        _ => "unknown cause".to_owned(),
+        "rate_limit" => say!("rate limit"),
+        "subscription_limit" => say!("limit of the plan"),
+        "overloaded" => say!("provider overloaded"),
+        "timeout" => say!("no answer in time"),
+        "auth" | "auth_permanent" => say!("sign-in refused"),
+        "session_expired" => say!("session expired"),
+        "model_not_found" => say!("model not found"),
+        "format" | "empty_response" => say!("unusable answer"),
+        _ => say!("unknown cause"),
+    }
+}
+
+/// A month beside a day, by its number from 1 on.
+fn month(number: i8) -> String {
+    match number {
+        1 => say!("Jan"),
+        2 => say!("Feb"),
+        3 => say!("Mar"),
+        4 => say!("Apr"),
+        5 => say!("May"),
+        6 => say!("Jun"),
+        7 => say!("Jul"),
+        8 => say!("Aug"),
+        9 => say!("Sep"),
+        10 => say!("Oct"),
+        11 => say!("Nov"),
+        _ => say!("Dec"),
     }
 }
 
@@ -247,8 +289,18 @@ fn until(at: Timestamp, now: Timestamp, time_zone: &TimeZone) -> String {
     };
     match (local(at), local(now)) {
         (Some(at), Some(now)) if at.date() == now.date() => at.strftime("%H:%M").to_string(),
-        (Some(at), Some(now)) if at.year() == now.year() => at.strftime("%-d %b %H:%M").to_string(),
-        (Some(at), _) => at.strftime("%-d %b %Y").to_string(),
-        (None, _) => "the far future".to_owned(),
+        (Some(at), Some(now)) if at.year() == now.year() => say!(
+            "{day} {month} {time}",
+            day = at.day(),
+            month = month(at.month()),
+            time = at.strftime("%H:%M")
+        ),
+        (Some(at), _) => say!(
+            "{day} {month} {year}",
+            day = at.day(),
+            month = month(at.month()),
+            year = at.year()
+        ),
+        (None, _) => say!("the far future"),
     }
 }

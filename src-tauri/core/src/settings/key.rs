@@ -99,14 +99,14 @@ impl Settings {
             (Held::Time(time), Value::Number(number)) if number.as_i64().is_some_and(|at| at >= 0) => {
                 *time = number.as_i64().map(Timestamp::from_millis);
             }
-            (Held::Path(_), _) => return Err(invalid(key.name(), value, ANY_PATH)),
-            (Held::Flag(_), _) => return Err(invalid(key.name(), value, FLAG)),
+            (Held::Path(_), _) => return Err(invalid(key.name(), value, any_path())),
+            (Held::Flag(_), _) => return Err(invalid(key.name(), value, flag())),
             (Held::Language(_), _) => {
                 let codes: Vec<&str> = language::codes().collect();
-                let allowed = format!("Allowed: {}.", codes.join(", "));
-                return Err(invalid(key.name(), value, &allowed));
+                let allowed = say!("Allowed: {names}.", names = codes.join(", "));
+                return Err(invalid(key.name(), value, allowed));
             }
-            (Held::Time(_), _) => return Err(invalid(key.name(), value, TIME)),
+            (Held::Time(_), _) => return Err(invalid(key.name(), value, time())),
         }
         Ok(())
     }
@@ -126,9 +126,17 @@ impl Settings {
 }
 
 /// What a flag may be.
-pub(crate) const FLAG: &str = "Allowed: true, false.";
-const TIME: &str = "Allowed: a time in milliseconds since 1970, such as `date +%s000` prints.";
-const ANY_PATH: &str = "Allowed: an absolute path, or one that begins with `~/`.";
+pub(crate) fn flag() -> String {
+    say!("Allowed: true, false.")
+}
+
+fn time() -> String {
+    say!("Allowed: a time in milliseconds since 1970, such as `date +%s000` prints.")
+}
+
+fn any_path() -> String {
+    say!("Allowed: an absolute path, or one that begins with `~/`.")
+}
 
 /// Whether a path means the same wherever a program is started.
 fn is_anchored(text: &str) -> bool {
@@ -136,9 +144,10 @@ fn is_anchored(text: &str) -> bool {
 }
 
 /// A value that a setting cannot have; `allowed` is a sentence.
-pub(crate) fn invalid(name: &str, value: &Value, allowed: &str) -> Error {
+pub(crate) fn invalid(name: &str, value: &Value, allowed: String) -> Error {
     let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    Error::new(ErrorCode::SettingsInvalid, format!("{name} cannot be {text:?}")).with_hint(allowed)
+    let message = say!("{name} cannot be {text}", name, text = format_args!("{text:?}"));
+    Error::new(ErrorCode::SettingsInvalid, message).with_hint(allowed)
 }
 
 #[cfg(test)]

@@ -151,7 +151,10 @@ impl AgentStore {
                 _ => ErrorCode::StoreWriteFailed,
             };
             let dir = self.agent_dir.display();
-            Error::new(code, format!("cannot create the directory {dir}: {error}"))
+            Error::new(
+                code,
+                say!("cannot create the directory {dir}: {error}", dir, error),
+            )
         })
     }
 
@@ -263,7 +266,7 @@ impl AgentStore {
             (Some(broken), Err(_)) if files.profiles.bytes.are(broken) => None,
             (Some(_), Ok(_) | Err(_)) => {
                 let path = self.profiles_path();
-                let changed = format!("{} changed while it was looked at", path.display());
+                let changed = say!("{path} changed while it was looked at", path = path.display());
                 return Err(Error::new(ErrorCode::StoreChanged, changed));
             }
         };
@@ -317,7 +320,7 @@ impl AgentStore {
         if !lock.verify() {
             return Err(Error::new(
                 ErrorCode::LockBroken,
-                "the store's lock was taken over",
+                say!("the store's lock was taken over"),
             ));
         }
         profiles.carry_out(&profiles_path, &files.profiles.bytes)?;
@@ -381,10 +384,10 @@ impl AgentStore {
         }
         Err(Error::new(
             ErrorCode::Internal,
-            format!(
-                "the lock of {} was used for {}",
-                lock.agent_dir().display(),
-                self.agent_dir.display()
+            say!(
+                "the lock of {locked} was used for {path}",
+                locked = lock.agent_dir().display(),
+                path = self.agent_dir.display()
             ),
         ))
     }
@@ -400,7 +403,11 @@ impl AgentStore {
         } else {
             ErrorCode::EraSqlite
         };
-        let found = format!("there is a {SQLITE_FILE} in {}", self.agent_dir.display());
+        let found = say!(
+            "there is a {file} in {path}",
+            file = SQLITE_FILE,
+            path = self.agent_dir.display()
+        );
         Err(Error::new(code, found))
     }
 }
@@ -558,7 +565,7 @@ impl Write {
             if FileBytes::read(path).is_same(before) {
                 return Ok(());
             }
-            let changed = format!("{} changed while it was edited", path.display());
+            let changed = say!("{path} changed while it was edited", path = path.display());
             Err(Error::new(ErrorCode::StoreChanged, changed))
         };
         match self {
@@ -577,7 +584,7 @@ impl Write {
         if confirmed {
             return Ok(());
         }
-        let other = format!("{} does not hold what was written", path.display());
+        let other = say!("{path} does not hold what was written", path = path.display());
         Err(Error::new(ErrorCode::StoreUnconfirmed, other))
     }
 
@@ -586,8 +593,8 @@ impl Write {
         match self {
             Self::Nothing => error,
             Self::Content(_) | Self::Deletion => {
-                let message = format!("the accounts were written, but not their order: {error}");
-                Error::new(error.code(), message).with_hint("Run `kalit status`, then try again.")
+                let message = say!("the accounts were written, but not their order: {error}", error);
+                Error::new(error.code(), message).with_hint(say!("Run `kalit status`, then try again."))
             }
         }
     }

@@ -42,9 +42,10 @@ pub(super) fn write_atomic_if(
     sync_directory_of(&target).map_err(|error| {
         Error::new(
             ErrorCode::StoreUnconfirmed,
-            format!(
-                "{} was written but could not be made durable: {error}",
-                path.display()
+            say!(
+                "{path} was written but could not be made durable: {error}",
+                path = path.display(),
+                error
             ),
         )
     })
@@ -159,12 +160,12 @@ pub(crate) fn check_exposure(path: &Path) -> Result<()> {
         ))
     };
     if owner::everybody_can_write(directory_of(path)) {
-        return exposed("everybody can write its directory");
+        return exposed(&say!("everybody can write its directory"));
     }
     if owner::has_other_names(path) {
-        return exposed(
-            "the file has another name (a hard link), which keeps the old tokens when it is saved",
-        );
+        return exposed(&say!(
+            "the file has another name (a hard link), which keeps the old tokens when it is saved"
+        ));
     }
     Ok(())
 }
@@ -179,7 +180,10 @@ fn no_file(path: &Path, error: &io::Error) -> Result<Option<Vec<u8>>> {
     let is_link = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink());
     match error.kind() {
         io::ErrorKind::PermissionDenied => Err(unreadable(path, &error.to_string())),
-        _ if is_link => Err(symlink(path, "leads nowhere")),
+        _ if is_link => Err(symlink(say!(
+            "the link {link} leads nowhere",
+            link = path.display()
+        ))),
         io::ErrorKind::NotFound => Ok(None),
         io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory => Err(not_a_file(path)),
         _ if fs::symlink_metadata(path).is_ok_and(|metadata| !metadata.is_file()) => Err(not_a_file(path)),
@@ -221,32 +225,47 @@ fn resolve_target(path: &Path) -> Result<PathBuf> {
         return Err(not_a_file(path));
     }
     if !owner::is_this_user(&metadata) {
-        return Err(unreadable(path, "it belongs to another user"));
+        return Err(unreadable(path, &say!("it belongs to another user")));
     }
     Ok(path.to_owned())
 }
 
 fn resolve_link(path: &Path) -> Result<PathBuf> {
-    let nowhere = |_| symlink(path, "leads nowhere");
+    let nowhere = |_| symlink(say!("the link {link} leads nowhere", link = path.display()));
     let target = directory_of(path).join(fs::read_link(path).map_err(nowhere)?);
     let directory = directory_of(&target).canonicalize().map_err(nowhere)?;
     let Some(name) = target.file_name() else {
-        return Err(symlink(path, "does not lead to a file"));
+        return Err(symlink(say!(
+            "the link {link} does not lead to a file",
+            link = path.display()
+        )));
     };
     let target = directory.join(name);
     let file = fs::symlink_metadata(&target).map_err(nowhere)?;
     if file.is_symlink() {
-        return Err(symlink(path, "leads to another link"));
+        return Err(symlink(say!(
+            "the link {link} leads to another link",
+            link = path.display()
+        )));
     }
     if !file.is_file() {
-        return Err(symlink(path, "does not lead to a file"));
+        return Err(symlink(say!(
+            "the link {link} does not lead to a file",
+            link = path.display()
+        )));
     }
     let directory = fs::metadata(&directory).map_err(nowhere)?;
     if !owner::is_this_user(&file) || !owner::is_this_user(&directory) {
-        return Err(symlink(path, "leads to something of another user"));
+        return Err(symlink(say!(
+            "the link {link} leads to something of another user",
+            link = path.display()
+        )));
     }
     if owner::others_can_write(&directory) {
-        return Err(symlink(path, "leads to a directory that others can write"));
+        return Err(symlink(say!(
+            "the link {link} leads to a directory that others can write",
+            link = path.display()
+        )));
     }
     Ok(target)
 }
@@ -264,7 +283,10 @@ mod owner {
     pub(super) fn check_directory(path: &Path, directory: &Path) -> Result<()> {
         match fs::metadata(directory) {
             Ok(metadata) if is_this_user(&metadata) => Ok(()),
-            Ok(_) => Err(super::unreadable(path, "its directory belongs to another user")),
+            Ok(_) => Err(super::unreadable(
+                path,
+                &say!("its directory belongs to another user"),
+            )),
             Err(error) => Err(super::write_failed(path, &error)),
         }
     }
@@ -319,29 +341,26 @@ mod owner {
 fn write_failed(path: &Path, error: &io::Error) -> Error {
     Error::new(
         ErrorCode::StoreWriteFailed,
-        format!("cannot write {}: {error}", path.display()),
+        say!("cannot write {path}: {error}", path = path.display(), error),
     )
 }
 
 fn not_a_file(path: &Path) -> Error {
     Error::new(
         ErrorCode::StoreNotAFile,
-        format!("{} is not a regular file", path.display()),
+        say!("{path} is not a regular file", path = path.display()),
     )
 }
 
 fn unreadable(path: &Path, why: &str) -> Error {
     Error::new(
         ErrorCode::StoreUnreadable,
-        format!("cannot use {}: {why}", path.display()),
+        say!("cannot use {path}: {why}", path = path.display(), why),
     )
 }
 
-fn symlink(path: &Path, why: &str) -> Error {
-    Error::new(
-        ErrorCode::StoreSymlink,
-        format!("the link {} {why}", path.display()),
-    )
+fn symlink(message: String) -> Error {
+    Error::new(ErrorCode::StoreSymlink, message)
 }
 
 #[cfg(all(test, unix))]

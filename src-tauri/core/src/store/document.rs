@@ -42,10 +42,10 @@ impl Document {
     pub fn parse(bytes: &[u8]) -> Result<Self> {
         let parsed = json::parse_for_edit(bytes)?;
         let Value::Object(root) = parsed.value else {
-            return Err(WrongShape::new("the top level", "is not an object").error());
+            return Err(WrongShape::no_object(&say!("the top level")).error());
         };
         if root.get("profiles").is_some_and(|profiles| !profiles.is_object()) {
-            return Err(WrongShape::new("profiles", "is not an object").error());
+            return Err(WrongShape::no_object("profiles").error());
         }
         Ok(Self {
             root,
@@ -104,7 +104,7 @@ impl Document {
             Some(_) => {
                 return Err(Error::new(
                     ErrorCode::ProfileNotRefreshable,
-                    format!("{id} is not an OAuth login"),
+                    say!("{id} is not an OAuth login", id),
                 ));
             }
         }
@@ -198,16 +198,22 @@ impl Document {
             let entry = format!("profiles[{id:?}]");
             match Credential::read(value) {
                 Credential::Unknown(unknown) => found.push(match unknown.why {
-                    UnknownWhy::NotAnObject => WrongShape::new(entry, "is not an object"),
-                    UnknownWhy::Type => WrongShape::new(entry, "has no type that Kalit knows"),
-                    UnknownWhy::Provider => WrongShape::new(entry, "has no provider"),
+                    UnknownWhy::NotAnObject => WrongShape::no_object(&entry),
+                    UnknownWhy::Type => WrongShape {
+                        message: say!("{place} has no type that Kalit knows", place = entry),
+                    },
+                    UnknownWhy::Provider => WrongShape {
+                        message: say!("{place} has no provider", place = entry),
+                    },
                 }),
                 Credential::ApiKey(_) | Credential::Token(_) | Credential::Oauth(_) => {
                     found.extend(wrong_fields(&entry, value));
                 }
             }
             if id.is_empty() {
-                found.push(WrongShape::new("profiles", "has an empty id"));
+                found.push(WrongShape {
+                    message: say!("profiles has an empty id"),
+                });
             }
         }
         found.extend(state::wrong_shapes(&self.root));
@@ -277,7 +283,7 @@ impl Document {
         let profiles = self.root.entry("profiles").or_insert_with(|| json!({}));
         profiles
             .as_object_mut()
-            .ok_or_else(|| WrongShape::new("profiles", "is not an object").error())
+            .ok_or_else(|| WrongShape::no_object("profiles").error())
     }
 }
 
@@ -295,26 +301,20 @@ impl fmt::Debug for Document {
 /// A place whose type is not what OpenClaw writes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WrongShape {
-    /// Where: keys and ids only, never a value.
-    pub place: String,
-    /// What is wrong there, such as "is not an object".
-    pub problem: &'static str,
+    /// Where, and what is wrong there: keys and ids only, never a value.
+    pub message: String,
 }
 
 impl WrongShape {
-    pub(super) fn new(place: impl Into<String>, problem: &'static str) -> Self {
+    pub(super) fn no_object(place: &str) -> Self {
         Self {
-            place: place.into(),
-            problem,
+            message: say!("{place} is not an object", place),
         }
     }
 
     /// As a `store.wrong_shape` error.
     pub fn error(&self) -> Error {
-        Error::new(
-            ErrorCode::StoreWrongShape,
-            format!("{} {}", self.place, self.problem),
-        )
+        Error::new(ErrorCode::StoreWrongShape, self.message.clone())
     }
 }
 
@@ -322,9 +322,15 @@ fn wrong_fields(entry: &str, value: &Value) -> Vec<WrongShape> {
     let is_text = |value: &Value| value.is_string();
     let is_text_or_ref = |value: &Value| value.is_string() || value.is_object();
     let is_number = |value: &Value| value.is_number();
-    type Check<'a> = (&'a [&'a str], &'a dyn Fn(&Value) -> bool, &'static str);
+    let no_string = |place: &str| say!("{place} is not a string", place);
+    let no_number = |place: &str| say!("{place} is not a number", place);
+    type Check<'a> = (
+        &'a [&'a str],
+        &'a dyn Fn(&Value) -> bool,
+        &'a dyn Fn(&str) -> String,
+    );
     let checks: [Check; 3] = [
-        (&["key", "token"], &is_text_or_ref, "is not a string"),
+        (&["key", "token"], &is_text_or_ref, &no_string),
         (
             &[
                 "access",
@@ -336,9 +342,9 @@ fn wrong_fields(entry: &str, value: &Value) -> Vec<WrongShape> {
                 "clientId",
             ],
             &is_text,
-            "is not a string",
+            &no_string,
         ),
-        (&["expires"], &is_number, "is not a number"),
+        (&["expires"], &is_number, &no_number),
     ];
     let mut found = Vec::new();
     for (fields, fits, problem) in checks {
@@ -347,7 +353,9 @@ fn wrong_fields(entry: &str, value: &Value) -> Vec<WrongShape> {
                 .get(field)
                 .is_some_and(|value| !value.is_null() && !fits(value))
             {
-                found.push(WrongShape::new(format!("{entry}.{field}"), problem));
+                found.push(WrongShape {
+                    message: problem(&format!("{entry}.{field}")),
+                });
             }
         }
     }
@@ -355,17 +363,17 @@ fn wrong_fields(entry: &str, value: &Value) -> Vec<WrongShape> {
 }
 
 fn not_an_object(id: &ProfileId) -> WrongShape {
-    WrongShape::new(format!("profiles[{:?}]", id.as_str()), "is not an object")
+    WrongShape::no_object(&format!("profiles[{:?}]", id.as_str()))
 }
 
 fn unknown_profile(id: &ProfileId) -> Error {
-    Error::new(ErrorCode::ProfileUnknown, format!("there is no profile {id}"))
+    Error::new(ErrorCode::ProfileUnknown, say!("there is no profile {id}", id))
 }
 
 fn encrypted(id: &ProfileId) -> Error {
     Error::new(
         ErrorCode::StoreEncrypted,
-        format!("the tokens of {id} lie in OpenClaw's encrypted side file"),
+        say!("the tokens of {id} lie in OpenClaw's encrypted side file", id),
     )
 }
 

@@ -43,14 +43,14 @@ pub fn parse_for_edit(bytes: &[u8]) -> Result<Parsed> {
         return Err(too_large());
     }
     let text = std::str::from_utf8(bytes)
-        .map_err(|error| unparsable(format!("not UTF-8 after byte {}", error.valid_up_to())))?;
+        .map_err(|error| unparsable(say!("not UTF-8 after byte {byte}", byte = error.valid_up_to())))?;
     if text.starts_with('\u{feff}') {
-        return Err(unparsable(
-            "it begins with a byte order mark, which OpenClaw does not read",
-        ));
+        return Err(unparsable(say!(
+            "it begins with a byte order mark, which OpenClaw does not read"
+        )));
     }
     if text.trim_matches(WHITESPACE).is_empty() {
-        return Err(unparsable("it is empty"));
+        return Err(unparsable(say!("it is empty")));
     }
     let mut parser = Parser {
         text,
@@ -109,12 +109,12 @@ impl Flaw {
         match self {
             Flaw::DuplicateKey(at) => Error::new(
                 ErrorCode::StoreDuplicateKeys,
-                format!("{at}: a key stands twice in one object"),
+                say!("{at}: a key stands twice in one object", at),
             ),
-            Flaw::LoneSurrogate(at) => unparsable(format!("{at}: an escape names half of a character"))
-                .with_hint(
-                    "Nothing was changed. Replace the \\ud800…\\udfff escape that stands alone in the file.",
-                ),
+            Flaw::LoneSurrogate(at) => unparsable(say!("{at}: an escape names half of a character", at))
+                .with_hint(say!(
+                    "Nothing was changed. Replace the \\ud800…\\udfff escape that stands alone in the file."
+                )),
         }
     }
 }
@@ -128,7 +128,11 @@ pub struct Position {
 
 impl fmt::Display for Position {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "line {}, column {}", self.line, self.column)
+        formatter.write_str(&say!(
+            "line {line}, column {column}",
+            line = self.line,
+            column = self.column
+        ))
     }
 }
 
@@ -136,7 +140,7 @@ impl fmt::Display for Position {
 pub(crate) fn too_large() -> Error {
     Error::new(
         ErrorCode::StoreTooLarge,
-        format!("it has {} MB or more", SIZE_LIMIT / 1_000_000),
+        say!("it has {size} MB or more", size = SIZE_LIMIT / 1_000_000),
     )
 }
 
@@ -158,7 +162,7 @@ impl Parser<'_> {
         let value = self.value(DEPTH_LIMIT)?;
         match self.skip_whitespace() {
             None => Ok(value),
-            Some(_) => Err(self.error("there is text after the end")),
+            Some(_) => Err(self.error(&say!("there is text after the end"))),
         }
     }
 
@@ -171,8 +175,8 @@ impl Parser<'_> {
             Some(b't') => self.word("true", Value::Bool(true)),
             Some(b'f') => self.word("false", Value::Bool(false)),
             Some(b'n') => self.word("null", Value::Null),
-            Some(_) => Err(self.error("a value is missing")),
-            None => Err(self.error("the text ends too early")),
+            Some(_) => Err(self.error(&say!("a value is missing"))),
+            None => Err(self.error(&say!("the text ends too early"))),
         }
     }
 
@@ -185,12 +189,12 @@ impl Parser<'_> {
         }
         loop {
             if self.skip_whitespace() != Some(b'"') {
-                return Err(self.error("a key in double quotes is missing"));
+                return Err(self.error(&say!("a key in double quotes is missing")));
             }
             let key_at = self.at;
             let key = self.string()?;
             if self.skip_whitespace() != Some(b':') {
-                return Err(self.error("a colon is missing"));
+                return Err(self.error(&say!("a colon is missing")));
             }
             self.at += 1;
             let value = self.value(depth)?;
@@ -203,8 +207,8 @@ impl Parser<'_> {
                     self.at += 1;
                     return Ok(Value::Object(map));
                 }
-                Some(_) => return Err(self.error("a comma or a closing brace is missing")),
-                None => return Err(self.error("the text ends too early")),
+                Some(_) => return Err(self.error(&say!("a comma or a closing brace is missing"))),
+                None => return Err(self.error(&say!("the text ends too early"))),
             }
         }
     }
@@ -224,8 +228,8 @@ impl Parser<'_> {
                     self.at += 1;
                     return Ok(Value::Array(items));
                 }
-                Some(_) => return Err(self.error("a comma or a closing bracket is missing")),
-                None => return Err(self.error("the text ends too early")),
+                Some(_) => return Err(self.error(&say!("a comma or a closing bracket is missing"))),
+                None => return Err(self.error(&say!("the text ends too early"))),
             }
         }
     }
@@ -237,7 +241,7 @@ impl Parser<'_> {
                 self.at += 1;
                 Ok(depth)
             }
-            None => Err(self.error("it is nested too deeply")),
+            None => Err(self.error(&say!("it is nested too deeply"))),
         }
     }
 
@@ -259,8 +263,8 @@ impl Parser<'_> {
                     return Ok(string);
                 }
                 Some(b'\\') => string.push(self.escape()?),
-                Some(_) => return Err(self.error("a control character stands in a string")),
-                None => return Err(self.error("the text ends too early")),
+                Some(_) => return Err(self.error(&say!("a control character stands in a string"))),
+                None => return Err(self.error(&say!("the text ends too early"))),
             }
         }
     }
@@ -279,8 +283,8 @@ impl Parser<'_> {
                 self.at += 1;
                 return self.unicode_escape(escape_at);
             }
-            Some(_) => return Err(self.error("an escape in a string is unknown")),
-            None => return Err(self.error("the text ends too early")),
+            Some(_) => return Err(self.error(&say!("an escape in a string is unknown"))),
+            None => return Err(self.error(&say!("the text ends too early"))),
         };
         self.at += 1;
         Ok(plain)
@@ -297,7 +301,8 @@ impl Parser<'_> {
             let second = self.four_digits()?;
             if (0xdc00..0xe000).contains(&second) {
                 let code = 0x10000 + ((first - 0xd800) << 10) + (second - 0xdc00);
-                return char::from_u32(code).ok_or_else(|| self.error("an escape in a string is unknown"));
+                return char::from_u32(code)
+                    .ok_or_else(|| self.error(&say!("an escape in a string is unknown")));
             }
             self.at = after_first;
         }
@@ -323,7 +328,7 @@ impl Parser<'_> {
                 self.at += 4;
                 Ok(code)
             }
-            None => Err(self.error("an escape in a string is unknown")),
+            None => Err(self.error(&say!("an escape in a string is unknown"))),
         }
     }
 
@@ -361,7 +366,7 @@ impl Parser<'_> {
             self.at += 1;
         }
         if self.at == start {
-            return Err(self.error("a number is malformed"));
+            return Err(self.error(&say!("a number is malformed")));
         }
         Ok(())
     }
@@ -371,7 +376,7 @@ impl Parser<'_> {
             self.at += word.len();
             Ok(value)
         } else {
-            Err(self.error("a value is missing"))
+            Err(self.error(&say!("a value is missing")))
         }
     }
 

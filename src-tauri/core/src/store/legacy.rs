@@ -124,7 +124,7 @@ impl LegacyImport {
             if found.is_empty() {
                 return Err(Error::new(
                     ErrorCode::ImportNothing,
-                    "no legacy credential was found",
+                    say!("no legacy credential was found"),
                 ));
             }
             let shown: Vec<_> = self
@@ -135,7 +135,7 @@ impl LegacyImport {
             if shown.is_empty() {
                 return Err(Error::new(
                     ErrorCode::ImportStale,
-                    "none of the legacy credentials may be imported",
+                    say!("none of the legacy credentials may be imported"),
                 ));
             }
             let mut added = Vec::new();
@@ -332,7 +332,7 @@ fn read_object(path: &Path) -> Result<Option<Map<String, Value>>> {
         (None, Value::Object(object)) => Ok(Some(object)),
         (None, _) => Err(Error::new(
             ErrorCode::StoreWrongShape,
-            format!("{}: the top level is not an object", path.display()),
+            say!("{path}: the top level is not an object", path = path.display()),
         )),
     }
 }

@@ -379,7 +379,10 @@ fn delay(waits: u32, jitter: f64) -> Duration {
 fn busy(path: &Path, ctx: &LockContext) -> Error {
     let message = match inspect::inspect(path) {
         Some(holder) => holder.sentence(ctx.clock.now()),
-        None => format!("{} is being taken by other programs all the time", path.display()),
+        None => say!(
+            "{path} is being taken by other programs all the time",
+            path = path.display()
+        ),
     };
     Error::new(ErrorCode::LockBusy, message)
 }
@@ -387,7 +390,7 @@ fn busy(path: &Path, ctx: &LockContext) -> Error {
 fn failed(path: &Path, error: io::Error) -> Error {
     Error::new(
         ErrorCode::LockFailed,
-        format!("cannot lock with {}: {error}", path.display()),
+        say!("cannot lock with {path}: {error}", path = path.display(), error),
     )
     .with_source(error)
 }

@@ -191,7 +191,7 @@ impl StateEdit {
             {
                 return Err(Error::new(
                     ErrorCode::OrderInvalid,
-                    format!("{id} is not in this agent's store"),
+                    say!("{id} is not in this agent's store", id),
                 ));
             }
             let root = if order_in_state_file {
@@ -230,7 +230,7 @@ impl StateFile {
                 root,
                 flaw: parsed.flaw,
             }),
-            _ => Err(WrongShape::new("the top level", "is not an object").error()),
+            _ => Err(WrongShape::no_object(&say!("the top level")).error()),
         }
     }
 
@@ -312,7 +312,7 @@ pub(super) fn wrong_shapes(root: &Map<String, Value>) -> Vec<WrongShape> {
     let mut found = Vec::new();
     for name in RECORDS {
         if root.get(name).is_some_and(|value| !value.is_object()) {
-            found.push(WrongShape::new(name, "is not an object"));
+            found.push(WrongShape::no_object(name));
         }
     }
     for (key, value) in record(root, ORDER) {
@@ -320,20 +320,24 @@ pub(super) fn wrong_shapes(root: &Map<String, Value>) -> Vec<WrongShape> {
             .as_array()
             .is_some_and(|ids| ids.iter().all(Value::is_string))
         {
-            found.push(WrongShape::new(format!("order[{key:?}]"), "is not a list of ids"));
+            found.push(WrongShape {
+                message: say!(
+                    "{place} is not a list of ids",
+                    place = format_args!("order[{key:?}]")
+                ),
+            });
         }
     }
     for (key, value) in record(root, LAST_GOOD) {
         if !value.is_string() {
-            found.push(WrongShape::new(format!("lastGood[{key:?}]"), "is not an id"));
+            found.push(WrongShape {
+                message: say!("{place} is not an id", place = format_args!("lastGood[{key:?}]")),
+            });
         }
     }
     for (key, value) in record(root, USAGE_STATS) {
         if !value.is_object() {
-            found.push(WrongShape::new(
-                format!("usageStats[{key:?}]"),
-                "is not an object",
-            ));
+            found.push(WrongShape::no_object(&format!("usageStats[{key:?}]")));
         }
     }
     found
@@ -343,7 +347,7 @@ pub(super) fn wrong_shapes(root: &Map<String, Value>) -> Vec<WrongShape> {
 fn set_order(root: &mut Map<String, Value>, provider: &ProviderId, ids: &[ProfileId]) -> Result<()> {
     let record = root.entry(ORDER).or_insert_with(|| json!({}));
     let Some(order) = record.as_object_mut() else {
-        return Err(WrongShape::new(ORDER, "is not an object").error());
+        return Err(WrongShape::no_object(ORDER).error());
     };
     let key = order.keys().find(|key| is_provider(key, provider));
     let key = key.cloned().unwrap_or_else(|| provider.as_str().to_owned());

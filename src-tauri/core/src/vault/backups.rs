@@ -53,7 +53,7 @@ impl Backups {
     /// `vault.failed`, `vault.unreadable`.
     pub fn drop_old(&self) -> Result<()> {
         let unlistable = |error: io::Error| {
-            let what = format!("cannot list {}", self.dir.display());
+            let what = say!("cannot list {path}", path = self.dir.display());
             Error::new(ErrorCode::VaultUnreadable, what).with_source(error)
         };
         let mut files = Vec::new();

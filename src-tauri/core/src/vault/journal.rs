@@ -263,7 +263,7 @@ impl Journal {
     fn unlistable(&self, error: io::Error) -> Error {
         Error::new(
             ErrorCode::VaultUnreadable,
-            format!("cannot list {}", self.dir.display()),
+            say!("cannot list {path}", path = self.dir.display()),
         )
         .with_source(error)
     }
@@ -341,7 +341,7 @@ impl Entry {
         };
         let mut measure = Length(0);
         let failed = |error: serde_json::Error| {
-            Error::new(ErrorCode::Internal, "a journal entry has no JSON").with_source(error)
+            Error::new(ErrorCode::Internal, say!("a journal entry has no JSON")).with_source(error)
         };
         serde_json::to_writer(&mut measure, &wire).map_err(failed)?;
         // One allocation, so that no half-grown buffer with a token stays behind.
@@ -359,14 +359,17 @@ impl Entry {
         };
         // serde's messages can quote what they found: only the place is told.
         let wire: WireIn = serde_json::from_slice(&bytes).map_err(|error| {
-            format!(
-                "not a journal entry at line {} column {}",
-                error.line(),
-                error.column()
+            say!(
+                "not a journal entry at line {line} column {column}",
+                line = error.line(),
+                column = error.column()
             )
         })?;
         if wire.version != VERSION {
-            return Err(format!("a journal entry of version {}", wire.version));
+            return Err(say!(
+                "a journal entry of version {version}",
+                version = wire.version
+            ));
         }
         let question = match (wire.sent, wire.sign_in) {
             (Some(sent), None) => Question::Refresh {
@@ -375,7 +378,7 @@ impl Entry {
             },
             (None, Some(asked)) => Question::SignIn(asked),
             (Some(_), Some(_)) | (None, None) => {
-                return Err("neither an answer to a refresh nor to a sign-in".to_owned());
+                return Err(say!("neither an answer to a refresh nor to a sign-in"));
             }
         };
         Ok(Some(Self {

@@ -38,8 +38,11 @@ async fn move_with(
         return match seal::key_location(data_dir) {
             KeyLocation::Keychain => Ok(KeyLocation::Keychain),
             KeyLocation::File | KeyLocation::Missing => {
-                Err(Error::new(ErrorCode::VaultUnreadable, "there is no key to move")
-                    .with_hint("The key is made when Kalit first seals a copy of your accounts."))
+                Err(
+                    Error::new(ErrorCode::VaultUnreadable, say!("there is no key to move")).with_hint(say!(
+                        "The key is made when Kalit first seals a copy of your accounts."
+                    )),
+                )
             }
         };
     };
@@ -57,7 +60,7 @@ async fn move_with(
     })
     .await?
     .then_some(())
-    .ok_or_else(|| unavailable("the keychain did not keep the key as it was given"))?;
+    .ok_or_else(|| unavailable(&say!("the keychain did not keep the key as it was given")))?;
     seal::forget_file(data_dir, &account)?;
     Ok(KeyLocation::Keychain)
 }
@@ -71,7 +74,10 @@ async fn read_with(
         return Ok(key);
     }
     let Some(public) = seal::stored_public_key(data_dir)? else {
-        return Err(Error::new(ErrorCode::VaultUnreadable, "nothing was sealed yet"));
+        return Err(Error::new(
+            ErrorCode::VaultUnreadable,
+            say!("nothing was sealed yet"),
+        ));
     };
     let user = account(&public);
     let stored = within(limit, move || {
@@ -80,7 +86,7 @@ async fn read_with(
     .await?;
     SealKey::parse(&stored)
         .filter(|key| key.public_key() == public)
-        .ok_or_else(|| unavailable("the keychain holds another key under this name"))
+        .ok_or_else(|| unavailable(&say!("the keychain holds another key under this name")))
 }
 
 /// One item per key, so that two data directories of one person never overwrite each other's.
@@ -100,25 +106,27 @@ async fn within<T: Send + 'static>(
         .spawn(move || {
             let _ = send.send(call());
         })
-        .map_err(|error| unavailable("cannot start a thread").with_source(error))?;
+        .map_err(|error| unavailable(&say!("cannot start a thread")).with_source(error))?;
     match tokio::time::timeout(limit, receive).await {
         Ok(Ok(Ok(value))) => Ok(value),
-        Ok(Ok(Err(error))) => Err(unavailable(describe(&error))),
-        Ok(Err(_)) => Err(unavailable("the keychain call failed")),
-        Err(_) => Err(unavailable("the keychain did not answer within five seconds")),
+        Ok(Ok(Err(error))) => Err(unavailable(&describe(&error))),
+        Ok(Err(_)) => Err(unavailable(&say!("the keychain call failed"))),
+        Err(_) => Err(unavailable(&say!(
+            "the keychain did not answer within five seconds"
+        ))),
     }
 }
 
 /// Never the error's own text: some variants carry what the store returned.
-fn describe(error: &keyring::Error) -> &'static str {
+fn describe(error: &keyring::Error) -> String {
     match error {
-        keyring::Error::NoEntry => "the keychain does not hold the key",
-        keyring::Error::NoStorageAccess(_) => "the keychain is locked or refused access",
+        keyring::Error::NoEntry => say!("the keychain does not hold the key"),
+        keyring::Error::NoStorageAccess(_) => say!("the keychain is locked or refused access"),
         keyring::Error::NoDefaultStore | keyring::Error::NotSupportedByStore(_) => {
-            "there is no keychain on this system"
+            say!("there is no keychain on this system")
         }
-        keyring::Error::TooLong(..) => "the keychain does not take a key of this length",
-        _ => "the keychain failed",
+        keyring::Error::TooLong(..) => say!("the keychain does not take a key of this length"),
+        _ => say!("the keychain failed"),
     }
 }
 

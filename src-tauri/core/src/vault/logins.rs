@@ -259,9 +259,12 @@ impl SealedLogins {
     /// # Errors
     /// `restore.unproven` when there is none, or when it holds something else; `vault.unreadable`.
     pub fn open_login(&self, digest: &GenerationDigest, key: &SealKey) -> Result<OpenLogin> {
-        let entry = self
-            .find(digest)
-            .ok_or_else(|| Error::new(ErrorCode::RestoreUnproven, "Kalit holds no copy of this login"))?;
+        let entry = self.find(digest).ok_or_else(|| {
+            Error::new(
+                ErrorCode::RestoreUnproven,
+                say!("Kalit holds no copy of this login"),
+            )
+        })?;
         let path = self.path_of(digest, entry);
         let sealed = private_file::read(&path, LIMIT)?.ok_or_else(|| damaged(&path))?;
         let login = parse(&key.unseal(&sealed)?).ok_or_else(|| damaged(&path))?;
@@ -270,7 +273,7 @@ impl SealedLogins {
         if held != Some(*digest) {
             return Err(Error::new(
                 ErrorCode::RestoreUnproven,
-                "the sealed copy is not the login that OpenClaw dropped",
+                say!("the sealed copy is not the login that OpenClaw dropped"),
             ));
         }
         Ok(login)
@@ -292,7 +295,7 @@ impl SealedLogins {
     }
 
     fn unlistable(&self, error: io::Error) -> Error {
-        let what = format!("cannot list {}", self.dir.display());
+        let what = say!("cannot list {path}", path = self.dir.display());
         Error::new(ErrorCode::VaultUnreadable, what).with_source(error)
     }
 }
@@ -361,7 +364,7 @@ fn parse(plain: &[u8]) -> Option<OpenLogin> {
 }
 
 fn damaged(path: &Path) -> Error {
-    let what = format!("{} is no sealed login", path.display());
+    let what = say!("{path} is no sealed login", path = path.display());
     Error::new(ErrorCode::VaultUnreadable, what)
 }
 

@@ -12,14 +12,15 @@ use crate::error::{Error, ErrorCode, Result};
 
 /// Makes a directory and its missing parents, each 0700.
 pub(crate) fn create_dir(dir: &Path) -> Result<()> {
-    durable::create_dir(dir).map_err(|error| failed("make", dir, error))
+    durable::create_dir(dir).map_err(|error| failed(say!("cannot make {path}", path = dir.display()), error))
 }
 
 /// Replaces `path` by `bytes`. When this returns the bytes survive a power failure; when it fails
 /// the old content stands.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     create_dir(directory_of(path))?;
-    durable::replace(path, bytes).map_err(|error| failed("write", path, error))
+    durable::replace(path, bytes)
+        .map_err(|error| failed(say!("cannot write {path}", path = path.display()), error))
 }
 
 /// Takes `size` bytes on disk for what will be `path`. What stands there cannot be compressed away.
@@ -27,7 +28,8 @@ pub(crate) fn reserve(path: &Path, size: usize) -> Result<Temporary> {
     create_dir(directory_of(path))?;
     let mut filler = vec![0; size];
     rand::fill(&mut filler[..]);
-    Temporary::beside(path, &filler).map_err(|error| failed("write", path, error))
+    Temporary::beside(path, &filler)
+        .map_err(|error| failed(say!("cannot write {path}", path = path.display()), error))
 }
 
 /// Makes an empty file unless there is one.
@@ -35,13 +37,13 @@ pub(crate) fn create_empty(path: &Path) -> Result<()> {
     match private(OpenOptions::new().write(true).create_new(true)).open(path) {
         Ok(_) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(failed("make", path, error)),
+        Err(error) => Err(failed(say!("cannot make {path}", path = path.display()), error)),
     }
 }
 
 /// Removes a file durably; a missing one is fine.
 pub(crate) fn remove(path: &Path) -> Result<()> {
-    durable::remove(path).map_err(|error| failed("remove", path, error))
+    durable::remove(path).map_err(|error| failed(say!("cannot remove {path}", path = path.display()), error))
 }
 
 /// Reads a file of at most `limit` bytes into memory that is wiped; `None` when there is none.
@@ -49,7 +51,7 @@ pub(crate) fn read(path: &Path, limit: u64) -> Result<Option<Zeroizing<Vec<u8>>>
     let unreadable = |error: io::Error| {
         Error::new(
             ErrorCode::VaultUnreadable,
-            format!("cannot read {}", path.display()),
+            say!("cannot read {path}", path = path.display()),
         )
         .with_source(error)
     };
@@ -62,7 +64,7 @@ pub(crate) fn read(path: &Path, limit: u64) -> Result<Option<Zeroizing<Vec<u8>>>
     if length > limit {
         return Err(Error::new(
             ErrorCode::VaultUnreadable,
-            format!("{} is larger than Kalit writes it", path.display()),
+            say!("{path} is larger than Kalit writes it", path = path.display()),
         ));
     }
     // One allocation, so that no copy of a secret stays behind in a buffer that was outgrown.
@@ -78,31 +80,30 @@ pub(crate) struct DirLock(#[expect(dead_code, reason = "the lock lives as long a
 /// Waits for the turn.
 pub(crate) fn lock_dir(dir: &Path) -> Result<DirLock> {
     let (path, file) = open_lock(dir)?;
-    fs4::FileExt::lock(&file).map_err(|error| failed("lock", &path, error))?;
+    fs4::FileExt::lock(&file)
+        .map_err(|error| failed(say!("cannot lock {path}", path = path.display()), error))?;
     Ok(DirLock(file))
 }
 
 /// Takes the turn if it is free.
 pub(crate) fn try_lock_dir(dir: &Path) -> Result<Option<DirLock>> {
     let (path, file) = open_lock(dir)?;
-    let free = durable::try_lock(&file).map_err(|error| failed("lock", &path, error))?;
+    let free = durable::try_lock(&file)
+        .map_err(|error| failed(say!("cannot lock {path}", path = path.display()), error))?;
     Ok(free.then_some(DirLock(file)))
 }
 
 fn open_lock(dir: &Path) -> Result<(PathBuf, File)> {
     create_dir(dir)?;
     let path = dir.join("lock");
-    let file = durable::open_lock(&path).map_err(|error| failed("open", &path, error))?;
+    let file = durable::open_lock(&path)
+        .map_err(|error| failed(say!("cannot open {path}", path = path.display()), error))?;
     Ok((path, file))
 }
 
 /// A write failure as people see it.
-pub(crate) fn failed(verb: &str, path: &Path, error: io::Error) -> Error {
-    Error::new(
-        ErrorCode::VaultFailed,
-        format!("cannot {verb} {}", path.display()),
-    )
-    .with_source(error)
+pub(crate) fn failed(message: String, error: io::Error) -> Error {
+    Error::new(ErrorCode::VaultFailed, message).with_source(error)
 }
 
 #[cfg(test)]

@@ -69,7 +69,7 @@ impl Sealer {
     /// Encrypts. Needs no private key.
     pub fn seal(&self, plain: &[u8]) -> Result<Vec<u8>> {
         age::encrypt(&self.recipient, plain)
-            .map_err(|error| Error::new(ErrorCode::VaultFailed, "cannot seal").with_source(error))
+            .map_err(|error| Error::new(ErrorCode::VaultFailed, say!("cannot seal")).with_source(error))
     }
 
     /// The public key as age writes it (`age1…`).
@@ -93,7 +93,7 @@ impl SealKey {
                 Self::parse(&bytes).ok_or_else(|| {
                     Error::new(
                         ErrorCode::VaultUnreadable,
-                        format!("{} holds no key", path.display()),
+                        say!("{path} holds no key", path = path.display()),
                     )
                 })
             })
@@ -122,7 +122,7 @@ impl SealKey {
             .map_err(|error| {
                 Error::new(
                     ErrorCode::VaultUnreadable,
-                    "the sealed copy was made for another key or is damaged",
+                    say!("the sealed copy was made for another key or is damaged"),
                 )
                 .with_source(error)
             })
@@ -174,9 +174,11 @@ fn read_public(path: &Path) -> Result<Option<Recipient>> {
         .ok_or_else(|| {
             Error::new(
                 ErrorCode::VaultUnreadable,
-                format!("{} holds no public key", path.display()),
+                say!("{path} holds no public key", path = path.display()),
             )
-            .with_hint("Move the file away: Kalit writes it anew from the key beside it.")
+            .with_hint(say!(
+                "Move the file away: Kalit writes it anew from the key beside it."
+            ))
         })
 }
 

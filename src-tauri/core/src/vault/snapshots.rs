@@ -179,7 +179,7 @@ impl Snapshots {
         let listed = list.snapshots.iter().map(|entry| self.path_of(entry));
         let mut all = listed.chain(list.unlisted.iter().cloned());
         all.find(|path| id_of(path) == id)
-            .ok_or_else(|| Error::new(ErrorCode::SnapshotUnknown, format!("there is no snapshot {id}")))
+            .ok_or_else(|| Error::new(ErrorCode::SnapshotUnknown, say!("there is no snapshot {id}", id)))
     }
 
     /// The file of a snapshot.
@@ -208,15 +208,16 @@ impl Snapshots {
     }
 
     fn store_index(&self, index: &Index) -> Result<()> {
-        let bytes = serde_json::to_vec(index)
-            .map_err(|error| Error::new(ErrorCode::Internal, "the index has no JSON").with_source(error))?;
+        let bytes = serde_json::to_vec(index).map_err(|error| {
+            Error::new(ErrorCode::Internal, say!("the index has no JSON")).with_source(error)
+        })?;
         private_file::write(&self.dir.join(INDEX), &bytes)
     }
 
     fn unlistable(&self, error: io::Error) -> Error {
         Error::new(
             ErrorCode::VaultUnreadable,
-            format!("cannot list {}", self.dir.display()),
+            say!("cannot list {path}", path = self.dir.display()),
         )
         .with_source(error)
     }
@@ -247,7 +248,7 @@ pub fn open_snapshot(path: &Path, key: &SealKey) -> Result<OpenSnapshot> {
     let damaged = || {
         Error::new(
             ErrorCode::VaultUnreadable,
-            format!("{} is not a snapshot", path.display()),
+            say!("{path} is not a snapshot", path = path.display()),
         )
     };
     let sealed = private_file::read(path, SNAPSHOT_LIMIT)?.ok_or_else(damaged)?;
@@ -333,8 +334,9 @@ fn payload(content: &Content<'_>) -> Result<Zeroizing<Vec<u8>>> {
         .map(|(name, text)| 6 * name.len() + text.len() + 8)
         .sum();
     let mut bytes = Zeroizing::new(Vec::with_capacity(length + 6 * content.reason.len() + 128));
-    serde_json::to_writer(&mut *bytes, &wire)
-        .map_err(|error| Error::new(ErrorCode::Internal, "a snapshot has no JSON").with_source(error))?;
+    serde_json::to_writer(&mut *bytes, &wire).map_err(|error| {
+        Error::new(ErrorCode::Internal, say!("a snapshot has no JSON")).with_source(error)
+    })?;
     Ok(bytes)
 }
 

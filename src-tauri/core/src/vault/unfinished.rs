@@ -74,8 +74,9 @@ impl UnfinishedRestore {
             claim: self.claim.clone(),
             at: self.at,
         };
-        let bytes = serde_json::to_vec(&wire)
-            .map_err(|error| Error::new(ErrorCode::Internal, "a record has no JSON").with_source(error))?;
+        let bytes = serde_json::to_vec(&wire).map_err(|error| {
+            Error::new(ErrorCode::Internal, say!("a record has no JSON")).with_source(error)
+        })?;
         private_file::write(&self.path_in(installation_dir), &bytes)
     }
 

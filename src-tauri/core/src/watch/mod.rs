@@ -105,8 +105,11 @@ impl Watcher {
             .name("kalit-watch".to_owned())
             .spawn(move || watch.run())
             .map_err(|error| {
-                Error::new(ErrorCode::Internal, "cannot start the thread that watches files")
-                    .with_source(error)
+                Error::new(
+                    ErrorCode::Internal,
+                    say!("cannot start the thread that watches files"),
+                )
+                .with_source(error)
             })?;
         let watcher = Self {
             messages,

@@ -39,7 +39,7 @@ impl Notes {
         let mut actions: Vec<&str> = note
             .buttons
             .iter()
-            .flat_map(|button| [button.id, button.label])
+            .flat_map(|button| [button.id, &button.label])
             .collect();
         // a click on the notification itself
         actions.extend(["default", ""]);

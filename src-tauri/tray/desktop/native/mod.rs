@@ -125,7 +125,7 @@ impl Desktop {
             let buttons = note
                 .buttons
                 .iter()
-                .map(|button| Action::builder(button.id, button.label).build());
+                .map(|button| Action::builder(button.id, &button.label).build());
             let kinds = vec![ActionType::builder(&kind).actions(buttons.collect()).build()];
             notifications.register_action_types(kinds).ok()?;
             notification = notification.action_type_id(kind);

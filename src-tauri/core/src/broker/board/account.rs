@@ -157,16 +157,17 @@ impl Context<'_> {
         let state_dir = self.fleet.current().state_dir.canonical();
         let journal = self.inner.journal(&state_dir);
         if journal.holds_answer_to(known.family, known.fingerprint) {
-            let text =
-                "it was renewed, and the new tokens wait in Kalit's journal until the store can be written";
+            let text = say!(
+                "it was renewed, and the new tokens wait in Kalit's journal until the store can be written"
+            );
             return Notice {
-                hint: "Keep Kalit running, or run `kalit refresh`.".to_owned(),
+                hint: say!("Keep Kalit running, or run `kalit refresh`."),
                 ..Notice::new(code, text)
             };
         }
         Notice::new(
             code,
-            "the store went back to an older login than the newest one known",
+            say!("the store went back to an older login than the newest one known"),
         )
     }
 
@@ -411,7 +412,7 @@ pub(super) fn vanished_account(
         effective: false,
         in_use: false,
         inherited: false,
-        passed_over: Some("not in the store".to_owned()),
+        passed_over: Some(say!("not in the store")),
         cooldown: None,
         shared_with: Vec::new(),
         copies_in: Vec::new(),

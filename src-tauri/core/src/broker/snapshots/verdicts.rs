@@ -68,22 +68,24 @@ impl Inner {
         alone: bool,
     ) -> (PutBackVerdict, String, Option<Zeroizing<String>>) {
         let kept = |text: String| (PutBackVerdict::Kept, text, None);
-        let refused = |text: &str| (PutBackVerdict::Refused, text.to_owned(), None);
+        let refused = |text: String| (PutBackVerdict::Refused, text, None);
         let current = now.credential(id);
         let Some(generation) = sealed.generation() else {
             return match current {
-                Some(_) => kept("it stays as it is".to_owned()),
+                Some(_) => kept(say!("it stays as it is")),
                 None => (PutBackVerdict::PutBack, String::new(), Some(raw)),
             };
         };
         let Ok(known) = self.generations().find(generation) else {
-            return refused("Kalit's own record cannot be read");
+            return refused(say!("Kalit's own record cannot be read"));
         };
         if known.as_ref().is_some_and(|known| known.refusal.is_some()) {
-            return refused("the provider has refused this login for good: sign in again");
+            return refused(say!(
+                "the provider has refused this login for good: sign in again"
+            ));
         }
         let (verdict, text, stored, generation) = match known.filter(|known| known.superseded_by.is_some()) {
-            None => (PutBackVerdict::PutBack, "", raw, generation),
+            None => (PutBackVerdict::PutBack, String::new(), raw, generation),
             Some(known) => {
                 let newest = self.generations().newest_of(known.family).ok().flatten();
                 let newest = newest.filter(|newest| newest.refusal.is_none());
@@ -92,9 +94,9 @@ impl Inner {
                     Some((raw, newest.fingerprint))
                 });
                 let Some((raw, generation)) = found else {
-                    return refused("this login was renewed since and is spent: sign in again");
+                    return refused(say!("this login was renewed since and is spent: sign in again"));
                 };
-                let text = "this login was renewed since: its newest one is put back";
+                let text = say!("this login was renewed since: its newest one is put back");
                 (PutBackVerdict::NewestInstead, text, raw, generation)
             }
         };
@@ -102,21 +104,21 @@ impl Inner {
             let mut others = now.profiles();
             let twin = others.find(|(_, other)| other.generation() == Some(generation));
             return match twin {
-                Some((twin, _)) => kept(format!("the same login stands there as {twin}")),
-                None => (verdict, text.to_owned(), Some(stored)),
+                Some((twin, _)) => kept(say!("the same login stands there as {twin}", twin)),
+                None => (verdict, text, Some(stored)),
             };
         };
         match current.generation() {
-            Some(there) if there == generation => kept("it stands there".to_owned()),
+            Some(there) if there == generation => kept(say!("it stands there")),
             Some(there) if self.is_older(there, generation) => {
-                let text = also(text, "the older one there is replaced");
+                let text = also(text, say!("the older one there is replaced"));
                 (verdict, text, Some(stored))
             }
             Some(_) | None if alone => {
-                let text = also(text, "what stands there is replaced");
+                let text = also(text, say!("what stands there is replaced"));
                 (verdict, text, Some(stored))
             }
-            Some(_) | None => kept("another login stands there and stays".to_owned()),
+            Some(_) | None => kept(say!("another login stands there and stays")),
         }
     }
 
@@ -188,18 +190,20 @@ pub(super) fn judge_managed(
                 .fence()
                 .is_some_and(|fence| fence.kind == FenceKind::Failed) =>
         {
-            refused(format!("OpenClaw dropped it: `kalit restore {id}` puts it back"))
+            refused(say!("OpenClaw dropped it: `kalit restore {id}` puts it back", id))
         }
-        Some(_) => (PutBackVerdict::Kept, "it stands there and stays".to_owned(), None),
-        None if sealed.expiry().at().is_some_and(|end| end <= at) => refused("it has ended".to_owned()),
+        Some(_) => (PutBackVerdict::Kept, say!("it stands there and stays"), None),
+        None if sealed.expiry().at().is_some_and(|end| end <= at) => refused(say!("it has ended")),
         None => match sealed {
             Credential::ApiKey(_) | Credential::Token(_) if sealed.generation().is_some() => (
                 PutBackVerdict::PutBack,
-                "OpenClaw is asked to store it again".to_owned(),
+                say!("OpenClaw is asked to store it again"),
                 Some(raw),
             ),
             Credential::ApiKey(_) | Credential::Token(_) | Credential::Oauth(_) | Credential::Unknown(_) => {
-                refused("OpenClaw 2026.6.5 or later stores logins itself: sign in again".to_owned())
+                refused(say!(
+                    "OpenClaw 2026.6.5 or later stores logins itself: sign in again"
+                ))
             }
         },
     }

@@ -22,7 +22,7 @@ struct Parts<'a> {
 
 impl Parts<'_> {
     fn config(&mut self, value: &Value) -> Config {
-        let Some(root) = self.object(Some(value), "the file") else {
+        let Some(root) = self.object(Some(value), &say!("the file")) else {
             return Config::default();
         };
         let agents = self.object(root.get("agents"), "agents");
@@ -77,7 +77,7 @@ impl Parts<'_> {
                         },
                     ));
                 }
-                _ => self.wrong(&at, "an entry with provider and mode"),
+                _ => self.wrong(&at, &say!("an entry with provider and mode")),
             }
         }
         for (provider, ids) in self.entries(auth.get("order"), "auth.order") {
@@ -159,7 +159,7 @@ impl Parts<'_> {
                     .and_then(|list| self.texts(Some(list), &format!("{at}.fallbacks"))),
             }),
             _ => {
-                self.wrong(at, "a model");
+                self.wrong(at, &say!("a model"));
                 None
             }
         }
@@ -207,7 +207,7 @@ impl Parts<'_> {
             Value::Object(fields) => Some(fields),
             Value::Null => None,
             _ => {
-                self.wrong(at, "an object");
+                self.wrong(at, &say!("an object"));
                 None
             }
         }
@@ -224,7 +224,7 @@ impl Parts<'_> {
             Some(Value::Array(items)) => items,
             None | Some(Value::Null) => &[],
             Some(_) => {
-                self.wrong(at, "a list");
+                self.wrong(at, &say!("a list"));
                 &[]
             }
         }
@@ -236,7 +236,7 @@ impl Parts<'_> {
             Value::String(text) => Some(text.trim().to_owned()).filter(|text| !text.is_empty()),
             Value::Null => None,
             _ => {
-                self.wrong(at, "a string");
+                self.wrong(at, &say!("a string"));
                 None
             }
         }
@@ -244,7 +244,7 @@ impl Parts<'_> {
 
     fn texts(&mut self, value: Option<&Value>, at: &str) -> Option<Vec<String>> {
         let Some(Value::Array(items)) = value else {
-            self.wrong(at, "a list of strings");
+            self.wrong(at, &say!("a list of strings"));
             return None;
         };
         let mut texts = Vec::new();
@@ -259,14 +259,19 @@ impl Parts<'_> {
             Value::Number(number) => number.as_f64(),
             Value::Null => None,
             _ => {
-                self.wrong(at, "a number");
+                self.wrong(at, &say!("a number"));
                 None
             }
         }
     }
 
     fn wrong(&mut self, at: &str, wanted: &str) {
-        let message = format!("{}: {at} is not {wanted}", self.path.display());
+        let message = say!(
+            "{path}: {at} is not {wanted}",
+            path = self.path.display(),
+            at,
+            wanted
+        );
         self.notices
             .push(Finding::new(ErrorCode::ConfigWrongShape, message));
     }

@@ -160,13 +160,13 @@ impl Prompts {
         let refusals = self.page.refusals();
         let active = self.asked(ask)?;
         if !matches!(active.what, AskKind::Text | AskKind::Secret) {
-            return Err(not_asked("this question is answered by a choice"));
+            return Err(not_asked(&say!("this question is answered by a choice")));
         }
         let answer = text.expose().trim();
         if answer.chars().any(char::is_control) {
             return Err(Error::new(
                 ErrorCode::SecretWhitespace,
-                "the answer contains a line break",
+                say!("the answer contains a line break"),
             ));
         }
         active.answered = Some(refusals);
@@ -189,7 +189,7 @@ impl Prompts {
         let refusals = self.page.refusals();
         let active = self.asked(ask)?;
         if choice >= active.choices {
-            return Err(not_asked("there is no such choice"));
+            return Err(not_asked(&say!("there is no such choice")));
         }
         active.answered = Some(refusals);
         let (key, steps): (&[u8], usize) = if choice >= active.current {
@@ -205,7 +205,7 @@ impl Prompts {
     fn asked(&mut self, ask: u32) -> Result<&mut Active> {
         match &mut self.active {
             Some(active) if active.ask == ask && active.answered.is_none() => Ok(active),
-            Some(_) | None => Err(not_asked("this question is no longer asked")),
+            Some(_) | None => Err(not_asked(&say!("this question is no longer asked"))),
         }
     }
 
@@ -463,7 +463,7 @@ fn device_code(text: &str) -> Option<String> {
 }
 
 fn not_asked(why: &str) -> Error {
-    Error::new(ErrorCode::Usage, why).with_hint("Answer the question that is shown now.")
+    Error::new(ErrorCode::Usage, why).with_hint(say!("Answer the question that is shown now."))
 }
 
 #[cfg(test)]

@@ -98,7 +98,7 @@ impl Inner {
         refuse_shared(&held)?;
         let retry = self.is_retry(attempt)?;
         if held.stores != found.stores {
-            let error = Error::new(ErrorCode::StoreChanged, "the holders of this login changed");
+            let error = Error::new(ErrorCode::StoreChanged, say!("the holders of this login changed"));
             return Ok(Prepared::Busy(error));
         }
         let Some(first) = held.stores.first() else {
@@ -119,7 +119,11 @@ impl Inner {
             return Ok(Prepared::Done(Done::Adopted));
         };
         let Some(refresh_token) = oauth.refresh.clone() else {
-            return Err(Error::new(ErrorCode::ProfileNotRefreshable, "there is no refresh token").into());
+            return Err(Error::new(
+                ErrorCode::ProfileNotRefreshable,
+                say!("there is no refresh token"),
+            )
+            .into());
         };
         if refresh_token.fingerprint() != attempt.seen {
             // Written by a program that takes no lock.
@@ -181,7 +185,11 @@ impl Inner {
         match known.as_ref().and_then(|known| known.refusal.as_ref()) {
             Some(refusal) => Err(Error::new(
                 ErrorCode::RefreshSignedOut,
-                format!("{} was refused before ({})", attempt.profile_id, refusal.code),
+                say!(
+                    "{id} was refused before ({code})",
+                    id = attempt.profile_id,
+                    code = refusal.code
+                ),
             )),
             None => Ok(known),
         }
@@ -194,9 +202,9 @@ impl Inner {
         if known.as_ref().is_some_and(|known| known.superseded_by.is_some()) {
             return Err(Error::new(
                 ErrorCode::RefreshSuperseded,
-                format!(
-                    "{} went back to an older login than the newest one known",
-                    attempt.profile_id
+                say!(
+                    "{id} went back to an older login than the newest one known",
+                    id = attempt.profile_id
                 ),
             ));
         }
@@ -215,9 +223,9 @@ impl Inner {
             None => Ok(()),
             Some(journal) => Err(Error::new(
                 ErrorCode::VaultUnreadable,
-                format!(
-                    "an entry in {} that cannot be used answers this login already",
-                    journal.dir().display()
+                say!(
+                    "an entry in {path} that cannot be used answers this login already",
+                    path = journal.dir().display()
                 ),
             )),
         }
@@ -247,19 +255,19 @@ impl Inner {
         let Some(holder) = found.stores.first() else {
             return Err(Error::new(
                 ErrorCode::ProfileUnknown,
-                "no store holds this login any more",
+                say!("no store holds this login any more"),
             ));
         };
         let providers = Providers::load(&self.environment)?;
         let id = ProviderId::parse(&holder.provider)
-            .ok_or_else(|| Error::new(ErrorCode::ProviderUnknown, "the profile names no provider"))?;
+            .ok_or_else(|| Error::new(ErrorCode::ProviderUnknown, say!("the profile names no provider")))?;
         let provider = providers
             .get(&id)
             .filter(|provider| provider.token_route().is_some())
             .ok_or_else(|| {
                 Error::new(
                     ErrorCode::ProfileNotRefreshable,
-                    format!("Kalit does not know how to renew {id}"),
+                    say!("Kalit does not know how to renew {id}", id),
                 )
             })?;
         match self
@@ -300,7 +308,10 @@ fn refuse_shared(found: &Holders) -> Result<()> {
     }
     Err(Error::new(
         ErrorCode::RefreshShared,
-        format!("the same login is also held by {}", found.with_whom().join(", ")),
+        say!(
+            "the same login is also held by {programs}",
+            programs = found.with_whom().join(", ")
+        ),
     ))
 }
 

@@ -77,7 +77,7 @@ impl Inner {
 }
 
 pub(super) fn stopped(error: JoinError) -> Error {
-    Error::new(ErrorCode::Internal, "the refresh stopped").with_source(error)
+    Error::new(ErrorCode::Internal, say!("the refresh stopped")).with_source(error)
 }
 
 impl Ticket {

@@ -180,12 +180,9 @@ impl Inner {
 fn nowhere(error: &Error) -> Error {
     Error::new(
         ErrorCode::VaultFailed,
-        format!(
-            "the login was renewed, and neither its store nor Kalit's journal could be written: {}",
-            error.message()
-        ),
+        say!("the login was renewed, and neither its store nor Kalit's journal could be written: {why}", why = error.message()),
     )
     .with_hint(
-        "Make room on the disk, or repair it. A Kalit that goes on running stores the login then; after a command that ended, sign in again.",
+        say!("Make room on the disk, or repair it. A Kalit that goes on running stores the login then; after a command that ended, sign in again."),
     )
 }

@@ -80,17 +80,23 @@ impl LockHolder {
     pub fn sentence(&self, now: Timestamp) -> String {
         let path = self.path.display();
         let who = match (&self.program, self.pid) {
-            (Some(program), Some(pid)) => format!("{program} (pid {pid})"),
-            (None, Some(pid)) if self.alive => format!("pid {pid}"),
-            (_, Some(pid)) => format!("pid {pid}, which no longer runs,"),
-            (_, None) => "a program that has not named itself".to_owned(),
+            (Some(program), Some(pid)) => say!("{program} (pid {pid})", program, pid),
+            (None, Some(pid)) if self.alive => say!("pid {pid}", pid),
+            (_, Some(pid)) => say!("pid {pid}, which no longer runs,", pid),
+            (_, None) => say!("a program that has not named itself"),
         };
         match self.since {
             Some(since) => {
                 let seconds = now.millis_since(since).max(0) / 1000;
-                format!("{path} is held by {who} for {seconds} s, since {since}")
+                say!(
+                    "{path} is held by {who} for {seconds} s, since {since}",
+                    path,
+                    who,
+                    seconds,
+                    since
+                )
             }
-            None => format!("{path} is held by {who}"),
+            None => say!("{path} is held by {who}", path, who),
         }
     }
 }

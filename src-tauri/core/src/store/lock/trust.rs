@@ -94,11 +94,15 @@ impl PidTrust {
             return Ok(());
         }
         let reason = if self.0.in_flatpak {
-            "Kalit runs inside a Flatpak and cannot see which programs hold OpenClaw's locks"
+            say!("Kalit runs inside a Flatpak and cannot see which programs hold OpenClaw's locks")
         } else if self.0.in_wsl && is_windows_drive(dir) {
-            "the directory lies on a Windows drive, and the programs there cannot be seen from inside WSL"
+            say!(
+                "the directory lies on a Windows drive, and the programs there cannot be seen from inside WSL"
+            )
         } else if self.seen().foreign.is_some_and(|at| self.is_remembered(at)) {
-            "two locks within a minute belonged to processes that do not exist here, so another container seems to use this directory"
+            say!(
+                "two locks within a minute belonged to processes that do not exist here, so another container seems to use this directory"
+            )
         } else {
             return Ok(());
         };

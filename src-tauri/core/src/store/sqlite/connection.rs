@@ -161,7 +161,7 @@ pub(crate) fn open(path: &Path) -> Result<Opened> {
     if !metadata.is_file() {
         return Err(Error::new(
             ErrorCode::StoreNotAFile,
-            format!("{} is not a file", path.display()),
+            say!("{path} is not a file", path = path.display()),
         ));
     }
     let stamp = Stamp {
@@ -201,10 +201,10 @@ pub(crate) fn failed(path: &Path, error: &rusqlite::Error) -> Error {
     };
     let text = match error.sqlite_error_code() {
         Some(SqliteCode::DatabaseBusy | SqliteCode::DatabaseLocked) => {
-            "another program has locked it".to_owned()
+            say!("another program has locked it")
         }
-        Some(code) => format!("SQLite says {code:?}"),
-        None => "it does not answer as a database of OpenClaw does".to_owned(),
+        Some(code) => say!("SQLite says {code}", code = format_args!("{code:?}")),
+        None => say!("it does not answer as a database of OpenClaw does"),
     };
     Error::new(code, format!("{}: {text}", path.display()))
 }

@@ -247,7 +247,10 @@ impl<'c> Look<'c> {
         let row = row.optional().map_err(|error| failed(self.path, &error))?;
         row.map(|(text, updated)| match text {
             Ok(text) => Ok(Cell { text, updated }),
-            Err(code) => Err(self.about(place, Error::new(code, "it is not the text of a JSON document"))),
+            Err(code) => Err(self.about(
+                place,
+                Error::new(code, say!("it is not the text of a JSON document")),
+            )),
         })
         .transpose()
     }
@@ -269,17 +272,24 @@ impl<'c> Look<'c> {
         let (table, key) = (place.table, place.key);
         Error::new(
             error.code(),
-            format!("{path}, row {key} of {table}: {}", error.message()),
+            say!(
+                "{path}, row {key} of {table}: {why}",
+                path,
+                key,
+                table,
+                why = error.message()
+            ),
         )
     }
 
     fn unsupported(&self, table: &str) -> Error {
         Error::new(
             ErrorCode::StoreSchemaUnsupported,
-            format!(
-                "{}: schema {} keeps {table} in another form than Kalit knows",
-                self.path.display(),
-                self.schema
+            say!(
+                "{path}: schema {schema} keeps {table} in another form than Kalit knows",
+                path = self.path.display(),
+                schema = self.schema,
+                table
             ),
         )
     }
@@ -306,7 +316,7 @@ pub(super) fn owner(cell: &[u8]) -> Result<SharedLocation> {
         Some("state-db") => Ok(SharedLocation::StateDatabase),
         _ => Err(Error::new(
             ErrorCode::StoreWrongShape,
-            "it names no owner of the shared store that OpenClaw knows",
+            say!("it names no owner of the shared store that OpenClaw knows"),
         )),
     }
 }

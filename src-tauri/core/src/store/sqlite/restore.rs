@@ -106,7 +106,10 @@ impl Place {
         let path = self.database();
         let told = |error| failed(&path, &error);
         if fs::metadata(&path).is_ok_and(|metadata| metadata.len() > LARGEST) {
-            let what = format!("{} is too large to be saved before it is changed", path.display());
+            let what = say!(
+                "{path} is too large to be saved before it is changed",
+                path = path.display()
+            );
             return Err(Error::new(ErrorCode::VaultFailed, what));
         }
         let source = open_for_writing(&path)?;
@@ -120,7 +123,7 @@ impl Place {
             backup.step(-1).map_err(told)?
         };
         if !matches!(step, StepResult::Done) {
-            let what = format!("{}: another program has locked it", path.display());
+            let what = say!("{path}: another program has locked it", path = path.display());
             return Err(Error::new(ErrorCode::StoreBusy, what));
         }
         let image = copy.serialize(MAIN_DB).map_err(told)?;
@@ -146,9 +149,9 @@ impl AccountsCell {
         let text = cell.map(|cell| cell.text).ok_or_else(|| changed(&path))?;
         let document = Document::parse(text.as_bytes()).map_err(|error| look.about(place.cell(), error))?;
         if *document.compact()? != *text {
-            let what = format!(
-                "the accounts in {} are not written as OpenClaw writes them",
-                path.display()
+            let what = say!(
+                "the accounts in {path} are not written as OpenClaw writes them",
+                path = path.display()
             );
             return Err(Error::new(ErrorCode::RestoreUnproven, what));
         }
@@ -207,7 +210,11 @@ impl Change {
             .pragma_query_value(None, "user_version", |row| row.get(0))
             .map_err(told)?;
         if !self.place.knows(schema) {
-            let what = format!("{}: schema {schema} is none that Kalit writes", path.display());
+            let what = say!(
+                "{path}: schema {schema} is none that Kalit writes",
+                path = path.display(),
+                schema
+            );
             return Err(Error::new(ErrorCode::StoreSchemaUnsupported, what));
         }
         let (update, key) = (self.place.update(), self.place.cell().key);
@@ -232,13 +239,13 @@ fn open_for_writing(path: &Path) -> Result<Connection> {
         .map_err(told)?;
     // SQLite opens a file that may not be written for reading instead.
     if connection.is_readonly(MAIN_DB).map_err(told)? {
-        let what = format!("{} may not be written", path.display());
+        let what = say!("{path} may not be written", path = path.display());
         return Err(Error::new(ErrorCode::StoreWriteFailed, what));
     }
     Ok(connection)
 }
 
 fn changed(path: &Path) -> Error {
-    let what = format!("{} changed in the meantime", path.display());
+    let what = say!("{path} changed in the meantime", path = path.display());
     Error::new(ErrorCode::StoreChanged, what)
 }
