@@ -31,6 +31,8 @@ pub struct Settings {
     pub state_dir: Option<PathBuf>,
     /// `openclawBinary`: the `openclaw` program, before the one on `PATH`.
     pub openclaw_binary: Option<PathBuf>,
+    /// `proxy`: for token endpoints and for OpenClaw's commands, before the environment's.
+    pub proxy: Option<String>,
     /// `trustPids`: process ids in OpenClaw's locks mean this machine's processes, although
     /// something looked like another container.
     pub trust_pids: bool,
@@ -51,6 +53,7 @@ impl Default for Settings {
         Self {
             state_dir: None,
             openclaw_binary: None,
+            proxy: None,
             trust_pids: false,
             watch_only: false,
             notifications: true,
@@ -164,6 +167,7 @@ impl Settings {
         let settings = Self {
             state_dir: text_of("stateDir")?,
             openclaw_binary: text_of("openclawBinary")?,
+            proxy: word("proxy")?,
             trust_pids: flag("trustPids", defaults.trust_pids)?,
             watch_only: flag("watchOnly", defaults.watch_only)?,
             notifications: flag("notifications", defaults.notifications)?,
@@ -184,6 +188,7 @@ impl Settings {
         let fields = [
             ("stateDir", path(&self.state_dir)),
             ("openclawBinary", path(&self.openclaw_binary)),
+            ("proxy", self.proxy.clone().map(Value::from)),
             ("trustPids", flag(self.trust_pids, defaults.trust_pids)),
             ("watchOnly", flag(self.watch_only, defaults.watch_only)),
             ("notifications", flag(self.notifications, defaults.notifications)),
@@ -209,6 +214,23 @@ impl Settings {
         }
         document
     }
+}
+
+/// The environment with the proxy that the settings name in place of its own. `NO_PROXY` stays.
+pub(crate) fn through_proxy(environment: &Environment) -> Environment {
+    let chosen = Settings::load(environment)
+        .ok()
+        .and_then(|settings| settings.proxy);
+    let variables = ["http_proxy", "https_proxy", "all_proxy"];
+    chosen
+        .into_iter()
+        .fold(environment.clone(), |environment, proxy| {
+            variables.into_iter().fold(environment, |environment, name| {
+                environment
+                    .with_var(name, &proxy)
+                    .with_var(&name.to_ascii_uppercase(), &proxy)
+            })
+        })
 }
 
 /// Where the settings lie.

@@ -627,6 +627,7 @@ fn settings() -> SettingsView {
             set("notifications", json!(true), json!(true)),
             set("showNames", json!(true), json!(true)),
             set("language", Value::Null, Value::Null),
+            set("proxy", Value::Null, Value::Null),
             set("mutedUntil", json!(in_millis(HOUR)), Value::Null),
             set("launchAtLogin", json!(true), json!(false)),
         ],

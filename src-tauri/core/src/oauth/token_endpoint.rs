@@ -14,6 +14,7 @@ use url::{Url, form_urlencoded};
 use crate::clock::{Clock, Timestamp};
 use crate::environment::Environment;
 use crate::secret::Secret;
+use crate::settings::through_proxy;
 use crate::{Error, ErrorCode, Result};
 
 use super::classify::{self, Answer, Body, Class, Evidence, Failure, Outcome, Place};
@@ -406,7 +407,7 @@ pub(super) fn client(environment: &Environment) -> Result<reqwest::Client> {
         .http1_only()
         .no_proxy()
         .tls_certs_merge(extra_roots(environment)?);
-    for proxy in proxies(environment)? {
+    for proxy in proxies(&through_proxy(environment))? {
         builder = builder.proxy(proxy);
     }
     builder.build().map_err(|_| {

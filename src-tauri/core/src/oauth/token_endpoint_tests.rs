@@ -7,6 +7,7 @@ use crate::oauth::testing::{
     FakeServer, Reply, environment, free_port, jwt, loopback_provider, manifest, read_request, until,
 };
 use crate::oauth::token_host_answers;
+use crate::settings::Settings;
 use serde_json::json;
 use std::sync::{LazyLock, Mutex};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -499,6 +500,26 @@ async fn all_proxy_is_used_in_every_scheme_and_spelling() {
     );
     assert_eq!(socks_seen.lock().unwrap().len(), 2);
     assert_eq!(server.requests().len(), 5);
+}
+
+#[tokio::test]
+async fn the_proxy_of_the_settings_stands_before_the_environments() {
+    let server = FakeServer::start(vec![Reply::json(200, &rotated())]).await;
+    let (chosen, chosen_seen) = http_proxy("200 OK").await;
+    let (other, other_seen) = http_proxy("200 OK").await;
+    let dir = tempfile::tempdir().unwrap();
+    let environment = with_vars(&[
+        ("KALIT_CONFIG_DIR", dir.path().display().to_string()),
+        ("ALL_PROXY", format!("http://127.0.0.1:{other}")),
+    ]);
+    let url = server.token_url();
+    let refreshed = || refresh_at(&url, &environment, DEADLINE);
+    assert_eq!(told(&refreshed().await), OK);
+    let proxy = Some(format!("http://127.0.0.1:{chosen}"));
+    Settings::update(&environment, |settings| settings.proxy = proxy).unwrap();
+    assert_eq!(told(&refreshed().await), OK);
+    let seen = |log: &Mutex<Vec<String>>| log.lock().unwrap().len();
+    assert_eq!((seen(&other_seen), seen(&chosen_seen)), (1, 1));
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ use super::redaction::redacted;
 use crate::install::Installation;
 use crate::install::program::Program;
 use crate::secret::Secret;
+use crate::settings::through_proxy;
 use crate::{Error, ErrorCode, Result};
 
 crate::keeps_raw_secret!(Said);
@@ -180,7 +181,7 @@ impl<'i> Cli<'i> {
 
     /// The command with its cleared environment; ended when its handle is dropped.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let environment = &self.installation.state_dir.environment;
+        let environment = through_proxy(&self.installation.state_dir.environment);
         let launcher = &self.program.launcher;
         let script = launcher
             .extension()

@@ -204,9 +204,16 @@ fn a_script_is_started_with_node_from_an_absolute_path() {
     };
     let mut installation = machine.installation();
     installation.program = Some(program);
+    let proxy = "http://127.0.0.1:8080".to_owned();
+    Settings::update(installation.environment(), |settings| {
+        settings.proxy = Some(proxy.clone());
+    })
+    .unwrap();
     let command = Cli::of(&installation).unwrap().command(&["agents"]);
     let command = command.as_std();
     assert_eq!(command.get_program(), node.as_os_str());
+    let passed_on = command.get_envs().find(|(name, _)| *name == "HTTPS_PROXY");
+    assert_eq!(passed_on.and_then(|(_, value)| value), Some(proxy.as_ref()));
     let arguments: Vec<_> = command.get_args().collect();
     assert_eq!(arguments, [script.as_os_str(), "agents".as_ref()]);
 }

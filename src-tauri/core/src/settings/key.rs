@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+use url::Url;
 
 use super::Settings;
 use crate::clock::Timestamp;
@@ -15,6 +16,7 @@ use crate::{Error, ErrorCode, Result};
 pub enum Key {
     StateDir,
     OpenclawBinary,
+    Proxy,
     TrustPids,
     WatchOnly,
     Notifications,
@@ -28,14 +30,16 @@ enum Held<'a> {
     Path(&'a mut Option<PathBuf>),
     Flag(&'a mut bool),
     Language(&'a mut Option<String>),
+    Proxy(&'a mut Option<String>),
     Time(&'a mut Option<Timestamp>),
 }
 
 impl Key {
     /// All of them, in the order in which they are shown.
-    pub const ALL: [Key; 8] = [
+    pub const ALL: [Key; 9] = [
         Key::StateDir,
         Key::OpenclawBinary,
+        Key::Proxy,
         Key::TrustPids,
         Key::WatchOnly,
         Key::Notifications,
@@ -49,6 +53,7 @@ impl Key {
         match self {
             Key::StateDir => "stateDir",
             Key::OpenclawBinary => "openclawBinary",
+            Key::Proxy => "proxy",
             Key::TrustPids => "trustPids",
             Key::WatchOnly => "watchOnly",
             Key::Notifications => "notifications",
@@ -72,7 +77,7 @@ impl Settings {
                 Value::from(path.to_string_lossy().into_owned())
             }),
             Held::Flag(flag) => Value::Bool(*flag),
-            Held::Language(code) => code.clone().map_or(Value::Null, Value::from),
+            Held::Language(word) | Held::Proxy(word) => word.clone().map_or(Value::Null, Value::from),
             Held::Time(time) => time.map_or(Value::Null, |at| Value::from(at.as_millis())),
         }
     }
@@ -91,7 +96,10 @@ impl Settings {
                 *path = Some(PathBuf::from(text.trim()));
             }
             (Held::Flag(flag), Value::Bool(on)) => *flag = *on,
-            (Held::Language(code), Value::Null) => *code = None,
+            (Held::Language(word) | Held::Proxy(word), Value::Null) => *word = None,
+            (Held::Proxy(proxy), Value::String(text)) if is_proxy(text.trim()) => {
+                *proxy = Some(text.trim().to_owned());
+            }
             (Held::Language(code), Value::String(text)) if language::codes().any(|known| known == text) => {
                 *code = Some(text.clone());
             }
@@ -106,6 +114,11 @@ impl Settings {
                 let allowed = say!("Allowed: {names}.", names = codes.join(", "));
                 return Err(invalid(key.name(), value, allowed));
             }
+            (Held::Proxy(_), Value::String(text)) if has_password(text) => {
+                let kept_back = Value::from("…");
+                return Err(invalid(key.name(), &kept_back, password()));
+            }
+            (Held::Proxy(_), _) => return Err(invalid(key.name(), value, address())),
             (Held::Time(_), _) => return Err(invalid(key.name(), value, time())),
         }
         Ok(())
@@ -115,6 +128,7 @@ impl Settings {
         match key {
             Key::StateDir => Held::Path(&mut self.state_dir),
             Key::OpenclawBinary => Held::Path(&mut self.openclaw_binary),
+            Key::Proxy => Held::Proxy(&mut self.proxy),
             Key::TrustPids => Held::Flag(&mut self.trust_pids),
             Key::WatchOnly => Held::Flag(&mut self.watch_only),
             Key::Notifications => Held::Flag(&mut self.notifications),
@@ -136,6 +150,31 @@ fn time() -> String {
 
 fn any_path() -> String {
     say!("Allowed: an absolute path, or one that begins with `~/`.")
+}
+
+fn address() -> String {
+    say!("Allowed: an address such as `http://127.0.0.1:8080` or `socks5h://127.0.0.1:1080`.")
+}
+
+fn password() -> String {
+    say!("Allowed: an address without a password. One with a password belongs in the variable HTTPS_PROXY.")
+}
+
+/// The address of a proxy that a file may hold.
+fn is_proxy(text: &str) -> bool {
+    let schemes = ["http", "https", "socks5", "socks5h"];
+    Url::parse(text).is_ok_and(|url| {
+        schemes.contains(&url.scheme())
+            && url.has_host()
+            && !has_password(text)
+            && matches!(url.path(), "" | "/")
+            && url.query().is_none()
+    })
+}
+
+/// Whether something stands before the host, however the rest is spelled.
+fn has_password(text: &str) -> bool {
+    text.contains('@')
 }
 
 /// Whether a path means the same wherever a program is started.
@@ -166,6 +205,7 @@ mod tests {
                 Value::Bool(on) => json!(!on),
                 _ if key == Key::MutedUntil => json!(1_763_900_000_000_i64),
                 _ if key == Key::Language => json!("en"),
+                _ if key == Key::Proxy => json!("socks5h://127.0.0.1:1080"),
                 _ => json!("~/elsewhere"),
             };
             settings.set(key, &other).unwrap();
@@ -183,6 +223,10 @@ mod tests {
             (Key::WatchOnly, json!("yes")),
             (Key::WatchOnly, json!(1)),
             (Key::Language, json!("tlh")),
+            (Key::Proxy, json!("127.0.0.1:8080")),
+            (Key::Proxy, json!("ftp://127.0.0.1")),
+            (Key::Proxy, json!("http://127.0.0.1:8080/path")),
+            (Key::Proxy, json!("http://")),
             (Key::Language, json!(["en"])),
             (Key::MutedUntil, json!("tomorrow")),
             (Key::MutedUntil, json!(-1)),
@@ -199,5 +243,16 @@ mod tests {
             assert!(error.hint().starts_with("Allowed: "), "{}", error.hint());
             assert_eq!(settings, Settings::default(), "{value}");
         }
+    }
+
+    #[test]
+    fn a_proxys_password_is_refused_and_not_repeated() {
+        let mut settings = Settings::default();
+        let value = json!("http://ada:test-password@127.0.0.1:8080");
+        let error = settings.set(Key::Proxy, &value).unwrap_err();
+        assert_eq!(error.code(), ErrorCode::SettingsInvalid);
+        assert!(!format!("{} {}", error.message(), error.hint()).contains("test-password"));
+        assert!(error.hint().contains("HTTPS_PROXY"));
+        assert_eq!(settings, Settings::default());
     }
 }
