@@ -6,6 +6,8 @@
 mod bench;
 mod cargo;
 mod demo;
+#[cfg(test)]
+mod documents;
 mod fuzz;
 mod man;
 mod prove;

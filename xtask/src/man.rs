@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use clap::{Args, CommandFactory};
 
 #[path = "../../src-tauri/cli/arguments.rs"]
-mod arguments;
+pub mod arguments;
 
 #[derive(Args)]
 pub struct Flags {
