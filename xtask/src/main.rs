@@ -1,12 +1,14 @@
 //! What a newcomer would otherwise do by hand: `cargo xtask demo`, `cargo xtask test`,
 //! `cargo xtask prove`, `cargo xtask fuzz`, `cargo xtask gallery`, `cargo xtask bench`, and
-//! `cargo xtask setup`, which these call first; and `cargo xtask man` for packages.
+//! `cargo xtask setup`, which these call first; and `cargo xtask man` and
+//! `cargo xtask package` for packages.
 
 mod bench;
 mod cargo;
 mod demo;
 mod fuzz;
 mod man;
+mod package;
 mod prove;
 mod setup;
 mod test;
@@ -42,6 +44,8 @@ enum Command {
     Bench(bench::Flags),
     /// Write the manual pages of `kalit`
     Man(man::Flags),
+    /// Make this system's packages
+    Package(package::Flags),
 }
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -58,6 +62,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Command::Gallery => gallery(),
         Command::Bench(flags) => bench::run(&flags),
         Command::Man(flags) => man::run(&flags),
+        Command::Package(flags) => package::run(&flags),
     }
 }
 

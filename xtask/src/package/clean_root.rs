@@ -1,0 +1,5 @@
+//! stub
+use std::path::PathBuf;
+pub fn prove(_packages: &[PathBuf]) -> anyhow::Result<()> {
+    Ok(())
+}
