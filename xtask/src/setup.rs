@@ -14,7 +14,7 @@ use crate::cargo::run;
 pub enum Needs {
     /// Building the app and its Rust tests.
     Build,
-    /// Also the headless desktop with its browser.
+    /// Also the headless desktop with its browser, and what looks into packages.
     Everything,
 }
 
@@ -36,7 +36,7 @@ const BUILD: [(&str, Sign); 4] = [
     ("libwebkit2gtk-4.1-dev", Sign::Library("webkit2gtk-4.1")),
 ];
 
-const DESKTOP: [(&str, Sign); 19] = [
+const DESKTOP: [(&str, Sign); 21] = [
     ("xvfb", Sign::Program("Xvfb")),
     ("dbus", Sign::Program("dbus-run-session")),
     ("openbox", Sign::Program("openbox")),
@@ -66,6 +66,8 @@ const DESKTOP: [(&str, Sign); 19] = [
     ("procps", Sign::Program("ps")),
     ("strace", Sign::Program("strace")),
     ("xdg-utils", Sign::Program("xdg-open")),
+    ("rpm", Sign::Program("rpm")),
+    ("desktop-file-utils", Sign::Program("desktop-file-validate")),
 ];
 
 /// Makes sure that everything needed is there; installs what is missing when that is allowed.
