@@ -1,7 +1,7 @@
 //! What a newcomer would otherwise do by hand: `cargo xtask demo`, `cargo xtask test`,
 //! `cargo xtask prove`, `cargo xtask fuzz`, `cargo xtask gallery`, `cargo xtask bench`, and
-//! `cargo xtask setup`, which these call first; and `cargo xtask man` and
-//! `cargo xtask package` for packages.
+//! `cargo xtask setup`, which these call first; `cargo xtask man` and `cargo xtask package` for
+//! packages; and `cargo xtask windows`, a check of another system's programs.
 
 mod bench;
 mod cargo;
@@ -12,6 +12,7 @@ mod package;
 mod prove;
 mod setup;
 mod test;
+mod windows;
 
 use std::process::ExitCode;
 
@@ -46,6 +47,8 @@ enum Command {
     Man(man::Flags),
     /// Make this system's packages
     Package(package::Flags),
+    /// Type-check and link the programs for Windows, from a Debian
+    Windows(windows::Flags),
 }
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -63,6 +66,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Command::Bench(flags) => bench::run(&flags),
         Command::Man(flags) => man::run(&flags),
         Command::Package(flags) => package::run(&flags),
+        Command::Windows(flags) => windows::run(&flags),
     }
 }
 
