@@ -28,8 +28,6 @@ export function settingsSheet({ settings }, now) {
   for (const row of node.querySelectorAll('[data-setting]')) {
     const { setting } = row.dataset;
     const wrong = settings?.refused[setting];
-    // A setting that this system does not have.
-    row.hidden = setting === 'launchAtLogin' && value(settings, setting) === null;
     fill(slot(row, 'error'), wrong);
     for (const control of row.querySelectorAll('input, select')) control.setAttribute('aria-invalid', String(Boolean(wrong)));
   }

@@ -2,6 +2,9 @@
 //! lost logins, and starts the window, which is a program of its own: what happens to credentials is
 //! decided in `kalit-core`, what the menu and a notification say in `kalit_shell`.
 
+// A release opens no console of its own.
+#![cfg_attr(all(windows, not(debug_assertions)), windows_subsystem = "windows")]
+
 mod arguments;
 mod desktop;
 mod notifications;

@@ -1,6 +1,9 @@
 //! `kalit-window`: shows the board and signs in. It ends when it is closed; a sign-in whose code has
 //! arrived is finished first, out of sight. What happens to credentials is decided in `kalit-core`.
 
+// A release opens no console of its own.
+#![cfg_attr(all(windows, not(debug_assertions)), windows_subsystem = "windows")]
+
 mod arguments;
 mod commands;
 #[cfg(test)]

@@ -23,7 +23,11 @@ use crate::view::{
 };
 
 /// How long a closed window waits for its last notification to be read.
+#[cfg(target_os = "linux")]
 const ON_SCREEN: Duration = Duration::from_secs(20);
+/// How long the system may take to keep it.
+#[cfg(not(target_os = "linux"))]
+const TAKEN: Duration = Duration::from_secs(2);
 
 /// The running sign-in, if any.
 #[derive(Default)]
@@ -251,18 +255,24 @@ async fn notify(app: &AppHandle, what: &SignInOutcome) {
         ),
         SignInOutcome::BrowserOpened | SignInOutcome::BrowserFailed => return,
     };
-    let (closed, waiting) = tokio::sync::oneshot::channel();
     let notification = app
         .notification()
         .builder()
         .title(title)
         .body(alerts::body_markup(&body));
-    let notification = notification.on_close(move || {
-        let _ = closed.send(());
-    });
-    let shown = notification.show();
-    if shown.is_ok() {
-        let _ = tokio::time::timeout(ON_SCREEN, waiting).await;
+    #[cfg(target_os = "linux")]
+    {
+        let (closed, waiting) = tokio::sync::oneshot::channel();
+        let notification = notification.on_close(move || {
+            let _ = closed.send(());
+        });
+        if notification.show().is_ok() {
+            let _ = tokio::time::timeout(ON_SCREEN, waiting).await;
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    if notification.show().is_ok() {
+        tokio::time::sleep(TAKEN).await;
     }
 }
 

@@ -1,7 +1,8 @@
 //! What a newcomer would otherwise do by hand: `cargo xtask demo`, `cargo xtask test`,
 //! `cargo xtask prove`, `cargo xtask fuzz`, `cargo xtask gallery`, `cargo xtask bench`, and
-//! `cargo xtask setup`, which these call first; `cargo xtask man` for packages, and `cargo xtask texts`
-//! for translators.
+//! `cargo xtask setup`, which these call first; `cargo xtask man` and `cargo xtask package` for
+//! packages, `cargo xtask windows`, a check of another system's programs, and `cargo xtask texts` for
+//! translators.
 
 mod bench;
 mod cargo;
@@ -10,10 +11,12 @@ mod demo;
 mod documents;
 mod fuzz;
 mod man;
+mod package;
 mod prove;
 mod setup;
 mod test;
 mod texts;
+mod windows;
 
 use std::process::ExitCode;
 
@@ -48,6 +51,10 @@ enum Command {
     Man(man::Flags),
     /// Print what a language still lacks, in the form of its file, in English
     Texts(texts::Flags),
+    /// Make this system's packages
+    Package(package::Flags),
+    /// Type-check and link the programs for Windows, from a Debian
+    Windows(windows::Flags),
 }
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -65,6 +72,8 @@ fn main() -> anyhow::Result<ExitCode> {
         Command::Bench(flags) => bench::run(&flags),
         Command::Man(flags) => man::run(&flags),
         Command::Texts(flags) => texts::run(&flags),
+        Command::Package(flags) => package::run(&flags),
+        Command::Windows(flags) => windows::run(&flags),
     }
 }
 

@@ -1,7 +1,7 @@
 //! `cargo xtask man`: the manual pages, for packages, from the definition of the command line. The
 //! shipped program does not carry what draws them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
@@ -17,10 +17,15 @@ pub struct Flags {
 }
 
 pub fn run(flags: &Flags) -> Result<ExitCode> {
-    std::fs::create_dir_all(&flags.dir).with_context(|| format!("creating {}", flags.dir.display()))?;
-    clap_mangen::generate_to(arguments::Arguments::command(), &flags.dir)
-        .with_context(|| format!("writing to {}", flags.dir.display()))?;
+    write(&flags.dir)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Writes the pages into `dir`.
+pub fn write(dir: &Path) -> Result<()> {
+    std::fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))?;
+    clap_mangen::generate_to(arguments::Arguments::command(), dir)
+        .with_context(|| format!("writing to {}", dir.display()))
 }
 
 #[cfg(test)]

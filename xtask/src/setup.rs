@@ -14,8 +14,10 @@ use crate::cargo::run;
 pub enum Needs {
     /// Building the app and its Rust tests.
     Build,
-    /// Also the headless desktop with its browser.
+    /// Also the headless desktop with its browser, and what looks into packages.
     Everything,
+    /// Building for Windows.
+    Windows,
 }
 
 /// How to tell that a package's content is there, however it was installed.
@@ -36,7 +38,7 @@ const BUILD: [(&str, Sign); 4] = [
     ("libwebkit2gtk-4.1-dev", Sign::Library("webkit2gtk-4.1")),
 ];
 
-const DESKTOP: [(&str, Sign); 19] = [
+const DESKTOP: [(&str, Sign); 21] = [
     ("xvfb", Sign::Program("Xvfb")),
     ("dbus", Sign::Program("dbus-run-session")),
     ("openbox", Sign::Program("openbox")),
@@ -66,6 +68,13 @@ const DESKTOP: [(&str, Sign); 19] = [
     ("procps", Sign::Program("ps")),
     ("strace", Sign::Program("strace")),
     ("xdg-utils", Sign::Program("xdg-open")),
+    ("rpm", Sign::Program("rpm")),
+    ("desktop-file-utils", Sign::Program("desktop-file-validate")),
+];
+
+const WINDOWS: [(&str, Sign); 2] = [
+    ("gcc-mingw-w64-x86-64", Sign::Program("x86_64-w64-mingw32-gcc")),
+    ("g++-mingw-w64-x86-64", Sign::Program("x86_64-w64-mingw32-g++")),
 ];
 
 /// Makes sure that everything needed is there; installs what is missing when that is allowed.
@@ -100,11 +109,12 @@ pub fn ensure(needs: Needs) -> Result<()> {
 }
 
 fn missing(needs: Needs) -> Vec<&'static str> {
-    let desktop = match needs {
+    let more = match needs {
         Needs::Build => &[][..],
         Needs::Everything => &DESKTOP[..],
+        Needs::Windows => &WINDOWS[..],
     };
-    let absent = BUILD.iter().chain(desktop).filter(|(_, sign)| !sign.is_there());
+    let absent = BUILD.iter().chain(more).filter(|(_, sign)| !sign.is_there());
     absent.map(|(package, _)| *package).collect()
 }
 
@@ -182,6 +192,7 @@ mod tests {
         let mut names: Vec<_> = BUILD
             .iter()
             .chain(&DESKTOP)
+            .chain(&WINDOWS)
             .map(|(package, _)| *package)
             .collect();
         let all = names.len();

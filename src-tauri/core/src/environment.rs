@@ -128,6 +128,7 @@ impl Environment {
     }
 
     /// `XDG_CONFIG_HOME`, else `~/.config`: what the desktop reads, whatever Kalit's own directory is.
+    #[cfg(any(all(unix, not(target_os = "macos")), test))]
     pub(crate) fn xdg_config_home(&self) -> PathBuf {
         self.xdg("XDG_CONFIG_HOME", ".config")
     }

@@ -152,7 +152,7 @@ impl Broker {
             Setting::InFile(key) => (settings.value(key), Settings::default().value(key)),
             Setting::LaunchAtLogin => {
                 let on = autostart::is_on(&self.inner.environment);
-                (on.map_or(Value::Null, Value::Bool), Value::Bool(false))
+                (Value::Bool(on), Value::Bool(false))
             }
         };
         SettingView {

@@ -21,6 +21,9 @@ crate::keeps_raw_secret!(Said);
 /// Commands take 1.5 to 15 s, on a busy machine several times that (2026.2.17 to 2026.9.6, observed).
 pub(super) const TIMEOUT: Duration = Duration::from_secs(120);
 const MAX_OUTPUT: u64 = 1024 * 1024;
+/// `CREATE_NO_WINDOW` (process creation flags of Windows): the tray has no console to lend.
+#[cfg(windows)]
+const NO_WINDOW: u32 = 0x0800_0000;
 
 /// Variables that a command gets beside OpenClaw's own.
 const PASSED_ON: [&str; 40] = [
@@ -211,6 +214,8 @@ impl<'i> Cli<'i> {
             .env("NO_COLOR", "1")
             .current_dir(environment.home())
             .kill_on_drop(true);
+        #[cfg(windows)]
+        command.creation_flags(NO_WINDOW);
         match self.reach {
             Reach::Gateway => {}
             Reach::Store => {

@@ -295,6 +295,8 @@ impl Attendant {
 
 /// The program and its session, killed when it is dropped before its end.
 struct Running {
+    /// It leads a process group of its own.
+    #[cfg(unix)]
     pid: Option<u32>,
     killer: Box<dyn ChildKiller + Send + Sync>,
     ended: bool,
@@ -303,6 +305,7 @@ struct Running {
 impl Running {
     fn of(child: &(dyn Child + Send + Sync)) -> Self {
         Self {
+            #[cfg(unix)]
             pid: child.process_id(),
             killer: child.clone_killer(),
             ended: false,
@@ -315,7 +318,7 @@ impl Running {
             .pid
             .and_then(|pid| rustix::process::Pid::from_raw(i32::try_from(pid).ok()?))
         {
-            // It leads a group of its own. One that is gone needs no kill.
+            // One that is gone needs no kill.
             let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
         }
         let _ = self.killer.kill();

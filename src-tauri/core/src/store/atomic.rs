@@ -3,7 +3,7 @@
 //!
 //! Nothing here decides what is written or whether it may be; see [`super::AgentStore`].
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -196,7 +196,7 @@ fn open_without_waiting(path: &Path) -> io::Result<File> {
     use std::os::unix::fs::OpenOptionsExt as _;
     // The bits are small positive numbers on every Unix.
     let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
-    OpenOptions::new().read(true).custom_flags(flags).open(path)
+    File::options().read(true).custom_flags(flags).open(path)
 }
 
 #[cfg(not(unix))]

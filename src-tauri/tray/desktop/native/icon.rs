@@ -11,6 +11,7 @@ pub const TEMPLATE: bool = cfg!(target_os = "macos");
 
 /// What the panel's ground is likely to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(not(windows), expect(dead_code, reason = "macOS colours the template itself"))]
 pub enum Ground {
     Light,
     Dark,
@@ -38,7 +39,18 @@ pub fn image(picture: Picture, ground: Ground) -> Image<'static> {
     }
 }
 
-/// Windows' taskbar is dark unless the person chose otherwise; macOS takes the template.
+/// Windows' taskbar as the person chose it. macOS takes the template.
 pub fn ground() -> Ground {
+    #[cfg(windows)]
+    if light_taskbar().unwrap_or_default() {
+        return Ground::Light;
+    }
     Ground::Dark
+}
+
+#[cfg(windows)]
+fn light_taskbar() -> std::io::Result<bool> {
+    let user = winreg::RegKey::predef(winreg::enums::HKEY_CURRENT_USER);
+    let theme = user.open_subkey(r"Software\Microsoft\Windows\CurrentVersion\Themes\Personalize")?;
+    Ok(theme.get_value::<u32, _>("SystemUsesLightTheme")? == 1)
 }

@@ -58,6 +58,9 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
             }
         })
         .setup(move |app| {
+            // Its place is the menu bar, not the Dock.
+            #[cfg(target_os = "macos")]
+            app.set_activation_policy(tauri::ActivationPolicy::Accessory);
             let handle = app.handle().clone();
             handle.notification().on_action(move |performed| {
                 let number = performed.notification().map(|notification| notification.id());
