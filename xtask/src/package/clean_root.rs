@@ -44,7 +44,8 @@ const START: &str = r#"
 /// Path → kind, mode, owner, size or target.
 type Listing = BTreeMap<String, String>;
 
-/// Installs the .deb there, starts Kalit, removes it, and compares the files of before and after.
+/// Installs the .deb there, starts Kalit, removes it, and compares the files of before and after; then again
+/// with `purge`, although there is no configuration.
 pub fn prove(packages: &[PathBuf]) -> Result<()> {
     let deb = packages
         .iter()
@@ -73,26 +74,26 @@ pub fn prove(packages: &[PathBuf]) -> Result<()> {
     )?;
 
     let before = root.listing()?;
-    root.run(
-        "root",
-        "apt-get install --yes --no-install-recommends /opt/kalit.deb",
-    )?;
-    let installed = root.listing()?;
-    let added = installed
-        .keys()
-        .filter(|path| !before.contains_key(*path))
-        .count();
-    println!("installed: {added} new files and directories");
-    print!("{}", root.run("ann", START)?);
-    root.run("root", "apt-get remove --yes kalit")?;
-    println!(
-        "removed: {} differences",
-        differences(&before, &root.listing()?).len()
-    );
-    root.run("root", "apt-get purge --yes kalit")?;
-    let left = differences(&before, &root.listing()?);
-    ensure!(left.is_empty(), "left behind:\n{}", left.join("\n"));
-    println!("purged: nothing is left outside the home");
+    for verb in ["remove", "purge"] {
+        root.run(
+            "root",
+            "apt-get install --yes --no-install-recommends /opt/kalit.deb",
+        )?;
+        let installed = root.listing()?;
+        let added = installed
+            .keys()
+            .filter(|path| !before.contains_key(*path))
+            .count();
+        println!("installed: {added} new files and directories");
+        print!("{}", root.run("ann", START)?);
+        root.run(
+            "root",
+            &format!("apt-get {verb} --yes kalit && ! dpkg-query --status kalit"),
+        )?;
+        let left = differences(&before, &root.listing()?);
+        ensure!(left.is_empty(), "after {verb} is left:\n{}", left.join("\n"));
+        println!("{verb}: nothing is left outside the home");
+    }
     Ok(())
 }
 
