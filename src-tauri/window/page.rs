@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 const PAGE: &str = include_str!("../../ui/index.html");
 const STYLE: &str = include_str!("../../ui/app.css");
 const ENGLISH: &str = include_str!("../../ui/i18n/en.js");
-const SCRIPTS: [(&str, &str); 23] = [
+const SCRIPTS: [(&str, &str); 24] = [
     ("account.js", include_str!("../../ui/account.js")),
     ("add.js", include_str!("../../ui/add.js")),
     ("api.js", include_str!("../../ui/api.js")),
@@ -23,6 +23,7 @@ const SCRIPTS: [(&str, &str); 23] = [
     ("openclaw-login.js", include_str!("../../ui/openclaw-login.js")),
     ("order.js", include_str!("../../ui/order.js")),
     ("places.js", include_str!("../../ui/places.js")),
+    ("remove.js", include_str!("../../ui/remove.js")),
     ("restore.js", include_str!("../../ui/restore.js")),
     ("sessions.js", include_str!("../../ui/sessions.js")),
     ("settings.js", include_str!("../../ui/settings.js")),

@@ -392,8 +392,12 @@ export const text = {
 
   // dialogs, toasts, announcements
   removeTitle: (name, agent) => `Remove ${name} from ${agent}?`,
-  removeText: 'Takes the account out of OpenClaw on this computer. The login itself stays valid at the provider. To have it back, sign in again.',
+  removeText: provider => `Takes the account out of OpenClaw on this computer. The login itself stays valid at ${provider}. To have it back, sign in again.`,
   removeGo: 'Forget here',
+  signOut: 'Sign out everywhere',
+  signOutText: (provider, others) => `${provider} ends the login itself, then it is forgotten here.${others.length ? ` It ends for ${others.join(', ')}, too.` : ''} You may be signed out on other computers and in the browser as well. This cannot be taken back.`,
+  signOutNot: why => `Not possible: ${why}.`,
+  signedOut: { ended: 'The provider has ended its login.', 'ended-before': 'The provider had ended its login before.' },
   mainTitle: name => `Use ${name} in main?`,
   mainText: agents => `${agents.join(', ')} ${agents.length === 1 ? 'reads' : 'read'} the account from main and ${agents.length === 1 ? 'switches' : 'switch'} with it. To switch one agent alone, add a login of its own there.`,
   mainGo: 'Use in main',

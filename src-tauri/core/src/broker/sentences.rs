@@ -101,6 +101,15 @@ pub(super) fn dropped(restore: Option<&RestoreView>) -> String {
     format!("OpenClaw could not renew this login and dropped its token. {remedy}")
 }
 
+/// A revocation was sent, and nobody knows what became of it. `managed`: in the sqlite era.
+pub(super) fn revoking(managed: bool) -> String {
+    let remedy = match managed {
+        true => "Remove it, or sign in again.",
+        false => "Renew it to find out, or remove it.",
+    };
+    format!("Signing it out everywhere was begun and not answered: it may have ended. {remedy}")
+}
+
 /// Who renews a login of the sqlite era.
 pub(super) fn renewed_by_openclaw() -> String {
     "OpenClaw renews it on use, from 5 minutes before it expires.".to_owned()

@@ -1,0 +1,33 @@
+// Removing an account: forgotten here or, if a person says so, its login ended at the provider first.
+
+import { text } from './i18n/en.js';
+import * as api from './api.js';
+import { choose } from './dialog.js';
+import * as places from './places.js';
+
+async function remove({ find, work, changing, tell }, target) {
+  const { one } = find(target);
+  if (!one) return;
+  const preview = await work(target, changing(text.removing), () => api.removalPreview(target.agent, target.profile));
+  if (!preview) return;
+  const { provider, canSignOut, whyNot, alsoUsedBy } = preview;
+  const how = await choose(text.removeTitle(one.name, target.agent), [
+    { value: 'here', verb: text.removeGo, help: text.removeText(provider) },
+    {
+      value: 'everywhere',
+      verb: text.signOut,
+      help: canSignOut ? text.signOutText(provider, alsoUsedBy) : text.signOutNot(whyNot),
+      disabled: !canSignOut,
+    },
+  ]);
+  if (!how) return;
+  const done = await work(target, changing(text.removing), () => api.remove(target.agent, target.profile, how === 'everywhere'));
+  if (!done) return;
+  location.hash = places.board;
+  tell([text.removed(one.name, target.agent), done.signedOut && text.signedOut[done.signedOut]].filter(Boolean).join(' '));
+}
+
+/** What the button does. */
+export const removeActions = shell => ({
+  'remove': (_, data) => remove(shell, data),
+});
