@@ -16,6 +16,7 @@ import { OpenClawSignIn, openclawActions, openclawForms, openclawSignIn, refresh
 import { moveByKey, orderActions, orderSheet } from './order.js';
 import { newAgentForms, newAgentSheet } from './new-agent.js';
 import * as places from './places.js';
+import { removeActions } from './remove.js';
 import { look, restoreActions, restoreSheet } from './restore.js';
 import { pin, readSessions, sessionActions, sessionsSheet } from './sessions.js';
 import { readSettings, saveControl, settingActions, settingsSheet, showChosen } from './settings.js';
@@ -259,14 +260,6 @@ const actions = {
     else if (outcome) tell(text.refreshResults[outcome.result]({ name: one.name }));
     else if (outcomes) tell(text.nothingToRenew);
   },
-  'remove': async (_, data) => {
-    const { one } = find(data);
-    if (!await ask(text.removeTitle({ name: one.name, agent: data.agent }), text.removeText, text.removeGo)) return;
-    if (await work(data, changing(text.removing), () => api.remove(data.agent, data.profile))) {
-      location.hash = places.board;
-      tell(text.removed({ name: one.name, agent: data.agent }));
-    }
-  },
   'first-keep': () => { state.firstRun = false; render(); },
   'first-watch': () => { state.firstRun = false; pause(true); },
   'resume': () => pause(false),
@@ -423,7 +416,7 @@ async function goWhereWanted() {
 }
 
 const shell = { state, sheet, render, reload, say, tell, fail, find, work, changing, followSignIn };
-Object.assign(actions, everywhereActions(shell), restoreActions(shell), sessionActions(shell), settingActions(shell), snapshotActions(shell), testActions(shell), diagnosticsActions(shell), orderActions(shell), openclawActions(shell));
+Object.assign(actions, everywhereActions(shell), removeActions(shell), restoreActions(shell), sessionActions(shell), settingActions(shell), snapshotActions(shell), testActions(shell), diagnosticsActions(shell), orderActions(shell), openclawActions(shell));
 Object.assign(forms, openclawForms(shell), newAgentForms(shell));
 
 addEventListener('hashchange', arrive);

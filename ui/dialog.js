@@ -1,7 +1,7 @@
 // The one dialog: a question, or something to read.
 
 import { text } from './texts.js';
-import { fill } from './dom.js';
+import { clone, fill } from './dom.js';
 
 const dialog = document.getElementById('dialog');
 
@@ -12,10 +12,28 @@ export const isOpen = () => dialog.open;
 export const inform = (title, words) => ask(title, words, null);
 
 /** A question with one verb; whether it was answered with it. */
-export function ask(title, words, verb) {
+export const ask = (title, words, verb) => open(title, [words].flat().map(paragraph), verb);
+
+/** A question with several answers, the first one chosen until another is; its value, else null. */
+export async function choose(title, options) {
+  const list = clone('t-ways', { options: options.map(option) });
+  const chosen = () => options.find(one => one.value === list.querySelector('input:checked').value);
+  list.querySelector('input').checked = true;
+  list.addEventListener('change', () => fill(document.getElementById('dialog-go'), chosen().verb));
+  return await open(title, [list], options[0].verb) ? chosen().value : null;
+}
+
+function option({ value, verb, help, disabled = false }) {
+  const node = clone('t-way', { verb, help });
+  Object.assign(node.querySelector('input'), { value, disabled });
+  return node;
+}
+
+const paragraph = line => Object.assign(document.createElement('p'), { textContent: line });
+
+function open(title, content, verb) {
   dialog.querySelector('h1').textContent = title;
-  const lines = [words].flat().map(line => Object.assign(document.createElement('p'), { textContent: line }));
-  document.getElementById('dialog-text').replaceChildren(...lines);
+  document.getElementById('dialog-text').replaceChildren(...content);
   document.getElementById('dialog-cancel').textContent = verb ? text.cancel : text.close;
   fill(document.getElementById('dialog-go'), verb);
   dialog.returnValue = '';

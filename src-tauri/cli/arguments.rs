@@ -128,12 +128,15 @@ pub enum Command {
         #[command(flatten)]
         agent: AgentArgument,
     },
-    /// Forget an account on this machine; the provider is not told
+    /// Forget an account on this machine; the provider is told only if you want that
     Remove {
         /// Profile id, such as openai:me@example.com
         profile_id: String,
         #[command(flatten)]
         agent: AgentArgument,
+        /// End the login at the provider first: for all who use it, perhaps your other sessions, too
+        #[arg(long)]
+        everywhere: bool,
         /// Do not ask
         #[arg(long)]
         yes: bool,

@@ -14,7 +14,7 @@ use crate::arguments::{AgentArgument, AgentsAction, Command, OrderAction, Provid
 use crate::asking::asking;
 use crate::interrupt::Interrupt;
 use crate::prompt::confirm;
-use crate::{global_order, output, restore, sessions, settings, sign_in, snapshots, test_logins};
+use crate::{global_order, output, remove, restore, sessions, settings, sign_in, snapshots, test_logins};
 
 type Result<T> = std::result::Result<T, Error>;
 
@@ -78,8 +78,9 @@ pub async fn run(broker: &Broker, command: Command, json: bool) -> Result<u8> {
         Command::Remove {
             profile_id,
             agent,
+            everywhere,
             yes,
-        } => remove(broker, &profile_id, &agent, yes, json).await,
+        } => remove::run(broker, &profile_id, &agent, everywhere, yes, json).await,
         Command::Restore {
             profile_id,
             agent,
@@ -363,26 +364,6 @@ fn outcome_line(outcome: &RefreshOutcome) {
         .iter()
         .map(output::error_of)
         .for_each(|error| output::complaint(&error));
-}
-
-async fn remove(broker: &Broker, id: &str, agent: &AgentArgument, yes: bool, json: bool) -> Result<u8> {
-    let agent = chosen_agent(broker, agent)?;
-    let id = parse_profile(id)?;
-    confirm(
-        yes,
-        json,
-        &format!("Forget {id} in agent {agent}? The login stays valid at the provider."),
-        &ErrorCode::ConfirmationNeeded.hint(),
-    )?;
-    let work = asking(|| broker.asks_openclaw(), broker.remove(&agent, &id));
-    let removal = Interrupt::listen()?.finish_telling(work).await?;
-    if json {
-        output::json(&removal);
-    } else {
-        output::line(format!("Forgot {} in {}", removal.profile_id, removal.agent));
-        removal.notes.iter().for_each(output::line);
-    }
-    Ok(0)
 }
 
 async fn import(broker: &Broker, agent: &AgentArgument, yes: bool, json: bool) -> Result<u8> {

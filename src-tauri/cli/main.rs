@@ -9,6 +9,7 @@ mod interrupt;
 mod openclaw_login;
 mod output;
 mod prompt;
+mod remove;
 mod restore;
 mod sessions;
 mod settings;

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use kalit_core::broker::{
     Activation, AddedAgentInfo, ClearedCooldown, GlobalOrderPreview, LoginRoute, OpenClawLoginChoice,
-    PasteKind, PasteRequest, ProviderInfo, RefreshOutcome, RefreshTarget, Removal, RestorePreview, Restored,
-    Setting, SettingView, SettingsView, SignedIn, SnapshotInfo, SnapshotPreview, SnapshotRestored,
-    TestLoginsOffer, TestedLogins,
+    PasteKind, PasteRequest, ProviderInfo, RefreshOutcome, RefreshTarget, Removal, RemovalPreview,
+    RestorePreview, Restored, Setting, SettingView, SettingsView, SignedIn, SnapshotInfo, SnapshotPreview,
+    SnapshotRestored, TestLoginsOffer, TestedLogins,
 };
 use kalit_core::ids::{AgentId, ProfileId, ProviderId};
 use kalit_core::language::{self, WindowTexts};
@@ -60,6 +60,7 @@ pub fn handler() -> impl Fn(Invoke<Wry>) -> bool + Send + Sync + 'static {
         restore_snapshot,
         refresh,
         refresh_all,
+        removal_preview,
         remove,
         settings,
         set_setting,
@@ -298,10 +299,22 @@ async fn refresh_all(session: Window<'_>) -> Answer<Vec<RefreshOutcome>> {
     Ok(session.broker()?.refresh(RefreshTarget::All).await)
 }
 
+/// What removing an account would do; nothing is changed.
 #[tauri::command]
-async fn remove(session: Window<'_>, agent: AgentId, profile: ProfileId) -> Answer<Removal> {
+async fn removal_preview(session: Window<'_>, agent: AgentId, profile: ProfileId) -> Answer<RemovalPreview> {
+    let broker = session.broker()?;
+    Ok(async_runtime::spawn_blocking(move || broker.removal_preview(&agent, &profile)).await??)
+}
+
+#[tauri::command]
+async fn remove(
+    session: Window<'_>,
+    agent: AgentId,
+    profile: ProfileId,
+    everywhere: bool,
+) -> Answer<Removal> {
     let _begun = session.in_flight.begin().await;
-    Ok(session.broker()?.remove(&agent, &profile).await?)
+    Ok(session.broker()?.remove(&agent, &profile, everywhere).await?)
 }
 
 #[tauri::command]
@@ -399,7 +412,7 @@ mod tests {
             .step_by(2)
             .collect();
         let called = between(include_str!("../../ui/api.js"), "invoke('", "'");
-        assert_eq!(commands.len(), 39);
+        assert_eq!(commands.len(), 40);
         assert_eq!(commands, handled);
         assert_eq!(commands, allowed);
         assert_eq!(commands, called);

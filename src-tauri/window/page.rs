@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 const PAGE: &str = include_str!("../../ui/index.html");
 const STYLE: &str = include_str!("../../ui/app.css");
-const SCRIPTS: [(&str, &str); 25] = [
+const SCRIPTS: [(&str, &str); 26] = [
     ("account.js", include_str!("../../ui/account.js")),
     ("add.js", include_str!("../../ui/add.js")),
     ("api.js", include_str!("../../ui/api.js")),
@@ -25,6 +25,7 @@ const SCRIPTS: [(&str, &str); 25] = [
     ("openclaw-login.js", include_str!("../../ui/openclaw-login.js")),
     ("order.js", include_str!("../../ui/order.js")),
     ("places.js", include_str!("../../ui/places.js")),
+    ("remove.js", include_str!("../../ui/remove.js")),
     ("restore.js", include_str!("../../ui/restore.js")),
     ("sessions.js", include_str!("../../ui/sessions.js")),
     ("settings.js", include_str!("../../ui/settings.js")),

@@ -41,6 +41,8 @@ pub enum Act {
     ClearOrder,
     /// Of `credentials/oauth.json`.
     Import,
+    /// A removal after the login's end at the provider.
+    SignOut,
     /// Of a dropped login, in that many databases.
     Restore(usize),
     /// What an engine seals when it sees a store for the first time.
@@ -48,7 +50,7 @@ pub enum Act {
 }
 
 impl Act {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Refresh(Version::V2026_2_17),
         Self::Refresh(Version::V2026_4_29),
         Self::Refresh(Version::V2026_6_1),
@@ -58,6 +60,7 @@ impl Act {
         Self::SetOrder,
         Self::ClearOrder,
         Self::Import,
+        Self::SignOut,
         Self::Restore(1),
         Self::Restore(2),
         Self::Watch,
@@ -72,6 +75,7 @@ impl Act {
             Self::SetOrder => "order set".to_owned(),
             Self::ClearOrder => "order clear".to_owned(),
             Self::Import => "import".to_owned(),
+            Self::SignOut => "remove everywhere".to_owned(),
             Self::Restore(1) => "restore, one database".to_owned(),
             Self::Restore(count) => format!("restore, {count} databases"),
             Self::Watch => "sealing".to_owned(),
@@ -83,9 +87,13 @@ impl Act {
             Self::Refresh(version) => version,
             Self::RefreshCopies => Version::V2026_2_17,
             Self::Restore(_) => Version::V2026_9_6,
-            Self::SignIn | Self::Use | Self::SetOrder | Self::ClearOrder | Self::Import | Self::Watch => {
-                [Version::V2026_2_17, Version::V2026_4_29, Version::V2026_6_1][seed % 3]
-            }
+            Self::SignIn
+            | Self::Use
+            | Self::SetOrder
+            | Self::ClearOrder
+            | Self::Import
+            | Self::SignOut
+            | Self::Watch => [Version::V2026_2_17, Version::V2026_4_29, Version::V2026_6_1][seed % 3],
         }
     }
 
@@ -319,6 +327,7 @@ impl Stage {
             ]),
             Act::ClearOrder => words(&["order", "clear", "--provider", &provider]),
             Act::Import => words(&["import", "--yes"]),
+            Act::SignOut => words(&["remove", &self.profile, "--everywhere", "--yes"]),
             Act::Restore(_) => words(&["restore", &self.profile, "--yes"]),
             Act::Watch => words(&["watch"]),
         };

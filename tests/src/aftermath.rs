@@ -72,6 +72,11 @@ impl Stage {
                 .before
                 .get(path)
                 .map(|before| &before["profiles"][&self.profile]);
+            if self.act == Act::SignOut && profile.is_null() {
+                // Never forgotten before its end.
+                ensure!(!endpoint.is_live(account), "removed, and still signed in");
+                continue;
+            }
             let is_old = *profile == before.cloned().unwrap_or_default();
             let is_new = profile["refresh"].as_str() == refresh.as_deref()
                 && profile["access"].as_str() == access.as_deref();
@@ -243,6 +248,16 @@ impl Stage {
                     "another login was imported"
                 );
                 Ok(Outcome::New)
+            }
+            Act::SignOut if held.is_empty() => Ok(Outcome::New),
+            Act::SignOut => {
+                let told = matches!(
+                    self.account_state(broker)?,
+                    AccountState::SignedOut | AccountState::Unknown
+                );
+                let is_live = endpoint.is_live(&self.login.account_id);
+                ensure!(is_live || told, "it has ended, and nothing is told");
+                Ok(if told { Outcome::Unknown } else { Outcome::Old })
             }
             Act::Restore(count) => match held.iter().filter(|held| **held == self.login.refresh).count() {
                 0 => Ok(Outcome::Old),

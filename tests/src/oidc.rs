@@ -77,6 +77,7 @@ impl OidcProvider {
             "authorizeUrl": format!("{}/auth", self.url),
             "tokenUrl": format!("{}/token", self.url),
             "revokeUrl": format!("{}/token/revocation", self.url),
+            "revokeRequest": "form",
             "redirect": {"host": "localhost", "ports": callback_ports, "path": "/auth/callback"},
             "authorizeParams": {"prompt": "consent"},
         })

@@ -317,6 +317,9 @@ impl Shared {
     }
 
     async fn answer(&self, door: Door, request: Request) -> Answer {
+        if request.path == "/oauth/revoke" {
+            return Answer::Reply(self.ended_by(door, &request));
+        }
         if request.path != "/oauth/token" {
             return Answer::Reply(self.api(door, &request));
         }
@@ -356,6 +359,18 @@ impl Shared {
             reply.headers.push(("date", http_date(state.families.now())));
         }
         answer
+    }
+
+    /// A revocation, as OpenAI takes it: JSON. Unknown tokens are accepted, too.
+    fn ended_by(&self, door: Door, request: &Request) -> Reply {
+        let mut state = self.state();
+        let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
+        let outcome = match state.families.end(body["token"].as_str().unwrap_or_default()) {
+            true => "ended",
+            false => "nothing to end",
+        };
+        state.record(door, request, Vec::new(), outcome);
+        Reply::json(200, &json!({}))
     }
 
     /// What OpenClaw asks with the access token afterwards, which proves that it uses it.

@@ -3,15 +3,18 @@
 //! person might send.
 
 use std::net::TcpListener;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use kalit_core::broker::{Broker, LoginRequest, LoginSession, RefreshResult, RefreshTarget, SignedIn};
+use kalit_core::broker::{
+    Broker, LoginRequest, LoginSession, RefreshResult, RefreshTarget, SignedIn, SignedOut,
+};
 use kalit_core::clock::SystemClock;
 use kalit_core::ids::{AgentId, ProfileId, ProviderId};
 use kalit_core::secret::Secret;
-use kalit_journeys::http::Visitor;
+use kalit_journeys::http::{Visitor, free_port};
 use kalit_journeys::kalit::{Kalit, account};
 use kalit_journeys::oidc::{Errors, OidcProvider};
 use kalit_journeys::openclaw::{TestHome, Version, read_json, release};
@@ -93,6 +96,46 @@ async fn a_plain_invalid_grant_after_a_revocation_is_signed_out_too() -> Result<
         (&json!("signed-out"), &json!("invalid_grant"))
     );
     assert_eq!(scene.outcomes().len(), 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn signing_out_everywhere_ends_the_login_at_the_server_and_only_there_if_it_answers() -> Result<()> {
+    let scene = Scene::new(Errors::Standard).await?;
+    scene.sign_in().await?;
+    let (main, id) = (
+        AgentId::main(),
+        ProfileId::parse(PROFILE).context("no profile id")?,
+    );
+    let token = text(&scene.stored()?["refresh"])?.to_owned();
+
+    // Nobody there: nothing is lost, and the login still renews.
+    let manifest = read_json(&scene.manifest_path())?;
+    let mut away = manifest.clone();
+    away["revokeUrl"] = json!(format!("http://127.0.0.1:{}/revoke", free_port()?));
+    scene.lead(&away)?;
+    let error = scene.broker.remove(&main, &id, true).await.unwrap_err();
+    assert_eq!(error.code().as_str(), "network.unreachable");
+    assert_eq!(scene.stored()?["refresh"], token.as_str());
+    scene.lead(&manifest)?;
+    assert_eq!(scene.refresh().await?, Ok(RefreshResult::Refreshed));
+
+    let token = text(&scene.stored()?["refresh"])?.to_owned();
+    let preview = scene.broker.removal_preview(&main, &id)?;
+    ensure!(preview.can_sign_out, "{preview:?}");
+    let removal = scene.broker.remove(&main, &id, true).await?;
+    assert_eq!(removal.signed_out, Some(SignedOut::Ended));
+    assert_eq!(scene.stored()?, Value::Null, "the profile is gone");
+    assert!(scene.spend(&token).await.is_err(), "the server takes the token");
+    let outcomes = scene.outcomes();
+    assert_eq!(
+        outcomes.last().map(String::as_str),
+        Some("refresh token not found")
+    );
+
+    // The same person signs in anew.
+    assert!(!scene.sign_in().await?.replaced);
+    assert_eq!(scene.refresh().await?, Ok(RefreshResult::Refreshed));
     Ok(())
 }
 
@@ -237,6 +280,15 @@ impl Scene {
         let session = session.await?;
         ensure!(session.port_notice().is_none(), "{:?}", session.port_notice());
         Ok(session)
+    }
+
+    fn manifest_path(&self) -> PathBuf {
+        self.home.path().join("kalit/providers/openai.json")
+    }
+
+    /// Replaces the manifest.
+    fn lead(&self, manifest: &Value) -> Result<()> {
+        Ok(std::fs::write(self.manifest_path(), manifest.to_string())?)
     }
 
     /// Goes through the server's pages and returns where it sends the browser: the callback.

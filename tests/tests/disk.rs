@@ -18,9 +18,9 @@ use kalit_journeys::trace::STRACE;
 use tokio::process::Command;
 
 /// Sealing by an engine alone goes on by itself; renewals seal as well.
-const ACTS: [Act; 11] = {
-    let [a, b, c, d, e, f, g, h, i, j, k, _] = Act::ALL;
-    [a, b, c, d, e, f, g, h, i, j, k]
+const ACTS: [Act; 12] = {
+    let [a, b, c, d, e, f, g, h, i, j, k, l, _] = Act::ALL;
+    [a, b, c, d, e, f, g, h, i, j, k, l]
 };
 
 /// What became of a point.

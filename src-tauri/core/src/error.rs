@@ -153,6 +153,9 @@ error_codes! {
     RefreshTransient, "refresh.transient", 69, say!("The provider could not be reached or is out of order: nothing was lost, Kalit tries again.");
     RefreshClient, "refresh.client_rejected", 69, say!("The provider no longer accepts this client: update Kalit. Signing in again will not help.");
     RefreshRejected, "refresh.request_rejected", 69, say!("The provider refused the request itself: repair the profile or sign in again.");
+    RevokeUnavailable, "revoke.unavailable", 69, say!("Nothing was changed. Remove it here alone, and end the login on the provider's own pages.");
+    RevokeRefused, "revoke.refused", 69, say!("Nothing was removed. Try again, or remove it here alone and end the login on the provider's own pages.");
+    RevokeUnknown, "revoke.unknown", 69, say!("Nothing was removed. The login may have ended: renew it to find out, or remove it here alone.");
     NetworkUnreachable, "network.unreachable", 69, say!("Check the network connection and the proxy settings.");
     NetworkTls, "network.tls", 69, say!("The server's certificate is not trusted: a proxy may intercept the connection. Check the system's certificates.");
     NetworkCaptive, "network.captive", 69, say!("A login page answered instead of the provider: sign in to the Wi-Fi first.");

@@ -52,6 +52,8 @@ pub enum EventKind {
     CooldownCleared,
     Added,
     Removed,
+    /// A person ended the login at its provider.
+    Revoked,
     Imported,
     /// A newer generation was put back over a stale one.
     Repaired,

@@ -94,6 +94,7 @@ impl Machine {
         let manifest = json!({
             "manifest": 1, "id": "openai", "overrides": "openai",
             "authorizeUrl": token_url.replace("/token", "/authorize"), "tokenUrl": token_url,
+            "revokeUrl": token_url.replace("/token", "/revoke"),
         });
         fs::create_dir_all(self.path("kalit/providers")).unwrap();
         fs::write(self.path("kalit/providers/openai.json"), manifest.to_string()).unwrap();

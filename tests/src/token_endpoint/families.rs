@@ -134,6 +134,13 @@ impl Families {
         }
     }
 
+    /// Ends the family whose current token this is.
+    pub(super) fn end(&mut self, token: &str) -> bool {
+        let mut families = self.families.iter_mut();
+        let family = families.find(|family| family.current == token && family.live);
+        family.map(|family| family.live = false).is_some()
+    }
+
     /// A new generation for the current token; a spent one ends the family.
     pub(super) fn rotate(&mut self, token: &str) -> Result<Map<String, Value>, Refused> {
         let next = if self.canaries {

@@ -106,6 +106,20 @@ const CASES: &[Case] = &[
         stderr: &["[confirmation.needed]", "--yes"],
     },
     Case {
+        args: &["remove", "google:default", "--everywhere", "--yes"],
+        stdin: "",
+        status: 69,
+        stdout: &[],
+        stderr: &["[revoke.unavailable]", "provider's own pages"],
+    },
+    Case {
+        args: &["remove", OLD, "--everywhere"],
+        stdin: "y\n",
+        status: 64,
+        stdout: &["ChatGPT ends the login itself"],
+        stderr: &["[confirmation.needed]"],
+    },
+    Case {
         args: &["refresh", "google:default"],
         stdin: "",
         status: 65,

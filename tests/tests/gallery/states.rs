@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use kalit_core::broker::{
     AskKind, GlobalOrderPreview, LoginStep, OpenClawLoginChoice, ProviderInfo, PutBackVerdict,
-    RestorePreview, SettingView, SettingsView, SignedIn, SnapshotInfo, SnapshotPreview, SnapshotProfile,
-    SnapshotStore, TestResult, TestedLogin, TestedLogins,
+    RemovalPreview, RestorePreview, SettingView, SettingsView, SignedIn, SnapshotInfo, SnapshotPreview,
+    SnapshotProfile, SnapshotStore, TestResult, TestedLogin, TestedLogins,
 };
 use kalit_core::ids::AgentId;
 use kalit_core::view::{
@@ -244,7 +244,19 @@ fn sheets() -> Vec<State> {
             &every,
         ),
         State::at("dialogue-remove", of(OLD), "Why this account is used", &calm)
+            .answers("removal_preview", removal(None))
             .press("[data-action='remove']"),
+        State::at(
+            "dialogue-remove-here-only",
+            of(OLD),
+            "Why this account is used",
+            &calm,
+        )
+        .answers(
+            "removal_preview",
+            removal(Some("Kalit knows no way to do that at Acme")),
+        )
+        .press("[data-action='remove']"),
         State::at("dialogue-everywhere", of(OLD), "Why this account is used", &calm)
             .answers("order_globally_preview", preview)
             .press("[data-action='use-everywhere']"),
@@ -709,6 +721,18 @@ fn put_back() -> SnapshotPreview {
         }],
         offered: true,
         notes: vec!["OpenClaw's gateway runs: it takes the accounts up by itself".to_owned()],
+    }
+}
+
+fn removal(why_not: Option<&str>) -> RemovalPreview {
+    RemovalPreview {
+        agent: AgentId::main(),
+        profile_id: profile_id(OLD),
+        provider: "ChatGPT".to_owned(),
+        can_sign_out: why_not.is_none(),
+        has_ended: false,
+        why_not: why_not.map(str::to_owned),
+        also_used_by: vec!["agent research".to_owned(), "Codex CLI".to_owned()],
     }
 }
 

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::acting::acting;
 use super::board;
+use super::revocation::{EndedLogin, still_that};
 use super::survey::Survey;
 use super::{About, Activation, Broker, ImportItem, Inner, OrderMore, OrderView, Removal, blocking};
 use crate::clock::Timestamp;
@@ -118,21 +119,6 @@ impl Broker {
             return acting(inner, work).await;
         }
         blocking(move || inner.store_order(&agent, &provider, None)).await
-    }
-
-    /// Forgets a profile in one store. The provider is not told.
-    ///
-    /// # Errors
-    /// `profile.unknown`, `profile.inherited`, and those of writing a store.
-    pub async fn remove(&self, agent: &AgentId, profile: &ProfileId) -> Result<Removal> {
-        let (inner, agent, profile) = (self.inner.clone(), agent.clone(), profile.clone());
-        if inner.openclaw_writes()? {
-            return acting(inner, async move |inner| {
-                inner.remove_by_openclaw(agent, profile).await
-            })
-            .await;
-        }
-        blocking(move || inner.remove(&agent, &profile)).await
     }
 
     /// What the legacy files hold and what an import would do with it. Blocks.
@@ -423,7 +409,13 @@ impl Inner {
             .ok_or_else(|| Error::new(ErrorCode::OrderInvalid, say!("{id} names no provider", id)))
     }
 
-    fn remove(&self, agent_id: &AgentId, id: &ProfileId) -> Result<Removal> {
+    /// `ended`: what was ended at its provider before; another login stays.
+    pub(super) fn remove(
+        &self,
+        agent_id: &AgentId,
+        id: &ProfileId,
+        ended: Option<EndedLogin>,
+    ) -> Result<Removal> {
         let (installation, agent) = self.writable(agent_id)?;
         let store = installation.store(&agent.agent_dir);
         self.seal("before-removal");
@@ -438,6 +430,7 @@ impl Inner {
             );
         }
         let generation = seen.and_then(|seen| seen.credential.generation());
+        still_that(id, generation, ended)?;
         installation.ensure_json_era()?;
         self.marks.expect_removal(&agent.agent_dir, id)?;
         let removed = store.update(&lock, |document, _| document.remove(id));
@@ -446,7 +439,7 @@ impl Inner {
             return Err(error);
         }
         drop(lock);
-        Ok(self.removed(&installation, agent_id, id, generation, Vec::new()))
+        Ok(self.removed(&installation, agent_id, id, generation, ended, Vec::new()))
     }
 
     /// Tells a removal and where else the login lies.
@@ -456,6 +449,7 @@ impl Inner {
         agent: &AgentId,
         id: &ProfileId,
         generation: Option<Fingerprint>,
+        ended: Option<EndedLogin>,
         mut notes: Vec<String>,
     ) -> Removal {
         let also_in = generation
@@ -473,14 +467,14 @@ impl Inner {
             },
             format!("{} was removed from {agent}", id.account_name()),
         );
-        notes.extend(
-            also_in
-                .iter()
-                .map(|place| say!("The same login is still in {place}.", place)),
-        );
+        notes.extend(also_in.iter().map(|place| match ended {
+            Some(_) => say!("The same login in {place} has ended, too.", place),
+            None => say!("The same login is still in {place}.", place),
+        }));
         Removal {
             agent: agent.clone(),
             profile_id: id.clone(),
+            signed_out: ended.map(|ended| ended.how),
             also_in,
             notes,
         }

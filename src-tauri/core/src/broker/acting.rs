@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::accounts::{inherited, note_texts};
+use super::revocation::{EndedLogin, not_removed, still_that};
 use super::survey::Survey;
 use super::{Activation, Broker, Inner, Removal, blocking, board};
 use crate::clock::Timestamp;
@@ -304,10 +305,36 @@ impl Inner {
         self: Arc<Self>,
         agent_id: AgentId,
         id: ProfileId,
+        everywhere: bool,
     ) -> Result<Removal> {
         let (inner, gone) = (self.clone(), id.clone());
-        let (agent, generation, places) = blocking(move || inner.check_removal(&agent_id, &gone)).await?;
+        let checked = blocking(move || {
+            inner.seal("before-removal");
+            inner.check_removal(&agent_id, &gone)
+        });
+        let (agent, generation, places) = checked.await?;
         let prepared = self.prepare(Touches::Gateway).await?;
+        if !everywhere {
+            return self.log_out(prepared, agent, id, generation, places, None).await;
+        }
+        // Without it the login would end and stay.
+        prepared.cli()?;
+        let ended = self.clone().sign_out(agent.id.clone(), id.clone()).await?;
+        let removed = self.log_out(prepared, agent, id.clone(), generation, places, Some(ended));
+        removed.await.map_err(|error| not_removed(&id, &error))
+    }
+
+    /// Lets OpenClaw remove a profile and reads that back.
+    async fn log_out(
+        self: Arc<Self>,
+        prepared: Prepared,
+        agent: Agent,
+        id: ProfileId,
+        generation: Option<Fingerprint>,
+        places: Vec<PathBuf>,
+        ended: Option<EndedLogin>,
+    ) -> Result<Removal> {
+        still_that(&id, generation, ended)?;
         for dir in &places {
             self.marks.expect_removal(dir, &id)?;
         }
@@ -328,18 +355,17 @@ impl Inner {
                     say!("{id} is still in the store", id),
                 ));
             }
-            Ok(self.removed(fleet.current(), &agent.id, &id, generation, prepared.notes))
+            Ok(self.removed(fleet.current(), &agent.id, &id, generation, ended, prepared.notes))
         })
         .await
     }
 
     /// What is removed, and the stores that hold it.
-    fn check_removal(
+    pub(super) fn check_removal(
         &self,
         agent: &AgentId,
         id: &ProfileId,
     ) -> Result<(Agent, Option<Fingerprint>, Vec<PathBuf>)> {
-        self.seal("before-removal");
         let (fleet, agent) = self.managed(agent)?;
         let installation = fleet.current();
         let survey = Survey::of(&fleet, &agent, self.now());

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::clock::ManualClock;
+use crate::oauth::testing::{FakeServer, Reply};
 use crate::secret::Secret;
 
 const NOW: i64 = 1_790_000_000_000;
@@ -18,6 +19,7 @@ const AGENT: &str = "PRAGMA user_version = 23;
     CREATE TABLE auth_profile_state(state_key TEXT NOT NULL PRIMARY KEY, state_json TEXT NOT NULL, updated_at INTEGER NOT NULL) STRICT;";
 const ONE: &str = "anthropic:one";
 const TWO: &str = "anthropic:two";
+const LOGIN: &str = "openai:ann@example.com";
 /// Begins as a setup-token does.
 const TOKEN: &str =
     "sk-ant-oat01-a-token-that-nobody-may-see-a-token-that-nobody-may-see-a-token-that-nobody-may-see-x";
@@ -66,7 +68,9 @@ impl Home {
             .with_var("TMPDIR", &home.join("tmp").to_string_lossy())
             .with_var("PATH", &format!("{}:/usr/bin:/bin", home.join("bin").display()))
             .with_var("KALIT_DATA_DIR", "data")
-            .with_var("KALIT_CONFIG_DIR", "config");
+            .with_var("KALIT_CONFIG_DIR", "config")
+            .with_var("KALIT_PROVIDERS_DIR", &self.path("providers").to_string_lossy())
+            .with_var("KALIT_TEST_PROVIDERS", "1");
         Broker::open(Options {
             environment,
             clock: Arc::new(ManualClock::new(Timestamp::from_millis(NOW))),
@@ -91,7 +95,11 @@ fn write_database(path: &Path, state: &Value, ids: &[&str]) {
         .iter()
         .map(|id| {
             let token = if *id == "anthropic:new" { TOKEN } else { id };
-            let entry = json!({"type": "token", "provider": "anthropic", "token": token});
+            let entry = match *id {
+                LOGIN => json!({"type": "oauth", "provider": "openai", "access": "ACC0", "refresh": "REF0",
+                    "expires": NOW + 86_400_000}),
+                _ => json!({"type": "token", "provider": "anthropic", "token": token}),
+            };
             ((*id).to_owned(), entry)
         })
         .collect();
@@ -147,7 +155,7 @@ async fn a_claim_that_the_database_does_not_bear_out_is_no_success() {
         .await
         .unwrap_err();
     assert_eq!(error.code(), ErrorCode::OpenClawUnconfirmed);
-    let error = broker.remove(&main, &id(ONE)).await.unwrap_err();
+    let error = broker.remove(&main, &id(ONE), false).await.unwrap_err();
     assert_eq!(error.code(), ErrorCode::OpenClawUnconfirmed);
     assert!(events.try_recv().is_err(), "nothing happened, nothing is told");
     // Nobody expects the profile to be gone.
@@ -180,7 +188,7 @@ async fn a_refusal_of_openclaws_is_told_in_its_words() {
     );
     let error = home
         .broker()
-        .remove(&AgentId::main(), &id(ONE))
+        .remove(&AgentId::main(), &id(ONE), false)
         .await
         .unwrap_err();
     assert_eq!(
@@ -256,7 +264,7 @@ async fn a_removal_is_expected_and_told_once() {
     home.prepare(&json!({}), &[TWO]);
     let broker = home.broker();
     let mut events = broker.subscribe();
-    let removal = broker.remove(&AgentId::main(), &id(ONE)).await.unwrap();
+    let removal = broker.remove(&AgentId::main(), &id(ONE), false).await.unwrap();
     assert_eq!(removal.profile_id, id(ONE));
     assert_eq!(events.try_recv().unwrap().kind, EventKind::Removed);
     let known = broker.inner.marks.record_vanished(
@@ -289,7 +297,7 @@ async fn what_kalit_refuses_openclaw_is_not_asked() {
 
     let old = json!({"meta": {"lastTouchedVersion": "2026.7.1"}, "gateway": {"port": 1}});
     fs::write(home.path(".openclaw/openclaw.json"), old.to_string()).unwrap();
-    let error = broker.remove(&main, &id(ONE)).await.unwrap_err();
+    let error = broker.remove(&main, &id(ONE), false).await.unwrap_err();
     assert_eq!(error.code(), ErrorCode::OpenClawUnsupported);
     assert!(error.hint().contains("--force"), "{}", error.hint());
     assert_eq!(home.written("args"), "");
@@ -337,4 +345,61 @@ fn pasted() -> PasteRequest {
         secret: Secret::new(TOKEN),
         expires_in: None,
     }
+}
+
+/// OpenAI's endpoints, one after the other with these answers.
+async fn serve(home: &Home, replies: Vec<Reply>) -> FakeServer {
+    let server = FakeServer::start(replies).await;
+    let url = server.token_url();
+    let manifest = json!({"manifest": 1, "id": "openai", "overrides": "openai",
+        "authorizeUrl": url.replace("/token", "/authorize"), "tokenUrl": url,
+        "revokeUrl": url.replace("/token", "/revoke")});
+    fs::create_dir_all(home.path("providers")).unwrap();
+    fs::write(home.path("providers/openai.json"), manifest.to_string()).unwrap();
+    server
+}
+
+#[tokio::test]
+async fn a_login_is_ended_before_openclaw_removes_it() {
+    let home = Home::new(DONE);
+    write_database(&home.database(), &json!({}), &[TWO, LOGIN]);
+    home.prepare(&json!({}), &[TWO]);
+    let replies = [Reply::http(503, "text/plain", ""), Reply::json(200, &json!({}))];
+    let server = serve(&home, replies.to_vec()).await;
+    let broker = home.broker();
+    let (main, login) = (AgentId::main(), id(LOGIN));
+    let preview = broker.removal_preview(&main, &login).unwrap();
+    assert!(preview.can_sign_out, "{preview:?}");
+
+    let error = broker.remove(&main, &login, true).await.unwrap_err();
+    assert_eq!(error.code(), ErrorCode::ProviderOutOfOrder);
+    assert_eq!(home.written("args"), "", "OpenClaw was not asked");
+
+    let mut events = broker.subscribe();
+    let removal = broker.remove(&main, &login, true).await.unwrap();
+    assert_eq!(removal.signed_out, Some(SignedOut::Ended));
+    let kinds: Vec<EventKind> = std::iter::from_fn(|| Some(events.try_recv().ok()?.kind)).collect();
+    assert_eq!(kinds, [EventKind::Revoked, EventKind::Removed]);
+    assert_eq!(server.requests().len(), 2);
+    assert!(home.written("args").contains("logout"));
+}
+
+#[tokio::test]
+async fn a_login_that_ended_and_that_openclaw_keeps_is_told() {
+    let home = Home::new("exit 0");
+    write_database(&home.database(), &json!({}), &[LOGIN]);
+    serve(&home, vec![Reply::json(200, &json!({}))]).await;
+    let broker = home.broker();
+    let error = broker
+        .remove(&AgentId::main(), &id(LOGIN), true)
+        .await
+        .unwrap_err();
+    assert_eq!(error.code(), ErrorCode::OpenClawUnconfirmed);
+    assert!(error.message().contains("has ended at its provider"), "{error}");
+    let account = &broker.snapshot().agents[0].providers[0].accounts[0];
+    assert_eq!(account.state, crate::view::AccountState::SignedOut);
+    assert!(
+        account.sentence.contains("signed this login out everywhere"),
+        "{account:?}"
+    );
 }

@@ -21,6 +21,7 @@ mod renewal;
 mod requests;
 mod rescue;
 mod restore;
+mod revocation;
 mod sealing;
 mod sentences;
 mod sessions;

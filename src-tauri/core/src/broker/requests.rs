@@ -222,12 +222,42 @@ pub enum RefreshResult {
     Failed,
 }
 
+/// What removing an account would do, before a person consents.
+#[derive(Clone, Debug, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct RemovalPreview {
+    pub agent: AgentId,
+    pub profile_id: ProfileId,
+    /// The provider's name, for people.
+    pub provider: String,
+    /// Whether the login can be ended at the provider as well.
+    pub can_sign_out: bool,
+    /// It has ended there: nothing needs to be sent.
+    pub has_ended: bool,
+    /// Why it cannot be ended: a clause.
+    pub why_not: Option<String>,
+    /// Agents and programs on this machine that use the same login: it would end for them, too.
+    pub also_used_by: Vec<String>,
+}
+
+/// How a login ended at its provider.
+#[derive(Clone, Copy, Debug, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum SignedOut {
+    /// The provider ended it as asked.
+    Ended,
+    /// It had ended before.
+    EndedBefore,
+}
+
 /// The result of removing an account from a store.
 #[derive(Clone, Debug, Serialize, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Removal {
     pub agent: AgentId,
     pub profile_id: ProfileId,
+    /// Null when the provider was not told.
+    pub signed_out: Option<SignedOut>,
     /// Other places on this machine that still hold the same login.
     pub also_in: Vec<String>,
     pub notes: Vec<String>,

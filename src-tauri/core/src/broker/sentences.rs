@@ -104,6 +104,18 @@ pub(super) fn dropped(restore: Option<&RestoreView>) -> String {
     )
 }
 
+/// A revocation was sent, and nobody knows what became of it. `managed`: in the sqlite era.
+pub(super) fn revoking(managed: bool) -> String {
+    match managed {
+        true => say!(
+            "Signing it out everywhere was begun and not answered: it may have ended. Remove it, or sign in again."
+        ),
+        false => say!(
+            "Signing it out everywhere was begun and not answered: it may have ended. Renew it to find out, or remove it."
+        ),
+    }
+}
+
 /// Who renews a login of the sqlite era.
 pub(super) fn renewed_by_openclaw() -> String {
     say!("OpenClaw renews it on use, from 5 minutes before it expires.")

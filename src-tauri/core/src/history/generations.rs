@@ -252,6 +252,41 @@ impl Generations {
         )
     }
 
+    /// A request to end the login is about to be sent. It stands until the provider has answered, so
+    /// that no crash leaves a login that ended without a word of it.
+    pub fn record_revoking(&self, generation: Fingerprint, at: Timestamp) -> Result<()> {
+        self.database.write(|transaction| {
+            transaction.execute(
+                "INSERT OR REPLACE INTO mark (generation, code, at) VALUES (?1, 'revoking', ?2)",
+                params![revoking_key(generation), at.as_millis()],
+            )?;
+            Ok(())
+        })
+    }
+
+    /// The provider has answered, or the request never left.
+    pub fn clear_revoking(&self, generation: Fingerprint) -> Result<()> {
+        self.database.write(|transaction| {
+            transaction.execute(
+                "DELETE FROM mark WHERE generation = ?1",
+                [revoking_key(generation)],
+            )?;
+            Ok(())
+        })
+    }
+
+    /// Since when it is not known whether the provider ended this generation.
+    pub fn revoking_since(&self, generation: Fingerprint) -> Result<Option<Timestamp>> {
+        self.database.read(None, |connection| {
+            connection
+                .prepare_cached("SELECT at FROM mark WHERE generation = ?1")?
+                .query_row([revoking_key(generation)], |row| {
+                    row.get(0).map(Timestamp::from_millis)
+                })
+                .optional()
+        })
+    }
+
     /// Whether this notification is the first under `key` (family, kind and generation): says
     /// `true` once in the life of the data directory.
     pub fn mark_notified(&self, key: &str) -> Result<bool> {
@@ -342,6 +377,10 @@ impl Generations {
             Ok(())
         })
     }
+}
+
+fn revoking_key(generation: Fingerprint) -> String {
+    format!("revoking:{generation}")
 }
 
 const SELECT: &str = "SELECT fingerprint, family, sequence, superseded_by, issued_at, lifetime_ms, \

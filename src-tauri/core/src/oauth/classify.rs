@@ -69,9 +69,15 @@ impl Outcome {
     }
 }
 
+/// The code under which the end of a login is kept that a person asked for.
+pub const SIGNED_OUT_EVERYWHERE: &str = "signed_out_everywhere";
+
 /// The sentence for a code that was kept (in the history, for instance). `after_lost_answer`: the
 /// refused request repeated one whose answer never arrived.
 pub fn text_for(provider: &ProviderId, code: &str, after_lost_answer: bool) -> String {
+    if code == SIGNED_OUT_EVERYWHERE {
+        return sentence(template!("you signed this login out everywhere"));
+    }
     let row = ROWS
         .iter()
         .filter(|row| row.is_about(provider))

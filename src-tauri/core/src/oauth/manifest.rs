@@ -32,6 +32,7 @@ struct Raw {
     authorize_url: Option<String>,
     token_url: Option<String>,
     revoke_url: Option<String>,
+    revoke_request: Option<Encoding>,
     client_id: Option<String>,
     scopes: Option<Vec<String>>,
     redirect: Option<RawRedirect>,
@@ -150,6 +151,10 @@ fn build(raw: Raw, id: ProviderId, base: Option<&Provider>, origin: Origin) -> C
         .token_request
         .or_else(|| inherited_token.map(|route| route.encoding))
         .unwrap_or(Encoding::Form);
+    let revoke_request = raw
+        .revoke_request
+        .or_else(|| base.map(|base| base.revoke_request))
+        .unwrap_or(Encoding::Form);
     let inherited_authorization = base.and_then(Provider::authorization);
     let scopes = match raw.scopes {
         Some(scopes) => check_scopes(scopes)?,
@@ -212,6 +217,7 @@ fn build(raw: Raw, id: ProviderId, base: Option<&Provider>, origin: Origin) -> C
         flow,
         token,
         revoke_url,
+        revoke_request,
         claims: check_claims(raw.claims, base.map(|base| &base.claims))?,
         origin,
     })
@@ -432,6 +438,7 @@ mod tests {
                 encoding: Encoding::Json,
             }),
             revoke_url: None,
+            revoke_request: Encoding::Form,
             claims: ClaimNames {
                 account_id: vec![path(&["org", "id"])],
                 subject: vec![path(&["uid"]), path(&["sub"])],
@@ -477,6 +484,7 @@ mod tests {
                 "must not contain a user",
             ),
             (with("revokeUrl", json!("nonsense")), "\"revokeUrl\" is not a URL"),
+            (with("revokeRequest", json!("xml")), "unknown variant `xml`"),
             (with("scopes", json!(["a b"])), "\"scopes\" must be"),
             (
                 with("redirect", json!({"host": "0.0.0.0"})),
@@ -590,6 +598,7 @@ mod tests {
             "authorizeUrl",
             "tokenUrl",
             "revokeUrl",
+            "revokeRequest",
             "clientId",
             "scopes",
             "redirect",

@@ -36,6 +36,6 @@ pub use login::{LoginFlow, LoginHandle, LoginOptions, SignIn};
 pub use provider::{Flow, Provider};
 pub use providers::{Providers, Rejected};
 pub use reachability::token_host_answers;
-pub use token_answer::{RefreshAnswer, Refusal, TokenAnswer};
+pub use token_answer::{RefreshAnswer, Refusal, RevokeAnswer, TokenAnswer};
 pub use token_endpoint::TokenEndpoint;
 pub use trust::{Consent, trust};

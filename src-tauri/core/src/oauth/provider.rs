@@ -22,6 +22,7 @@ pub struct Provider {
     pub(super) flow: Flow,
     pub(super) token: Option<TokenRoute>,
     pub(super) revoke_url: Option<Url>,
+    pub(super) revoke_request: Encoding,
     pub(super) claims: ClaimNames,
     pub(super) origin: Origin,
 }
@@ -165,10 +166,19 @@ impl Provider {
         self.token.as_ref()
     }
 
-    /// The revocation endpoint. Kalit does not call it: with some providers it ends the person's
-    /// other sessions as well.
+    /// The revocation endpoint (RFC 7009), asked only when a person wants to be signed out
+    /// everywhere: with some providers that ends their other sessions as well.
     pub fn revoke_url(&self) -> Option<&Url> {
         self.revoke_url.as_ref()
+    }
+
+    /// Where and how a token is revoked; `None` without a revocation endpoint.
+    pub(super) fn revoke_route(&self) -> Option<TokenRoute> {
+        Some(TokenRoute {
+            url: self.revoke_url.clone()?,
+            client_id: self.token.as_ref()?.client_id.clone(),
+            encoding: self.revoke_request,
+        })
     }
 
     /// Where identity stands in the provider's JWTs.

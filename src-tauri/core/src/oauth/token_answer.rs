@@ -73,6 +73,25 @@ pub struct Refusal {
     pub skew_ms: Option<i64>,
 }
 
+/// The answer to a revocation.
+#[derive(Debug)]
+pub enum RevokeAnswer {
+    /// The provider ended the login, or never knew it: RFC 7009 has one answer for both.
+    Ended,
+    /// The provider had ended it before, with its code.
+    EndedBefore { code: &'static str },
+    /// A complete answer, and no end.
+    Refused {
+        error: Error,
+        /// The login may have ended all the same: an outage, a page of somebody else.
+        is_doubtful: bool,
+    },
+    /// The request never left this machine towards the provider.
+    NotSent(Error),
+    /// It was sent and no complete answer came.
+    Unknown,
+}
+
 /// What a JSON object from a token endpoint contains.
 pub(super) enum Parsed {
     Tokens(TokenAnswer),

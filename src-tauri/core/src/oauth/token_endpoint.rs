@@ -20,7 +20,7 @@ use crate::{Error, ErrorCode, Result};
 use super::classify::{self, Answer, Body, Class, Evidence, Failure, Outcome, Place};
 use super::pkce::Verifier;
 use super::provider::{Encoding, Provider, TokenRoute};
-use super::token_answer::{self, Parsed, RefreshAnswer, Refusal, TokenAnswer};
+use super::token_answer::{self, Parsed, RefreshAnswer, Refusal, RevokeAnswer, TokenAnswer};
 
 crate::keeps_raw_secret!(Received);
 
@@ -106,6 +106,33 @@ impl TokenEndpoint {
             ("client_id", client_id.unwrap_or(&route.client_id)),
         ];
         self.call(provider, route, &fields, deadline).await
+    }
+
+    /// Ends a login at its provider, once (RFC 7009). `client_id` is the one under which it was
+    /// made, if it is not the manifest's.
+    pub async fn revoke(
+        &self,
+        provider: &Provider,
+        refresh: &Secret,
+        client_id: Option<&str>,
+        deadline: Duration,
+    ) -> RevokeAnswer {
+        let Some(route) = provider.revoke_route() else {
+            let text = format!("{} has no revocation", provider.name());
+            return RevokeAnswer::NotSent(Error::new(ErrorCode::RevokeUnavailable, text));
+        };
+        let fields = [
+            ("token", refresh.expose()),
+            ("token_type_hint", "refresh_token"),
+            ("client_id", client_id.unwrap_or(&route.client_id)),
+        ];
+        match tokio::time::timeout(deadline, self.post(&route, &fields)).await {
+            Ok(Ok(received)) => received.into_revocation(provider),
+            Ok(Err(Failed::NotSent(failure, hint))) => {
+                RevokeAnswer::NotSent(not_sent(provider, failure, hint))
+            }
+            Ok(Err(Failed::Lost)) | Err(_) => RevokeAnswer::Unknown,
+        }
     }
 
     async fn call(
@@ -220,6 +247,32 @@ impl Received {
             status,
             skew_ms,
         })
+    }
+
+    /// What an answer of the revocation endpoint says (RFC 7009 section 2.2). A page of somebody else
+    /// is no success.
+    fn into_revocation(self, provider: &Provider) -> RevokeAnswer {
+        let status = self.status;
+        if (200..300).contains(&status) && self.form != Body::Other {
+            return RevokeAnswer::Ended;
+        }
+        let evidence = Evidence::Answer(Place::Token, self.into_evidence());
+        let outcome = classify::classify(provider.id(), &evidence);
+        match outcome.class {
+            Class::Permanent => RevokeAnswer::EndedBefore { code: outcome.code },
+            Class::Transient { .. } => RevokeAnswer::Refused {
+                error: outcome.to_error(),
+                // A 503 says that nothing was done (section 2.2.1).
+                is_doubtful: outcome.may_have_rotated && status != 503,
+            },
+            Class::ClientFault | Class::RequestFault | Class::Suspect | Class::Unknown | Class::Pending => {
+                let text = format!("{} refused to end it (HTTP {status})", provider.name());
+                RevokeAnswer::Refused {
+                    error: Error::new(ErrorCode::RevokeRefused, text),
+                    is_doubtful: false,
+                }
+            }
+        }
     }
 
     fn into_evidence(self) -> Answer {
@@ -486,3 +539,7 @@ fn extra_roots(environment: &Environment) -> Result<Vec<reqwest::Certificate>> {
 #[cfg(test)]
 #[path = "token_endpoint_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "revocation_tests.rs"]
+mod revocation_tests;

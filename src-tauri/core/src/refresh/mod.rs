@@ -6,10 +6,12 @@
 mod fleet;
 pub mod holders;
 mod merge;
+mod revocation;
 mod rotation;
 pub mod schedule;
 
 pub use fleet::{Fleet, FleetStore};
 pub use holders::{Holder, Holders};
 pub use merge::{answers_wait, new_tokens, replay, seal_tokens};
+pub use revocation::{Login, Revocable};
 pub use rotation::{Attempt, Done, Failed, Kept, Refresher, Wanted, due_item};

@@ -52,7 +52,7 @@ pub(super) struct Inner {
     kept: Mutex<Vec<Kept>>,
     /// Answers that only memory holds: neither their stores nor the journal could be written.
     unwritten: Mutex<Vec<Entry>>,
-    /// Made for the first renewal.
+    /// Made for the first request.
     endpoint: Mutex<Option<TokenEndpoint>>,
 }
 
@@ -260,6 +260,11 @@ impl Inner {
     /// Answers that only memory holds.
     pub(super) fn unwritten(&self) -> MutexGuard<'_, Vec<Entry>> {
         self.unwritten.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Proxies or certificates may have changed: they are read anew for the next request.
+    pub(super) fn forget_endpoint(&self) {
+        *self.endpoint.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// The journal of the installation in a canonical state directory.

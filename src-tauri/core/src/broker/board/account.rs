@@ -143,10 +143,14 @@ impl Context<'_> {
             last_used: usage.and_then(|usage| usage.last_used),
         };
         let unknown = known.as_ref().is_some_and(|known| known.unknown_since.is_some());
-        view.state = state(&view, credential, unknown);
+        let revoking =
+            generation.and_then(|generation| inner.generations().revoking_since(generation).ok()?);
+        view.state = state(&view, credential, unknown || revoking.is_some());
         view.sentence = sentences::sentence(&view, now, self.survey.time_zone());
         if view.state == AccountState::Unknown && known.as_ref().is_some_and(Generation::is_given_up) {
             view.sentence = sentences::answer_lost_twice();
+        } else if view.state == AccountState::Unknown && revoking.is_some() {
+            view.sentence = sentences::revoking(self.managed);
         }
         view
     }

@@ -280,7 +280,7 @@ impl Inner {
     }
 
     /// One client for all renewals: proxies and certificates are those of the environment.
-    fn endpoint(&self) -> Result<TokenEndpoint> {
+    pub(in crate::refresh) fn endpoint(&self) -> Result<TokenEndpoint> {
         let mut slot = self.endpoint.lock().unwrap_or_else(PoisonError::into_inner);
         match &*slot {
             Some(endpoint) => Ok(endpoint.clone()),

@@ -37,8 +37,7 @@ impl Inner {
                 Ok(self.keep(ticket, attempt, &tokens, now)?)
             }
             RefreshAnswer::NotSent(error) => {
-                // Proxies or certificates may have changed: they are read anew next time.
-                *self.endpoint.lock().unwrap_or_else(PoisonError::into_inner) = None;
+                self.forget_endpoint();
                 self.not_sent(&ticket, attempt)?;
                 Err(Failed::NotSent(error))
             }
