@@ -118,6 +118,7 @@ pub mod samples {
             restore: None,
             refreshing: None,
             last_error: None,
+            renewal_fails: false,
             last_used: None,
         }
     }
@@ -206,6 +207,7 @@ pub mod samples {
             attended: true,
             show_names: true,
             muted_until: None,
+            offline_since: None,
             notices: Vec::new(),
         }
     }

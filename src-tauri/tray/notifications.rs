@@ -1,17 +1,20 @@
-//! Tells of lost logins: once for each generation and signal, with a button that leads back.
-//! Nothing is told when all goes well.
+//! Tells of lost logins and of what may become one: once for each generation and signal, with a button
+//! that leads back, taken back when it is solved. Nothing is told when all goes well.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use kalit_core::Error;
 use kalit_core::broker::Broker;
+use kalit_core::clock::{Clock, SystemClock};
 use kalit_core::view::Snapshot;
-use kalit_shell::alerts::{self, Alert};
+use kalit_shell::alerts::{self, Alert, AlertKind};
+use kalit_shell::hold::{self, Hold};
 use kalit_shell::menu::Action;
 use kalit_shell::names::Cover;
-use kalit_shell::route::Route;
+use kalit_shell::words;
 
-use crate::desktop::{Button, Desktop, Note};
+use crate::desktop::{Button, Desktop, Note, Urgency};
 
 const RESTORE: Button = Button {
     id: "restore",
@@ -21,15 +24,28 @@ const SIGN_IN: Button = Button {
     id: "sign-in",
     label: "Sign in again",
 };
+const SEPARATE: Button = Button {
+    id: SIGN_IN.id,
+    label: "Sign in separately",
+};
 const CHECK: Button = Button {
     id: "check",
     label: "Check now",
 };
+const RENEW: Button = Button {
+    id: CHECK.id,
+    label: "Renew now",
+};
+/// Also what a click on the notification itself does.
+const DETAILS: Button = Button {
+    id: "details",
+    label: "Details",
+};
 
 /// What this process has told and has not been solved yet.
-#[derive(Default)]
 pub struct Notifications {
     told: Mutex<Vec<Told>>,
+    hold: Mutex<Hold>,
 }
 
 struct Told {
@@ -38,74 +54,103 @@ struct Told {
     id: Option<u32>,
 }
 
-impl Notifications {
-    /// Tells what is new in `snapshot` and takes back what has been solved.
-    pub async fn tell(&self, desktop: &Desktop, broker: &Broker, snapshot: &Snapshot) {
-        let lost = alerts::alerts(snapshot);
-        let solved: Vec<u32> = self
-            .told()
-            .extract_if(.., |told| !lost.iter().any(|alert| alert.key == told.alert.key))
-            .filter_map(|told| told.id)
-            .collect();
-        for id in solved {
-            desktop.withdraw(id).await;
+impl Default for Notifications {
+    fn default() -> Self {
+        Self {
+            told: Mutex::default(),
+            hold: Mutex::new(Hold::new(SystemClock.now(), Instant::now())),
         }
+    }
+}
+
+impl Notifications {
+    /// Tells what is new in `snapshot` and takes back what has been solved. Answers after which time to
+    /// be asked again, if something may be held back now.
+    pub async fn tell(&self, desktop: &Desktop, broker: &Broker, snapshot: &Snapshot) -> Option<Duration> {
+        let present = alerts::alerts(snapshot);
+        let solved = |told: &Told| !present.iter().any(|alert| alert.is_about(&told.alert));
+        self.withdraw(desktop, solved).await;
         // What is held back is not marked as told: it is told afterwards, if it is still so.
+        let held = self.hold.lock().unwrap_or_else(PoisonError::into_inner).look(
+            SystemClock.now(),
+            Instant::now(),
+            snapshot.offline_since,
+            hold::has_network,
+        );
+        if !held.is_zero() {
+            return Some(held);
+        }
         if !broker.wants_notifications() {
-            return;
+            return None;
         }
         // What was told is not told again, even if the record of it could not be written.
-        let untold =
-            |key: &str| !self.told().iter().any(|told| told.alert.key == key) && broker.notified(key);
+        let untold = |key: &str| {
+            let here = |told: &Told| told.alert.keys.iter().any(|told| told == key);
+            !self.told().iter().any(here) && broker.notified(key)
+        };
         for alert in alerts::due(snapshot, untold) {
-            let buttons: &[Button] = match (&alert.restore, &alert.sign_in) {
-                (Some(_), Some(_)) => &[RESTORE, SIGN_IN],
-                (Some(_), None) => &[RESTORE],
-                (None, Some(_)) if alert.renewable => &[CHECK, SIGN_IN],
-                (None, Some(_)) => &[SIGN_IN],
-                (None, None) => &[],
-            };
+            // What was said of a part of it is said anew.
+            self.withdraw(desktop, |told| told.alert.is_about(&alert)).await;
             let note = Note {
                 title: &alert.title,
                 body: &alert.body,
-                buttons,
+                buttons: buttons(&alert),
+                urgency: match alert.kind {
+                    AlertKind::Shared => Urgency::Low,
+                    AlertKind::Lost(_) | AlertKind::Unreadable | AlertKind::Ending => Urgency::Normal,
+                },
             };
             let id = desktop.notify(note).await;
             self.told().push(Told { alert, id });
+        }
+        None
+    }
+
+    /// Takes everything off the screen: nobody answers its buttons any more.
+    pub async fn end(&self, desktop: &Desktop) {
+        self.withdraw(desktop, |_| true).await;
+    }
+
+    async fn withdraw(&self, desktop: &Desktop, what: impl Fn(&Told) -> bool) {
+        let gone: Vec<u32> = self
+            .told()
+            .extract_if(.., |told| what(told))
+            .filter_map(|told| told.id)
+            .collect();
+        for id in gone {
+            desktop.withdraw(id).await;
         }
     }
 
     /// Says that something a person asked for has failed, and what to do next.
     pub async fn fail(&self, desktop: &Desktop, title: &str, error: &Error, cover: &Cover) {
-        let mut body = cover.text(error.message());
-        if let Some(first) = body.get_mut(..1) {
-            first.make_ascii_uppercase();
-        }
+        let body = words::capital(&cover.text(error.message()));
         let note = Note {
             title,
             body: &format!("{body}. {}", cover.text(error.hint())),
             buttons: &[],
+            urgency: Urgency::Normal,
         };
         desktop.notify(note).await;
     }
 
-    /// What a button of a notification stands for; every other click on it leads to the board.
+    /// What a button of a notification stands for; every other click on it shows what is known.
     pub fn pressed(&self, id: u32, button: &str) -> Option<Action> {
         let told = self.told();
         let Told { alert, .. } = told.iter().find(|told| told.id == Some(id))?;
-        Some(if button == SIGN_IN.id {
-            Action::Open(alert.sign_in.clone().unwrap_or(Route::Board))
-        } else if button == RESTORE.id {
-            // The window shows first what would be done and what is known: a notification has no
-            // room for it.
-            Action::Open(alert.restore.clone().unwrap_or(Route::Board))
-        } else if let Some(profile) = alert.profile.clone().filter(|_| button == CHECK.id) {
-            Action::Renew {
+        // Restoring shows first what would be done and what is known: a notification has no room for it.
+        let route = match button {
+            _ if button == SIGN_IN.id => alert.sign_in.clone(),
+            _ if button == RESTORE.id => alert.restore.clone(),
+            _ => None,
+        };
+        let renewed = alert.profile.clone().filter(|_| button == CHECK.id);
+        Some(match renewed {
+            Some(profile) => Action::Renew {
                 agent: alert.agent.clone(),
                 profile,
-            }
-        } else {
-            Action::Open(Route::Board)
+            },
+            None => Action::Open(route.unwrap_or_else(|| alert.details())),
         })
     }
 
@@ -118,5 +163,18 @@ impl Notifications {
 
     fn told(&self) -> MutexGuard<'_, Vec<Told>> {
         self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Two at most: macOS shows no more.
+fn buttons(alert: &Alert) -> &'static [Button] {
+    match (alert.kind, &alert.restore, &alert.sign_in) {
+        (AlertKind::Ending, ..) => &[RENEW, DETAILS],
+        (AlertKind::Shared, ..) => &[SEPARATE, DETAILS],
+        (_, Some(_), Some(_)) => &[RESTORE, SIGN_IN],
+        (_, Some(_), None) => &[RESTORE, DETAILS],
+        (_, None, Some(_)) if alert.renewable => &[CHECK, SIGN_IN],
+        (_, None, Some(_)) => &[SIGN_IN, DETAILS],
+        (_, None, None) => &[DETAILS],
     }
 }

@@ -79,6 +79,7 @@ pub async fn run(arguments: Arguments, desktop: Desktop, events: UnboundedReceiv
         () = shell.closed_without_tray() => {}
     }
     shell.window.close().await;
+    shell.notifications.end(&shell.desktop).await;
     shell.in_flight.ended().await;
     if let Some(engine) = engine {
         engine.stop().await;
@@ -145,7 +146,9 @@ impl Shell {
                 wait = wait.min(left);
             }
             self.draw(model).await;
-            self.notifications.tell(&self.desktop, broker, &seen).await;
+            if let Some(held) = self.notifications.tell(&self.desktop, broker, &seen).await {
+                wait = wait.min(held);
+            }
             if self.stand_in() {
                 wait = wait.min(TRY_AGAIN);
             }

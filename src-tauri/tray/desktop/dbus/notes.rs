@@ -10,7 +10,7 @@ use tokio::sync::{OnceCell, mpsc};
 use zbus::zvariant::Value;
 use zbus::{MatchRule, MessageStream, message};
 
-use super::super::{Happened, Note};
+use super::super::{Happened, Note, Urgency};
 
 const NAME: &str = "org.freedesktop.Notifications";
 const PATH: &str = "/org/freedesktop/Notifications";
@@ -43,7 +43,11 @@ impl Notes {
             .collect();
         // a click on the notification itself
         actions.extend(["default", ""]);
-        let hints: HashMap<&str, Value<'_>> = HashMap::new();
+        let urgency: u8 = match note.urgency {
+            Urgency::Low => 0,
+            Urgency::Normal => 1,
+        };
+        let hints = HashMap::from([("urgency", Value::U8(urgency))]);
         let body = alerts::body_markup(note.body);
         let arguments = (
             "Kalit",
