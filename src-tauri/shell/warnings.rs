@@ -24,15 +24,12 @@ pub fn ending(
         return None;
     }
     let name = name(provider, account);
-    let cause = account.last_error.as_ref().map_or_else(
-        || "No answer came to its renewal.".to_owned(),
-        |error| {
-            without_addresses(
-                &format!("{}. {}", words::capital(&error.message), error.hint),
-                &name,
-            )
-        },
-    );
+    // Sent twice and never answered: it is not sent again.
+    let given_up = account.state == AccountState::Unknown;
+    let body = match &account.last_error {
+        Some(error) if !given_up => format!("{}. Kalit keeps trying.", words::capital(&error.message)),
+        _ => account.sentence.clone(),
+    };
     Some(Alert {
         kind: AlertKind::Ending,
         keys: vec![format!("ending:{}:{}", login(account)?, ends.as_millis())],
@@ -41,12 +38,12 @@ pub fn ending(
         } else {
             format!("{name} has expired")
         },
-        body: cause,
+        body: without_addresses(&body, &name),
         agent: agent.id.clone(),
         profile: Some(account.profile_id.clone()),
-        sign_in: None,
+        sign_in: given_up.then(|| sign_in(agent, account)),
         restore: None,
-        renewable: true,
+        renewable: !given_up,
     })
 }
 
@@ -73,14 +70,18 @@ pub fn shared(
         body: without_addresses(&account.sentence, &name),
         agent: agent.id.clone(),
         profile: Some(account.profile_id.clone()),
-        sign_in: Some(Route::SignIn {
-            provider: account.provider.clone(),
-            agent: agent.id.clone(),
-            profile: Some(account.profile_id.clone()),
-        }),
+        sign_in: Some(sign_in(agent, account)),
         restore: None,
         renewable: false,
     })
+}
+
+fn sign_in(agent: &AgentView, account: &AccountView) -> Route {
+    Route::SignIn {
+        provider: account.provider.clone(),
+        agent: agent.id.clone(),
+        profile: Some(account.profile_id.clone()),
+    }
 }
 
 /// The family, as far as it is known, else the generation.
@@ -123,11 +124,19 @@ mod tests {
         assert_eq!(told[0].title, "ChatGPT ends in 1 h");
         assert_eq!(
             told[0].body,
-            "ChatGPT refuses ChatGPT from here. The provider blocks this network: check VPN and proxy. Agents: main, work."
+            "ChatGPT refuses ChatGPT from here. Kalit keeps trying. Agents: main, work."
         );
+        assert!(told[0].renewable && told[0].sign_in.is_none());
         let expired = alerts(&of(&failing(-1))).remove(0);
         assert_eq!(expired.title, "ChatGPT has expired");
         assert!(!expired.is_about(&told[0]), "another end is told anew");
+
+        let mut given_up = failing(HOUR);
+        given_up.state = AccountState::Unknown;
+        given_up.sentence = "Sign in again.".to_owned();
+        let told = alerts(&of(&given_up)).remove(0);
+        assert_eq!(told.body, "Sign in again. Agents: main, work.");
+        assert!(!told.renewable && told.sign_in.is_some());
 
         let mut renewed = failing(HOUR);
         renewed.renewal_fails = false;

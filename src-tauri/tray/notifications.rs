@@ -134,6 +134,22 @@ impl Notifications {
         desktop.notify(note).await;
     }
 
+    /// Says once, over restarts, where Kalit is after its window was closed. Answers with the words if the
+    /// desktop shows no notification.
+    pub async fn first_close(&self, desktop: &Desktop, broker: &Broker) -> Option<&'static str> {
+        const STAYS: &str = "Kalit stays in the tray";
+        if !broker.wants_notifications() || !broker.notified("tray.first-close") {
+            return None;
+        }
+        let note = Note {
+            title: STAYS,
+            body: "It goes on watching your logins. To end it, choose Quit in its menu.",
+            buttons: &[],
+            urgency: Urgency::Low,
+        };
+        desktop.notify(note).await.is_none().then_some(STAYS)
+    }
+
     /// What a button of a notification stands for; every other click on it shows what is known.
     pub fn pressed(&self, id: u32, button: &str) -> Option<Action> {
         let told = self.told();
@@ -169,7 +185,7 @@ impl Notifications {
 /// Two at most: macOS shows no more.
 fn buttons(alert: &Alert) -> &'static [Button] {
     match (alert.kind, &alert.restore, &alert.sign_in) {
-        (AlertKind::Ending, ..) => &[RENEW, DETAILS],
+        (AlertKind::Ending, ..) if alert.renewable => &[RENEW, DETAILS],
         (AlertKind::Shared, ..) => &[SEPARATE, DETAILS],
         (_, Some(_), Some(_)) => &[RESTORE, SIGN_IN],
         (_, Some(_), None) => &[RESTORE, DETAILS],

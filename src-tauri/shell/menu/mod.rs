@@ -1,6 +1,9 @@
 //! What the tray's menu says, as a pure function of the snapshot and the time. Nothing here
 //! touches a desktop.
 
+mod agents;
+mod verbs;
+
 use kalit_core::clock::Timestamp;
 use kalit_core::ids::{AgentId, ProfileId};
 use kalit_core::view::{
@@ -8,10 +11,10 @@ use kalit_core::view::{
 };
 
 use crate::route::Route;
-use crate::summary::Summary;
+use crate::summary::{self, Summary};
 use crate::words;
 
-/// Accounts of one provider that the menu lists; the window has the rest.
+/// Accounts of one provider, providers and agents that a menu lists; the window has the rest.
 const LISTED: usize = 10;
 
 /// The whole menu, with what the icon and its tooltip say.
@@ -23,11 +26,13 @@ pub struct MenuModel {
     pub items: Vec<Item>,
 }
 
-/// The four states that the icon tells by its shape.
+/// The five states that the icon tells by its shape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Picture {
     Healthy,
     Notice,
+    /// Another program uses one of the logins.
+    Risk,
     SignedOut,
     Paused,
 }
@@ -64,6 +69,11 @@ pub enum Action {
     },
     /// Renew one account now: for a suspected loss this is the check.
     Renew {
+        agent: AgentId,
+        profile: ProfileId,
+    },
+    /// Let OpenClaw use an account at once that it leaves alone after failures.
+    ClearCooldown {
         agent: AgentId,
         profile: ProfileId,
     },
@@ -177,22 +187,9 @@ fn same_structure(left: &[Item], right: &[Item]) -> bool {
 
 /// The menu for one moment.
 pub fn menu(snapshot: &Snapshot, now: Timestamp) -> MenuModel {
-    let mut accounts = Vec::new();
-    for agent in &snapshot.agents {
-        if agent.store_error.is_some() {
-            let back = words::way_back_of_store(agent);
-            let remedy = if back.is_some() { ", restore…" } else { "" };
-            let label = format!("{}: the account file cannot be read{remedy}", agent.id);
-            accounts.push(verb(
-                &key(&["store", agent.id.as_str()]),
-                &label,
-                Action::Open(back.unwrap_or(Route::Board)),
-            ));
-        }
-        for provider in &agent.providers {
-            accounts.push(group(snapshot, agent, provider, now));
-        }
-    }
+    let mut accounts: Vec<Item> = snapshot.agents.iter().filter_map(unreadable).collect();
+    accounts.extend(groups(snapshot, now));
+    accounts.extend(agents::submenu(snapshot));
     let mut more = Vec::new();
     if can_restore(snapshot) {
         more.push(verb("snapshots", "Restore…", Action::Open(Route::Snapshots)));
@@ -200,7 +197,7 @@ pub fn menu(snapshot: &Snapshot, now: Timestamp) -> MenuModel {
     more.extend(match snapshot.installation.era {
         EraView::Sqlite => vec![line("renewal", "OpenClaw renews these logins on use")],
         EraView::Json | EraView::Mixed | EraView::None => vec![
-            verb("renew", "Renew now", Action::RenewAll),
+            verb("renew", "Renew all now", Action::RenewAll),
             Item {
                 id: "pause".to_owned(),
                 label: "Pause renewal".to_owned(),
@@ -259,10 +256,15 @@ fn ends(snapshot: &Snapshot) -> impl Iterator<Item = Timestamp> {
 fn picture(snapshot: &Snapshot) -> Picture {
     match (snapshot.worst, snapshot.installation.era) {
         (Worst::SignedOut, _) => Picture::SignedOut,
+        (Worst::Notice, _) if is_shared(snapshot) => Picture::Risk,
         (Worst::Notice, _) => Picture::Notice,
         (Worst::Paused, _) | (Worst::Healthy, EraView::None) => Picture::Paused,
         (Worst::Healthy, _) => Picture::Healthy,
     }
+}
+
+fn is_shared(snapshot: &Snapshot) -> bool {
+    summary::own_accounts(snapshot).any(|account| account.state == AccountState::Shared)
 }
 
 fn status(snapshot: &Snapshot) -> String {
@@ -286,6 +288,49 @@ fn status(snapshot: &Snapshot) -> String {
     text
 }
 
+/// The line of an agent whose accounts are unknown.
+fn unreadable(agent: &AgentView) -> Option<Item> {
+    agent.store_error.as_ref()?;
+    let back = words::way_back_of_store(agent);
+    let remedy = if back.is_some() { ", restore…" } else { "" };
+    Some(verb(
+        &key(&["store", agent.id.as_str()]),
+        &format!("{}: the account file cannot be read{remedy}", agent.id),
+        Action::Open(back.unwrap_or(Route::Board)),
+    ))
+}
+
+/// The providers of all agents; of very many those in which something is lost come before the others.
+fn groups(snapshot: &Snapshot, now: Timestamp) -> Vec<Item> {
+    let of_agent = |agent| move |provider| (agent, provider);
+    let all: Vec<(&AgentView, &ProviderView)> = snapshot
+        .agents
+        .iter()
+        .flat_map(|agent| agent.providers.iter().map(of_agent(agent)))
+        .collect();
+    let has_loss = |provider: &ProviderView| provider.accounts.iter().any(|account| account.lost.is_some());
+    let losses = all.iter().filter(|(_, provider)| has_loss(provider)).count();
+    let mut others = LISTED.saturating_sub(losses);
+    let mut losses = LISTED;
+    let chosen = all.iter().filter(|(_, provider)| {
+        let left = if has_loss(provider) {
+            &mut losses
+        } else {
+            &mut others
+        };
+        let chosen = *left > 0;
+        *left = left.saturating_sub(1);
+        chosen
+    });
+    let mut items: Vec<Item> = chosen
+        .map(|(agent, provider)| group(snapshot, agent, provider, now))
+        .collect();
+    if all.len() > LISTED {
+        items.push(verb("more", "More…", Action::Open(Route::Board)));
+    }
+    items
+}
+
 /// A provider's accounts in one agent, as a submenu.
 fn group(snapshot: &Snapshot, agent: &AgentView, provider: &ProviderView, now: Timestamp) -> Item {
     let ids = [agent.id.as_str(), provider.id.as_str()];
@@ -299,7 +344,7 @@ fn group(snapshot: &Snapshot, agent: &AgentView, provider: &ProviderView, now: T
         items.push(verb(
             &key(&["more", ids[0], ids[1]]),
             "More…",
-            Action::Open(Route::Board),
+            Action::Open(Route::Agent(agent.id.clone())),
         ));
     }
     if changeable(snapshot) {
@@ -314,6 +359,7 @@ fn group(snapshot: &Snapshot, agent: &AgentView, provider: &ProviderView, now: T
             &format!("Add {} account…", provider.name),
             Action::Open(route),
         ));
+        items.extend(verbs::of_group(snapshot, agent, provider));
     }
     Item {
         id: key(&["group", ids[0], ids[1]]),
