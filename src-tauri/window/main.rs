@@ -5,6 +5,8 @@ mod arguments;
 mod commands;
 #[cfg(test)]
 mod page;
+#[cfg(test)]
+mod parity;
 mod session;
 mod sign_in;
 mod view;
