@@ -54,7 +54,7 @@ function content(now) {
   if (!state.view) return clone('t-loading');
   if (place.view === 'add') return add(state, place);
   if (place.view === 'paste') return secret(state, place);
-  if (place.view === 'account') return account(state, now, place) ?? board(state, now);
+  if (['account', 'copy'].includes(place.view)) return account(state, now, place) ?? board(state, now);
   if (place.view === 'restore' && state.restore) return restoreSheet(state, now);
   if (place.view === 'snapshots') return snapshotsSheet(state, now);
   if (place.view === 'snapshot' && state.chosen) return snapshotSheet(state, now);
@@ -102,7 +102,7 @@ const outdated = () => ends().some(at => at > state.view.snapshot.at && at <= Da
 
 function index() {
   const { view, place } = state;
-  const all = link(text.allAccounts, places.board, view ? String(view.summary.total) : null, ['board', 'account', 'order', 'restore', 'tested'].includes(place.view));
+  const all = link(text.allAccounts, places.board, view ? String(view.summary.total) : null, ['board', 'account', 'copy', 'order', 'restore', 'tested'].includes(place.view));
   const snapshots = link(text.snapshots, places.snapshots, null, ['snapshots', 'snapshot'].includes(place.view));
   const agents = view?.snapshot.agents ?? [];
   const { openclawFound = false } = view?.snapshot.installation ?? {};
@@ -392,9 +392,21 @@ function begun(place) {
   else if (place.view === 'snapshots') readSnapshots(shell);
   else if (place.view === 'snapshot' && !state.chosen) lookAt(shell, place);
   else if (place.view === 'sessions' || place.view === 'account') readSessions(shell, place.agent);
+  else if (place.view === 'copy') copyModel(place);
   else if (place.view === 'add') readLogins();
   else if (place.view === 'diagnostics') diagnose(shell);
   else if (place.view === 'settings') readSettings(shell);
+}
+
+/** Copies the command for an account as its own button does, then stays with the account. Where that
+    does not work the command is left selected. */
+async function copyModel(place) {
+  await readSessions(shell, place.agent);
+  const pressed = state.place === place && sheet.querySelector('[data-action=copy-model]');
+  if (!pressed) return;
+  actions['copy-model'](null, pressed.dataset, pressed);
+  pressed.scrollIntoView({ block: 'center' });
+  if (!sheet.querySelector('textarea.link')) location.replace(places.account(place.agent, place.profile));
 }
 
 /** Learns what OpenClaw signs in itself; the choices are drawn again when that was news. */
@@ -412,7 +424,7 @@ async function goWhereWanted() {
   if (!route) return;
   const hash = `#/${route}`;
   if (hash !== location.hash) location.hash = hash;
-  else if (state.place.view === 'sign-in' && !state.signIn?.running) arrive();
+  else if (state.place.view === 'copy' || (state.place.view === 'sign-in' && !state.signIn?.running)) arrive();
 }
 
 const shell = { state, sheet, render, reload, say, tell, fail, find, work, changing, followSignIn };

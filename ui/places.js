@@ -1,4 +1,4 @@
-// The window's addresses: #/board, #/agent/<id>, #/account/<agent>/<profile>, #/sessions/<agent>,
+// The window's addresses: #/board, #/agent/<id>, #/account/<agent>/<profile>, #/copy/<agent>/<profile>, #/sessions/<agent>,
 // #/order/<agent>/<provider>, #/restore/<agent>/<profile>, #/snapshots,
 // #/snapshots/<id>?agent=&profile=, #/tested, #/settings, #/diagnostics, #/new-agent, #/add?agent=,
 // #/sign-in/<provider>?agent=&profile=&code=, #/paste/<provider>?agent=&profile=&kind=.
@@ -40,7 +40,7 @@ export function parse(hash) {
   const [view, first, second] = steps;
   const named = { agent: params.get('agent') || 'main', profile: params.get('profile') || null, kind: params.get('kind') };
   if ((view === 'agent' || view === 'sessions') && first) return { view, agent: first };
-  if ((view === 'account' || view === 'restore') && first && second) return { view, agent: first, profile: second };
+  if (['account', 'copy', 'restore'].includes(view) && first && second) return { view, agent: first, profile: second };
   if (view === 'order' && first && second) return { view, agent: first, provider: second };
   if (view === 'snapshots' && first) return { view: 'snapshot', id: first, agent: params.get('agent') || null, profile: named.profile };
   if (['tested', 'snapshots', 'settings', 'diagnostics', 'new-agent'].includes(view)) return { view };

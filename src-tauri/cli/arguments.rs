@@ -22,6 +22,10 @@ pub struct Arguments {
     #[arg(long, global = true)]
     pub json: bool,
 
+    /// Do not tell what takes its time
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+
     #[command(subcommand)]
     pub verb: Verb,
 }
@@ -348,7 +352,7 @@ pub enum SettingsAction {
     Set {
         /// Its name, as `kalit settings` shows it
         key: String,
-        /// What it is to be: true, false, an absolute path, or milliseconds since 1970
+        /// What it is to be: true, false, an absolute path, milliseconds since 1970, or such as 1h from now
         value: String,
     },
     /// Return to the default

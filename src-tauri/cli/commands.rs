@@ -11,18 +11,20 @@ use kalit_core::{Error, ErrorCode};
 use serde_json::json;
 
 use crate::arguments::{AgentArgument, AgentsAction, Command, OrderAction, ProvidersAction};
-use crate::asking::asking;
+use crate::asking::{asking, reading, saying};
 use crate::interrupt::Interrupt;
 use crate::prompt::confirm;
-use crate::{global_order, output, remove, restore, sessions, settings, sign_in, snapshots, test_logins};
+use crate::{
+    global_order, output, providers, remove, restore, sessions, settings, sign_in, snapshots, test_logins,
+};
 
 type Result<T> = std::result::Result<T, Error>;
 
 /// Runs one command; the answer is the exit code.
 pub async fn run(broker: &Broker, command: Command, json: bool) -> Result<u8> {
     match command {
-        Command::Status { agent, check } => status(broker, agent.agent.as_deref(), check, json),
-        Command::List { agent } => list(broker, &agent, json),
+        Command::Status { agent, check } => status(broker, agent.agent.as_deref(), check, json).await,
+        Command::List { agent } => list(broker, &agent, json).await,
         Command::Login {
             provider,
             agent,
@@ -92,7 +94,7 @@ pub async fn run(broker: &Broker, command: Command, json: bool) -> Result<u8> {
         Command::Snapshots { action } => snapshots::run(broker, action, json).await,
         Command::Import { agent, yes } => import(broker, &agent, yes, json).await,
         Command::Agents { action } => agents(broker, action, json).await,
-        Command::Providers { action } => providers(broker, action, json),
+        Command::Providers { action } => provider_verb(broker, action, json).await,
         Command::Settings { action } => settings::run(broker, action, json),
         Command::Watch => watch(broker, json).await,
         Command::Doctor {
@@ -100,9 +102,10 @@ pub async fn run(broker: &Broker, command: Command, json: bool) -> Result<u8> {
             redacted,
         } => {
             if move_key_to_keychain {
-                output::note(broker.move_key_to_keychain().await?);
+                let work = broker.move_key_to_keychain();
+                output::note(saying("Waiting for the keychain…", work).await?);
             }
-            let mut diagnosis = broker.diagnose().await?;
+            let mut diagnosis = saying("Looking at what is there…", broker.diagnose()).await?;
             if redacted {
                 diagnosis = broker.redacted(diagnosis);
             }
@@ -112,8 +115,8 @@ pub async fn run(broker: &Broker, command: Command, json: bool) -> Result<u8> {
     }
 }
 
-fn status(broker: &Broker, agent: Option<&str>, check: bool, json: bool) -> Result<u8> {
-    let mut snapshot = broker.snapshot();
+async fn status(broker: &Broker, agent: Option<&str>, check: bool, json: bool) -> Result<u8> {
+    let mut snapshot = reading(broker, Broker::snapshot).await?;
     if let Some(text) = agent {
         let id = AgentId::normalize(text);
         snapshot.agents.retain(|agent| agent.id == id);
@@ -205,8 +208,8 @@ fn checked(agents: &[&AgentView]) -> u8 {
     }
 }
 
-fn list(broker: &Broker, agent: &AgentArgument, json: bool) -> Result<u8> {
-    let snapshot = broker.snapshot();
+async fn list(broker: &Broker, agent: &AgentArgument, json: bool) -> Result<u8> {
+    let snapshot = reading(broker, Broker::snapshot).await?;
     let agents = shown_agents(&snapshot, agent.agent.as_deref())?;
     let chosen = agents
         .iter()
@@ -246,7 +249,7 @@ pub fn tell_activation(done: &Activation, json: bool) {
 async fn clear_cooldown(broker: &Broker, id: &str, agent: &AgentArgument, json: bool) -> Result<u8> {
     let agent = chosen_agent(broker, agent)?;
     let id = parse_profile(id)?;
-    let work = broker.clear_cooldown(&agent, &id);
+    let work = asking(|| false, broker.clear_cooldown(&agent, &id));
     let done = Interrupt::listen()?.finish_telling(work).await?;
     if json {
         output::json(&done);
@@ -317,7 +320,8 @@ async fn order(broker: &Broker, action: OrderAction, json: bool) -> Result<u8> {
 async fn refresh(broker: &Broker, target: RefreshTarget, json: bool) -> Result<u8> {
     let named = matches!(target, RefreshTarget::Profile(..));
     let stopped = AtomicBool::new(false);
-    let work = broker.refresh_until(target, || stopped.load(Ordering::Relaxed));
+    let renewals = broker.refresh_until(target, || stopped.load(Ordering::Relaxed));
+    let work = saying("Renewing…", renewals);
     let stop = || {
         if !stopped.swap(true, Ordering::Relaxed) {
             output::note("Finishing the renewal in flight.");
@@ -376,7 +380,10 @@ async fn import(broker: &Broker, agent: &AgentArgument, yes: bool, json: bool) -
     }
     let imported = if items.iter().any(|item| item.verdict == "importable") {
         match confirm(yes, json, "Import these?", "Read the preview, then add --yes.") {
-            Ok(()) => Interrupt::listen()?.finish_telling(broker.import(&agent)).await,
+            Ok(()) => {
+                let work = asking(|| false, broker.import(&agent));
+                Interrupt::listen()?.finish_telling(work).await
+            }
             Err(error) => Err(error),
         }
     } else if items.iter().any(|item| item.verdict == "stale") {
@@ -428,7 +435,7 @@ async fn agents(broker: &Broker, action: AgentsAction, json: bool) -> Result<u8>
             }
         }
         AgentsAction::Add { id, workspace } => {
-            let work = broker.add_agent(&id, workspace.as_deref());
+            let work = asking(|| true, broker.add_agent(&id, workspace.as_deref()));
             let added = Interrupt::listen()?.finish_telling(work).await?;
             if json {
                 output::json(&added);
@@ -441,25 +448,9 @@ async fn agents(broker: &Broker, action: AgentsAction, json: bool) -> Result<u8>
     Ok(0)
 }
 
-fn providers(broker: &Broker, action: ProvidersAction, json: bool) -> Result<u8> {
+async fn provider_verb(broker: &Broker, action: ProvidersAction, json: bool) -> Result<u8> {
     match action {
-        ProvidersAction::List => {
-            let providers = broker.providers();
-            if json {
-                output::json(&providers);
-            } else {
-                for provider in providers {
-                    let host = provider.token_host.as_deref().unwrap_or("-");
-                    output::line(format!(
-                        "{}\t{}\t{host}\t{}",
-                        provider.id, provider.flow, provider.source
-                    ));
-                    if let Some(error) = &provider.error {
-                        output::complaint(&output::error_of(error));
-                    }
-                }
-            }
-        }
+        ProvidersAction::List => providers::list(broker, json).await?,
         ProvidersAction::Trust { file, yes } => {
             let consent = broker.consent_for(&file)?;
             if !json {

@@ -9,6 +9,7 @@ mod interrupt;
 mod openclaw_login;
 mod output;
 mod prompt;
+mod providers;
 mod remove;
 mod restore;
 mod sessions;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         Err(error) => return usage(&error, wants_json),
     };
     let json = arguments.json;
+    asking::begin(json, arguments.quiet);
     let code = run(arguments).unwrap_or_else(|error| {
         output::failure(&error, json);
         error.code().exit_code()

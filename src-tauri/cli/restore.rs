@@ -4,7 +4,7 @@ use kalit_core::Error;
 use kalit_core::broker::{Broker, RestorePreview, Restored};
 use kalit_core::ids::{AgentId, ProfileId};
 
-use crate::asking::asking;
+use crate::asking::{asking, saying};
 use crate::interrupt::Interrupt;
 use crate::output;
 use crate::prompt::consent;
@@ -17,7 +17,11 @@ pub async fn run(
     yes: bool,
     json: bool,
 ) -> Result<u8, Error> {
-    let preview = broker.restore_preview(agent, profile_id).await?;
+    let preview = saying(
+        "Looking at what is known…",
+        broker.restore_preview(agent, profile_id),
+    )
+    .await?;
     if !json {
         tell_preview(&preview);
     }

@@ -1,6 +1,8 @@
 //! `kalit settings`: what a person chose, and changing it.
 
 use kalit_core::broker::{Broker, Setting, SettingView, SettingsView};
+use kalit_core::clock::{Clock, SystemClock};
+use kalit_core::oauth::paste;
 use kalit_core::{Error, ErrorCode};
 use kalit_shell::process;
 use serde_json::Value;
@@ -12,7 +14,7 @@ use crate::output;
 pub fn run(broker: &Broker, action: Option<SettingsAction>, json: bool) -> Result<u8, Error> {
     match action {
         None => show(&broker.settings()?, json),
-        Some(SettingsAction::Set { key, value }) => change(broker, &key, &typed(&value), json)?,
+        Some(SettingsAction::Set { key, value }) => change(broker, &key, &typed(&key, &value), json)?,
         Some(SettingsAction::Unset { key }) => change(broker, &key, &Value::Null, json)?,
     }
     Ok(0)
@@ -32,7 +34,13 @@ fn change(broker: &Broker, key: &str, value: &Value, json: bool) -> Result<(), E
 }
 
 /// What was typed as the JSON that it stands for; whether a setting can be that, core decides.
-fn typed(text: &str) -> Value {
+fn typed(key: &str, text: &str) -> Value {
+    // A time span from now, as the window offers it.
+    if key == "mutedUntil"
+        && let Ok(span) = paste::expires_in(text)
+    {
+        return Value::from(SystemClock.now().plus(span).as_millis());
+    }
     match text {
         "true" => Value::Bool(true),
         "false" => Value::Bool(false),

@@ -12,7 +12,7 @@ use kalit_shell::browser;
 use tokio::sync::oneshot;
 
 use crate::arguments::PasteArguments;
-use crate::asking::asking;
+use crate::asking::{asking, saying};
 use crate::commands::{chosen_agent, parse_profile, provider_id, tell_activation};
 use crate::interrupt::Interrupt;
 use crate::prompt::{self, Lines};
@@ -47,7 +47,7 @@ pub async fn routed(
 /// after that the sign-in is finished.
 async fn login(broker: &Broker, request: LoginRequest, no_browser: bool, json: bool) -> Result<u8, Error> {
     let mut interrupt = Interrupt::listen()?;
-    let session = broker.login(request).await?;
+    let session = saying("Preparing the sign-in…", broker.login(request)).await?;
     if let Some(notice) = session.port_notice() {
         output::note(format!("{notice} [{}]", ErrorCode::LoginPortBusy.as_str()));
     }
@@ -101,7 +101,8 @@ pub async fn tell_and_offer(
             () = interrupt.wait() => false,
         };
         if yes {
-            let done = broker.activate(&signed_in.agent, &signed_in.profile_id).await?;
+            let work = broker.activate(&signed_in.agent, &signed_in.profile_id);
+            let done = asking(|| broker.asks_openclaw(), work).await?;
             tell_activation(&done, false);
         }
     }

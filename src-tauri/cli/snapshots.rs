@@ -9,16 +9,18 @@ use kalit_core::view::SCHEMA;
 use serde_json::json;
 
 use crate::arguments::{AnyAgentArgument, SnapshotsAction};
-use crate::asking::asking;
+use crate::asking::{asking, reading, saying};
 use crate::commands::parse_profile;
 use crate::interrupt::Interrupt;
 use crate::output;
 use crate::prompt::consent;
 
+const OPENING: &str = "Opening the sealed copies…";
+
 pub async fn run(broker: &Broker, action: SnapshotsAction, json: bool) -> Result<u8, Error> {
     match action {
         SnapshotsAction::List => {
-            let snapshots = broker.snapshots()?;
+            let snapshots = reading(broker, Broker::snapshots).await??;
             if json {
                 output::json(&json!({"schema": SCHEMA, "snapshots": snapshots}));
             } else if snapshots.is_empty() {
@@ -29,7 +31,8 @@ pub async fn run(broker: &Broker, action: SnapshotsAction, json: bool) -> Result
             Ok(0)
         }
         SnapshotsAction::Show { id, agent } => {
-            let preview = broker.snapshot_preview(choice(id, &agent, None)?).await?;
+            let work = broker.snapshot_preview(choice(id, &agent, None)?);
+            let preview = saying(OPENING, work).await?;
             if json {
                 output::json(&preview);
             } else {
@@ -47,7 +50,7 @@ pub async fn run(broker: &Broker, action: SnapshotsAction, json: bool) -> Result
 }
 
 async fn restore(broker: &Broker, choice: SnapshotChoice, yes: bool, json: bool) -> Result<u8, Error> {
-    let preview = broker.snapshot_preview(choice.clone()).await?;
+    let preview = saying(OPENING, broker.snapshot_preview(choice.clone())).await?;
     if !json {
         tell_preview(&preview);
     }

@@ -3,14 +3,14 @@
 use kalit_core::Error;
 use kalit_core::broker::{Broker, TestResult};
 
-use crate::asking::asking;
+use crate::asking::{asking, saying};
 use crate::interrupt::Interrupt;
 use crate::output;
 use crate::prompt::consent;
 
 /// Exits with 1 when a login was dropped.
 pub async fn run(broker: &Broker, yes: bool, json: bool) -> Result<u8, Error> {
-    let offer = broker.test_logins_offer().await;
+    let offer = saying("Asking the providers…", broker.test_logins_offer()).await;
     if offer.offered {
         if !json {
             output::line(&offer.risk);

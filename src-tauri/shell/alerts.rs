@@ -1,20 +1,20 @@
 //! What a snapshot gives reason to tell, as pure functions. No e-mail address may stand in a text:
 //! other people see notifications.
 
-use std::collections::BTreeSet;
-
 use kalit_core::ids::{AgentId, ProfileId};
 use kalit_core::say;
 use kalit_core::view::{AccountView, AgentView, LostSignal, LostView, ProviderView, Snapshot};
 
 use crate::route::Route;
-use crate::words;
+use crate::{warnings, words};
 
-/// One lost login, or one store that cannot be read, to be told once.
+/// One thing to be told once: a lost login, a store that cannot be read, or what may become a loss.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Alert {
-    /// Signal and generation: the same loss has the same key after a restart.
-    pub key: String,
+    pub kind: AlertKind,
+    /// Signal and generation, one for each login of a family that is told in one message: the same
+    /// loss has the same key after a restart.
+    pub keys: Vec<String>,
     pub title: String,
     /// Plain text, the cause first.
     pub body: String,
@@ -29,32 +29,122 @@ pub struct Alert {
     pub renewable: bool,
 }
 
-/// Every loss in `snapshot`, worst agents first as they come; several agents that hold one
-/// generation make one alert.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AlertKind {
+    Lost(LostSignal),
+    Unreadable,
+    /// It cannot be renewed and ends within the hour.
+    Ending,
+    /// Another program holds the same login. Quiet.
+    Shared,
+}
+
+impl Alert {
+    /// Where what is known of it is shown.
+    pub fn details(&self) -> Route {
+        self.profile
+            .as_ref()
+            .map_or(Route::Board, |profile| Route::Account {
+                agent: self.agent.clone(),
+                profile: profile.clone(),
+            })
+    }
+
+    /// Whether both tell of the same thing.
+    pub fn is_about(&self, other: &Self) -> bool {
+        self.keys.iter().any(|key| other.keys.contains(key))
+    }
+}
+
+/// Everything to be told of `snapshot`, agents as they come. What happened to several agents that hold
+/// one login, or one family of it, is one alert.
 pub fn alerts(snapshot: &Snapshot) -> Vec<Alert> {
-    let mut keys = BTreeSet::new();
-    let mut alerts = Vec::new();
+    let mut groups: Vec<Group> = Vec::new();
     for agent in &snapshot.agents {
-        alerts.extend(unreadable(agent));
+        groups.extend(unreadable(agent).map(|alert| Group::of(alert, None)));
         for provider in &agent.providers {
             for account in provider.accounts.iter().filter(|account| !account.inherited) {
-                if let Some(lost) = &account.lost
-                    && keys.insert(key(agent, account, lost))
-                {
-                    alerts.push(alert(agent, provider, account, lost));
+                let Some(found) = of_account(snapshot, agent, provider, account) else {
+                    continue;
+                };
+                let found = Group::of(found, account.family.clone());
+                match groups.iter_mut().find(|group| group.takes(&found)) {
+                    Some(group) => group.add(found),
+                    None => groups.push(found),
                 }
             }
         }
     }
-    alerts
+    groups.into_iter().map(Group::alert).collect()
 }
 
 /// The alerts that are still to be told; `first_time` answers, and remembers, whether a key is new.
 pub fn due(snapshot: &Snapshot, mut first_time: impl FnMut(&str) -> bool) -> Vec<Alert> {
+    let mut is_new = |alert: &Alert| alert.keys.iter().filter(|key| first_time(key)).count() > 0;
     alerts(snapshot)
         .into_iter()
-        .filter(|alert| first_time(&alert.key))
+        .filter(|alert| is_new(alert))
         .collect()
+}
+
+fn of_account(
+    snapshot: &Snapshot,
+    agent: &AgentView,
+    provider: &ProviderView,
+    account: &AccountView,
+) -> Option<Alert> {
+    match &account.lost {
+        Some(lost) => Some(alert(agent, provider, account, lost)),
+        None => warnings::ending(snapshot, agent, provider, account)
+            .or_else(|| warnings::shared(snapshot, agent, provider, account)),
+    }
+}
+
+/// What is told in one message.
+struct Group {
+    alert: Alert,
+    family: Option<String>,
+    agents: Vec<AgentId>,
+}
+
+impl Group {
+    fn of(alert: Alert, family: Option<String>) -> Self {
+        Self {
+            family,
+            agents: vec![alert.agent.clone()],
+            alert,
+        }
+    }
+
+    fn takes(&self, other: &Self) -> bool {
+        let related = self.family.is_some() && self.family == other.family;
+        self.alert.kind == other.alert.kind && (related || self.alert.is_about(&other.alert))
+    }
+
+    fn add(&mut self, other: Self) {
+        self.agents.extend(other.agents);
+        self.agents.dedup();
+        let keys = &mut self.alert.keys;
+        keys.extend(
+            other
+                .alert
+                .keys
+                .into_iter()
+                .filter(|key| !keys.contains(key))
+                .collect::<Vec<_>>(),
+        );
+    }
+
+    /// The first agent's alert, with the names of all.
+    fn alert(mut self) -> Alert {
+        if self.agents.len() > 1 {
+            let agents: Vec<&str> = self.agents.iter().map(AgentId::as_str).collect();
+            self.alert.body.push(' ');
+            let agents = agents.join(", ");
+            self.alert.body.push_str(&say!("Agents: {agents}.", agents));
+        }
+        self.alert
+    }
 }
 
 fn key(agent: &AgentView, account: &AccountView, lost: &LostView) -> String {
@@ -89,7 +179,8 @@ fn alert(agent: &AgentView, provider: &ProviderView, account: &AccountView, lost
         body.push_str(&say!("{agent} goes on with {next}.", agent = agent.id, next));
     }
     Alert {
-        key: key(agent, account, lost),
+        kind: AlertKind::Lost(lost.signal),
+        keys: vec![key(agent, account, lost)],
         title: words::lost(lost.signal, &name, &agent.id),
         body,
         agent: agent.id.clone(),
@@ -117,7 +208,8 @@ fn unreadable(agent: &AgentView) -> Option<Alert> {
         |restore| restore.text.clone(),
     );
     Some(Alert {
-        key: format!("unreadable:{}:{}", agent.agent_dir, since.as_millis()),
+        kind: AlertKind::Unreadable,
+        keys: vec![format!("unreadable:{}:{}", agent.agent_dir, since.as_millis())],
         title: say!("The accounts of {agent} cannot be read", agent = agent.id),
         body: match error.code.as_str() {
             // Of the others OpenClaw may make more than Kalit does.
@@ -135,7 +227,7 @@ fn unreadable(agent: &AgentView) -> Option<Alert> {
 }
 
 /// The account's name, unless it is an e-mail address.
-fn name(provider: &ProviderView, account: &AccountView) -> String {
+pub(crate) fn name(provider: &ProviderView, account: &AccountView) -> String {
     if account.name.contains('@') {
         provider.name.clone()
     } else {
@@ -154,7 +246,7 @@ fn successor(provider: &ProviderView, lost: &AccountView) -> Option<String> {
 }
 
 /// Puts `name` in the place of every word that looks like an address.
-fn without_addresses(text: &str, name: &str) -> String {
+pub(crate) fn without_addresses(text: &str, name: &str) -> String {
     let hidden = |word: &str| match word.find('@') {
         Some(at) if at > 0 => {
             let tail = word
@@ -183,6 +275,8 @@ pub fn body_markup(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use kalit_core::ErrorCode;
     use kalit_core::view::{AccountState, Notice, OrderSource, RestoreView};
 
@@ -202,7 +296,8 @@ mod tests {
     fn a_lost_login_is_told_with_its_cause_and_a_way_back() {
         let route = Route::parse("sign-in/openai?agent=main&profile=openai:studio").unwrap();
         let expected = Alert {
-            key: "lost:signed-out:feed".to_owned(),
+            kind: AlertKind::Lost(LostSignal::SignedOut),
+            keys: vec!["lost:signed-out:feed".to_owned()],
             title: "studio is signed out".to_owned(),
             body: "Another program used this login. main goes on with work.".to_owned(),
             agent: AgentId::main(),
@@ -218,7 +313,7 @@ mod tests {
     fn each_signal_has_its_own_words_and_key() {
         let told = |signal| {
             let alert = due(&one_lost(signal), |_| true).remove(0);
-            (alert.title, alert.key, alert.renewable)
+            (alert.title, alert.keys.concat(), alert.renewable)
         };
         let text = |title: &str, key: &str, renewable| (title.to_owned(), key.to_owned(), renewable);
         assert_eq!(
@@ -272,7 +367,7 @@ mod tests {
         let refused = told(false, "It was put back once and refused again: sign in again.");
         assert_eq!(refused.restore, None);
         assert!(refused.body.contains("sign in again"), "{}", refused.body);
-        assert_ne!(offered.key, refused.key);
+        assert_ne!(offered.keys, refused.keys);
     }
 
     #[test]
@@ -306,7 +401,8 @@ mod tests {
             snapshot: Some("01-ab".to_owned()),
         });
         let expected = Alert {
-            key: format!("unreadable::{}", NOW.as_millis()),
+            kind: AlertKind::Unreadable,
+            keys: vec![format!("unreadable::{}", NOW.as_millis())],
             title: "The accounts of main cannot be read".to_owned(),
             body: "OpenClaw cannot use them either. Kalit holds a sealed copy of its accounts: Restore puts them back."
                 .to_owned(),
@@ -327,7 +423,7 @@ mod tests {
         );
         let mut again = broken.clone();
         again.unreadable_since = Some(NOW.plus_millis(1));
-        let keys = |agent: AgentView| due(&snapshot(vec![agent]), |_| true).remove(0).key;
+        let keys = |agent: AgentView| due(&snapshot(vec![agent]), |_| true).remove(0).keys;
         assert_ne!(keys(broken), keys(again));
     }
 
@@ -369,8 +465,32 @@ mod tests {
             .collect();
         assert_eq!(
             titles,
-            [(AgentId::main(), "Another program used this login.".to_owned())]
+            [(
+                AgentId::main(),
+                "Another program used this login. Agents: main, work.".to_owned()
+            )]
         );
+    }
+
+    #[test]
+    fn generations_of_one_family_are_one_message_that_is_not_repeated_for_either() {
+        let group = |generation| {
+            let mut lost = lost("openai:studio", LostSignal::SignedOut, generation);
+            lost.family = Some("f00d".to_owned());
+            provider(OrderSource::Rotation, vec![lost])
+        };
+        let main = agent("main", vec![group("feed")]);
+        let both = snapshot(vec![main, agent("work", vec![group("beef")])]);
+        let mut sent = BTreeSet::new();
+        let mut told = |snapshot: &Snapshot| due(snapshot, |key| sent.insert(key.to_owned()));
+        let alert = told(&both).remove(0);
+        assert_eq!(alert.keys, ["lost:signed-out:feed", "lost:signed-out:beef"]);
+        assert!(alert.body.ends_with("Agents: main, work."), "{}", alert.body);
+        assert_eq!(told(&both), []);
+        // main was signed in again
+        let work = snapshot(vec![agent("work", vec![group("beef")])]);
+        assert_eq!(told(&work), []);
+        assert!(alerts(&work)[0].is_about(&alert), "it stays on the screen");
     }
 
     #[test]
@@ -391,8 +511,8 @@ mod tests {
         account.generation = None;
         account.lost.as_mut().unwrap().generation = None;
         assert_eq!(
-            due(&state, |_| true)[0].key,
-            "lost:vanished:main:openai:studio:1800000000000"
+            due(&state, |_| true)[0].keys,
+            ["lost:vanished:main:openai:studio:1800000000000"]
         );
     }
 

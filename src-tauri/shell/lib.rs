@@ -4,6 +4,7 @@
 pub mod alerts;
 pub mod browser;
 pub mod diagnosis;
+pub mod hold;
 pub mod in_flight;
 pub mod memory;
 pub mod menu;
@@ -11,4 +12,5 @@ pub mod names;
 pub mod process;
 pub mod route;
 pub mod summary;
+pub mod warnings;
 pub mod words;

@@ -190,7 +190,7 @@ mod tests {
             "Another program used this login. main goes on with ChatGPT 2."
         );
         // The same loss, whatever it is called.
-        assert_eq!(told.key, alerts::alerts(&all)[0].key);
+        assert_eq!(told.keys, alerts::alerts(&all)[0].keys);
         assert_eq!(told.profile, ProfileId::parse("openai:studio"));
     }
 

@@ -10,12 +10,20 @@ use url::Url;
 pub const QUIT: &str = "quit";
 /// What an attached window answers to a route that it shows.
 pub const SHOWN: &str = "shown";
+/// What it says when a person closes it.
+pub const CLOSED: &str = "closed";
 
 /// A view of the window.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Route {
     /// All accounts.
     Board,
+    /// The accounts of one agent.
+    Agent(AgentId),
+    /// One account, and the command on the clipboard that uses it in a session of OpenClaw.
+    Copy { agent: AgentId, profile: ProfileId },
+    /// One account: what is known of it and what can be done.
+    Account { agent: AgentId, profile: ProfileId },
     /// The choice of a provider to sign in to.
     Add,
     /// Sign in at once; with a profile: again, as the same person.
@@ -42,7 +50,7 @@ pub enum Route {
 }
 
 impl Route {
-    /// Parses `board`, `add`, `settings`, `diagnostics`, `restore/<agent>/<profile>`, `snapshots`,
+    /// Parses `board`, `agent/<id>`, `account/<agent>/<profile>`, `copy/<agent>/<profile>`, `add`, `settings`, `diagnostics`, `restore/<agent>/<profile>`, `snapshots`,
     /// `snapshots/<id>?agent=<id>&profile=<id>` or `sign-in/<provider>?agent=<id>&profile=<id>`; the
     /// agent is main unless named. `None` for anything else.
     pub fn parse(text: &str) -> Option<Self> {
@@ -63,6 +71,15 @@ impl Route {
             ["add"] => Some(Self::Add),
             ["settings"] => Some(Self::Settings),
             ["diagnostics"] => Some(Self::Diagnostics),
+            ["agent", agent] if !agent.is_empty() => Some(Self::Agent(AgentId::normalize(&decoded(agent)?))),
+            ["copy", agent, profile] if !agent.is_empty() => Some(Self::Copy {
+                agent: AgentId::normalize(&decoded(agent)?),
+                profile: ProfileId::parse(&decoded(profile)?)?,
+            }),
+            ["account", agent, profile] if !agent.is_empty() => Some(Self::Account {
+                agent: AgentId::normalize(&decoded(agent)?),
+                profile: ProfileId::parse(&decoded(profile)?)?,
+            }),
             ["restore", agent, profile] if !agent.is_empty() => Some(Self::Restore {
                 agent: AgentId::normalize(&decoded(agent)?),
                 profile: ProfileId::parse(&decoded(profile)?)?,
@@ -117,16 +134,26 @@ impl fmt::Display for Route {
                 write!(formatter, "snapshots/{}", encode(id))?;
                 write_place(formatter, agent, profile.as_ref())
             }
-            Self::Restore { agent, profile } => {
-                write!(
-                    formatter,
-                    "restore/{}/{}",
-                    encode(agent.as_str()),
-                    encode(profile.as_str())
-                )
-            }
+            Self::Agent(agent) => write!(formatter, "agent/{}", encode(agent.as_str())),
+            Self::Copy { agent, profile } => write_account(formatter, "copy", agent, profile),
+            Self::Account { agent, profile } => write_account(formatter, "account", agent, profile),
+            Self::Restore { agent, profile } => write_account(formatter, "restore", agent, profile),
         }
     }
+}
+
+fn write_account(
+    formatter: &mut fmt::Formatter<'_>,
+    view: &str,
+    agent: &AgentId,
+    profile: &ProfileId,
+) -> fmt::Result {
+    write!(
+        formatter,
+        "{view}/{}/{}",
+        encode(agent.as_str()),
+        encode(profile.as_str())
+    )
 }
 
 fn write_place(
@@ -178,6 +205,15 @@ mod tests {
             sign_in("openai", "main", None),
             sign_in("openai-codex", "work", Some("openai-codex:me+x@example.com")),
             sign_in("a/b c+d", "main", Some("a b&c=d#e?f/..")),
+            Route::Agent(AgentId::normalize("work")),
+            Route::Copy {
+                agent: AgentId::main(),
+                profile: ProfileId::parse("openai:me+x@example.com").unwrap(),
+            },
+            Route::Account {
+                agent: AgentId::main(),
+                profile: ProfileId::parse("a b&c=d#e?f/%2F").unwrap(),
+            },
             restore("main", "openai:me+x@example.com"),
             restore("work", "a b&c=d#e?f/%2F"),
             Route::Snapshots,
@@ -203,6 +239,8 @@ mod tests {
             "boards",
             "sign-in",
             "sign-in/",
+            "agent/",
+            "account/main",
             "restore/main",
             "restore/main/",
             "restore//openai:a",

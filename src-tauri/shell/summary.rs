@@ -35,22 +35,11 @@ impl Summary {
         for account in own_accounts(snapshot) {
             summary.total += 1;
             match account.state {
-                AccountState::Healthy
-                | AccountState::Static
-                | AccountState::Renewing
-                | AccountState::Expired
-                | AccountState::Shared => summary.ready += 1,
+                state if is_ready(state) => summary.ready += 1,
                 AccountState::CoolingDown | AccountState::Disabled | AccountState::Unknown => {
                     summary.returning += 1;
                 }
-                AccountState::NeedsDoctor
-                | AccountState::Missing
-                | AccountState::NotRenewed
-                | AccountState::Vanished
-                | AccountState::Suspected
-                | AccountState::Refused
-                | AccountState::Dropped
-                | AccountState::SignedOut => {}
+                _ => {}
             }
         }
         if snapshot.attended && !snapshot.paused {
@@ -64,6 +53,18 @@ impl Summary {
         }
         summary
     }
+}
+
+/// Whether an account in this state is usable now, or renewed by itself on use.
+pub fn is_ready(state: AccountState) -> bool {
+    matches!(
+        state,
+        AccountState::Healthy
+            | AccountState::Static
+            | AccountState::Renewing
+            | AccountState::Expired
+            | AccountState::Shared
+    )
 }
 
 /// Every account that its agent's own store holds.
@@ -118,6 +119,7 @@ pub mod samples {
             restore: None,
             refreshing: None,
             last_error: None,
+            renewal_fails: false,
             last_used: None,
         }
     }
@@ -206,6 +208,7 @@ pub mod samples {
             attended: true,
             show_names: true,
             muted_until: None,
+            offline_since: None,
             notices: Vec::new(),
         }
     }

@@ -156,6 +156,13 @@ pub fn lost(signal: LostSignal, name: &str, agent: &AgentId) -> String {
     }
 }
 
+/// A sentence begins with a capital.
+pub fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    let first = letters.next().into_iter().flat_map(char::to_uppercase);
+    first.chain(letters).collect()
+}
+
 /// Doubles the character that menus take for the mark of a mnemonic, and flattens line breaks.
 pub fn menu_label(text: &str, mnemonic: char) -> String {
     text.replace(mnemonic, &String::from_iter([mnemonic; 2]))

@@ -45,6 +45,8 @@ pub struct Shell {
     cover: Mutex<Cover>,
     /// The switches that OpenClaw is being asked for.
     asked: Mutex<Vec<(AgentId, ProfileId)>>,
+    /// Something was changed from here: the snapshot may be an old one.
+    acted: AtomicBool,
     redraw: Notify,
     quit: Notify,
     /// The window was opened in place of a tray icon.
@@ -65,6 +67,7 @@ pub async fn run(arguments: Arguments, desktop: Desktop, events: UnboundedReceiv
         said: Mutex::new(None),
         cover: Mutex::default(),
         asked: Mutex::default(),
+        acted: AtomicBool::new(false),
         redraw: Notify::new(),
         quit: Notify::new(),
         stood_in: AtomicBool::new(false),
@@ -77,8 +80,10 @@ pub async fn run(arguments: Arguments, desktop: Desktop, events: UnboundedReceiv
         () = shell.quit.notified() => {}
         () = process::terminated() => {}
         () = shell.closed_without_tray() => {}
+        () = shell.tell_first_close() => {}
     }
     shell.window.close().await;
+    shell.notifications.end(&shell.desktop).await;
     shell.in_flight.ended().await;
     if let Some(engine) = engine {
         engine.stop().await;
@@ -123,7 +128,7 @@ impl Shell {
         let mut snapshot = changes.borrow_and_update().clone();
         loop {
             let now = SystemClock.now();
-            if menu::outdated(&snapshot, now)
+            if (self.acted.swap(false, Ordering::SeqCst) || menu::outdated(&snapshot, now))
                 && let Ok(newer) = read(broker).await
             {
                 snapshot = newer;
@@ -145,7 +150,9 @@ impl Shell {
                 wait = wait.min(left);
             }
             self.draw(model).await;
-            self.notifications.tell(&self.desktop, broker, &seen).await;
+            if let Some(held) = self.notifications.tell(&self.desktop, broker, &seen).await {
+                wait = wait.min(held);
+            }
             if self.stand_in() {
                 wait = wait.min(TRY_AGAIN);
             }
@@ -188,6 +195,19 @@ impl Shell {
         }
     }
 
+    /// Says once that Kalit goes on when its window is closed.
+    async fn tell_first_close(&self) {
+        loop {
+            self.window.closed().await;
+            if self.desktop.has_tray()
+                && let Some(broker) = self.broker.get()
+                && let Some(untold) = self.notifications.first_close(&self.desktop, broker).await
+            {
+                self.say(untold.to_owned());
+            }
+        }
+    }
+
     /// Answers what a person does, for as long as the desktop tells.
     async fn answer(self: &Arc<Self>, mut events: UnboundedReceiver<Happened>) {
         while let Some(happened) = events.recv().await {
@@ -222,7 +242,9 @@ impl Shell {
                     self.begin(Action::Use { agent, profile });
                 }
             }
-            Action::Renew { .. } | Action::RenewAll | Action::Pause(_) => self.begin(action),
+            Action::Renew { .. } | Action::ClearCooldown { .. } | Action::RenewAll | Action::Pause(_) => {
+                self.begin(action);
+            }
         }
     }
 
@@ -233,6 +255,7 @@ impl Shell {
             let _begun = shell.in_flight.begin().await;
             let Some(broker) = shell.broker.get() else { return };
             let outcome = change(broker, action.clone()).await;
+            shell.acted.store(true, Ordering::SeqCst);
             if let Action::Use { agent, profile } = action {
                 shell
                     .asked()
@@ -328,6 +351,12 @@ async fn change(broker: &Broker, action: Action) -> Result<Option<String>, (Stri
             Ok(Some(say!("{agent} now uses {used}", agent, used)))
         }
         Action::Renew { agent, profile } => renew(broker, RefreshTarget::Profile(agent, profile)).await,
+        Action::ClearCooldown { agent, profile } => {
+            let cleared = broker.clear_cooldown(&agent, &profile).await;
+            cleared.map_err(|error| (say!("Not cleared"), error))?;
+            let used = profile.account_name();
+            Ok(Some(say!("OpenClaw may use {used} again", used)))
+        }
         Action::RenewAll => renew(broker, RefreshTarget::All).await,
         Action::Pause(paused) => {
             let broker = broker.clone();

@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use anyhow::Context;
 use kalit_core::say;
 use kalit_shell::process;
-use kalit_shell::route::{QUIT, Route, SHOWN};
-use tokio::sync::watch;
+use kalit_shell::route::{CLOSED, QUIT, Route, SHOWN};
+use tokio::sync::{Notify, watch};
 
 /// At most one window process of this tray. Clones share it.
 #[derive(Clone)]
@@ -20,6 +20,7 @@ pub struct WindowProcess {
     state_dir: Option<PathBuf>,
     running: Arc<Mutex<Option<Running>>>,
     open: watch::Sender<bool>,
+    closed: Arc<Notify>,
 }
 
 struct Running {
@@ -37,6 +38,7 @@ impl WindowProcess {
             state_dir,
             running: Arc::default(),
             open: watch::Sender::new(false),
+            closed: Arc::default(),
         }
     }
 
@@ -75,6 +77,11 @@ impl WindowProcess {
         self.open.subscribe()
     }
 
+    /// Waits until a person closes the window; a crash is none.
+    pub async fn closed(&self) {
+        self.closed.notified().await;
+    }
+
     fn start(&self, route: &Route, running: &mut Option<Running>) -> anyhow::Result<Child> {
         let program = process::beside("kalit-window")?;
         let mut command = Command::new(&program);
@@ -104,11 +111,15 @@ impl WindowProcess {
         Ok(child)
     }
 
-    /// Notes what the window says it has shown.
+    /// Notes what the window says it has shown, and that it was closed.
     fn hear(&self, pid: u32, output: ChildStdout) {
         let lines = BufReader::new(output).lines().map_while(Result::ok);
-        for _ in lines.filter(|line| line == SHOWN) {
-            if let Some(running) = self.running().as_mut().filter(|running| running.pid == pid) {
+        for line in lines {
+            if line == CLOSED {
+                self.closed.notify_one();
+            } else if line == SHOWN
+                && let Some(running) = self.running().as_mut().filter(|running| running.pid == pid)
+            {
                 running.asked.pop_front();
             }
         }

@@ -9,7 +9,7 @@ use kalit_shell::route::Route;
 #[derive(Clone, Debug, Parser)]
 #[command(name = "kalit-window", version)]
 pub struct Arguments {
-    /// Where to go: board, add, settings, diagnostics, restore/<agent>/<profile>, sign-in/<provider>?agent=&profile=
+    /// Where to go: board, agent/<id>, account/<agent>/<profile>, add, settings, diagnostics, restore/<agent>/<profile>, sign-in/<provider>?agent=&profile=
     #[arg(value_name = "ROUTE", default_value = "board", value_parser = route)]
     pub route: Route,
 

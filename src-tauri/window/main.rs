@@ -8,6 +8,8 @@ mod arguments;
 mod commands;
 #[cfg(test)]
 mod page;
+#[cfg(test)]
+mod parity;
 mod session;
 mod sign_in;
 mod view;
@@ -19,7 +21,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use clap::Parser;
-use kalit_shell::route::{QUIT, Route, SHOWN};
+use kalit_shell::route::{CLOSED, QUIT, Route, SHOWN};
 use kalit_shell::{memory, process};
 use tauri::{
     AppHandle, Context, Emitter, Manager, RunEvent, Url, WebviewUrl, WebviewWindow, WebviewWindowBuilder,
@@ -36,6 +38,7 @@ const LABEL: &str = "main";
 fn main() -> anyhow::Result<()> {
     memory::keep_private();
     let arguments = Arguments::parse();
+    let attached = arguments.attached;
     let mut context: Context<Wry> = tauri::generate_context!("tauri.conf.json");
     // managed before anything can call back
     let mut builder = tauri::Builder::default().manage(Session::new(arguments.state_dir.clone()));
@@ -56,7 +59,7 @@ fn main() -> anyhow::Result<()> {
             open(app.handle(), &arguments.route)?;
             async_runtime::spawn(view::follow(app.handle().clone()));
             async_runtime::spawn(close_when_terminated(app.handle().clone()));
-            if arguments.attached {
+            if attached {
                 let handle = app.handle().clone();
                 std::thread::Builder::new()
                     .name("tray".to_owned())
@@ -72,12 +75,15 @@ fn main() -> anyhow::Result<()> {
         return Err(again(std::env::args_os().skip(1)).exec().into());
     }
     let app = app?;
-    app.run(|app, event| match event {
+    app.run(move |app, event| match event {
         RunEvent::WindowEvent {
             event: WindowEvent::CloseRequested { api, .. },
             ..
         } => {
             api.prevent_close();
+            if attached {
+                let _ = writeln!(std::io::stdout(), "{CLOSED}");
+            }
             close(app);
         }
         RunEvent::ExitRequested { code: None, api, .. } => api.prevent_exit(),
@@ -92,6 +98,8 @@ fn open(app: &AppHandle, route: &Route) -> tauri::Result<WebviewWindow> {
         .title("Kalit")
         .inner_size(760.0, 560.0)
         .min_inner_size(480.0, 400.0)
+        // The tray's "Copy /model …" copies without a press in the page.
+        .enable_clipboard_access()
         // Nothing but Kalit's own page is ever shown where Kalit's commands can be called.
         .on_navigation(is_own_page)
         // What the web view keeps stays in Kalit's own directory.

@@ -32,6 +32,8 @@ pub struct Notification {
     pub body: String,
     /// Key and label, in order.
     pub actions: Vec<(String, String)>,
+    /// 0: low, 1: normal, 2: critical.
+    pub urgency: Option<u8>,
 }
 
 /// What the daemon said about a notification.
@@ -121,6 +123,17 @@ impl NotificationMonitor {
         .with_context(|| format!("notifications seen: {:?}", self.notifications()))
     }
 
+    /// Waits until the program has taken the notification off the screen.
+    pub async fn withdrawn(&self, notification: &Notification, limit: Duration) -> Result<()> {
+        // 3: by CloseNotification (Desktop Notifications Specification, "NotificationClosed")
+        let by_call = |signal: &Signal| matches!(signal, Signal::Closed { id, reason: 3 } if Some(*id) == notification.id);
+        until_some("the notification to be withdrawn", limit, || {
+            self.signals().iter().any(by_call).then_some(())
+        })
+        .await
+        .with_context(|| format!("signals seen: {:?}", self.signals()))
+    }
+
     /// Waits until an action of the notification was invoked and returns its key.
     pub async fn action_invoked(&self, notification: u32, limit: Duration) -> Result<String> {
         until_some("ActionInvoked", limit, || {
@@ -131,6 +144,14 @@ impl NotificationMonitor {
         })
         .await
         .with_context(|| format!("signals seen: {:?}", self.signals()))
+    }
+}
+
+impl Notification {
+    /// What its buttons say.
+    pub fn buttons(&self) -> Vec<&str> {
+        let buttons = self.actions.iter().filter(|(key, _)| key != "default");
+        buttons.map(|(_, label)| label.as_str()).collect()
     }
 }
 
@@ -150,7 +171,7 @@ impl Seen {
                     std::collections::HashMap<String, OwnedValue>,
                     i32,
                 );
-                let Ok((app, _, _, title, text, actions, _, _)) = body.deserialize::<Notify>() else {
+                let Ok((app, _, _, title, text, actions, hints, _)) = body.deserialize::<Notify>() else {
                     return;
                 };
                 let sender = header.sender().map(ToString::to_string).unwrap_or_default();
@@ -164,6 +185,7 @@ impl Seen {
                     title,
                     body: text,
                     actions,
+                    urgency: hints.get("urgency").and_then(|value| u8::try_from(value).ok()),
                 };
                 self.calls
                     .push((sender, header.primary().serial_num().get(), notification));

@@ -85,18 +85,7 @@ impl Step {
 impl Steps {
     /// Compiles the library unless it is there already.
     pub fn build() -> Result<Self> {
-        let source = harness("steps.c");
-        let dir = build_dir()?;
-        let library = dir.join("libkalit_steps.so");
-        let changed = |path: &Path| path.metadata().and_then(|metadata| metadata.modified()).ok();
-        if changed(&library) < changed(&source) {
-            // Tests that run beside each other see the old library or the new one.
-            let draft = tempfile::Builder::new().suffix(".so").tempfile_in(&dir)?;
-            let mut compiler = Command::new("cc");
-            compiler.args(["-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror", "-o"]);
-            run(compiler.arg(draft.path()).arg(&source).arg("-ldl"))?;
-            draft.persist(&library)?;
-        }
+        let library = preloaded("steps")?;
         Ok(Self { library })
     }
 
@@ -226,6 +215,23 @@ fn traced(line: &str, root: &str) -> Option<Traced> {
         call: call.to_owned(),
         path: path.trim_end_matches(" (deleted)").to_owned(),
     })
+}
+
+/// The library made of `harness/NAME.c`, compiled unless it is there already, to be preloaded.
+pub fn preloaded(name: &str) -> Result<PathBuf> {
+    let source = harness(&format!("{name}.c"));
+    let dir = build_dir()?;
+    let library = dir.join(format!("libkalit_{name}.so"));
+    let changed = |path: &Path| path.metadata().and_then(|metadata| metadata.modified()).ok();
+    if changed(&library) < changed(&source) {
+        // Tests that run beside each other see the old library or the new one.
+        let draft = tempfile::Builder::new().suffix(".so").tempfile_in(&dir)?;
+        let mut compiler = Command::new("cc");
+        compiler.args(["-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror", "-o"]);
+        run(compiler.arg(draft.path()).arg(&source).arg("-ldl"))?;
+        draft.persist(&library)?;
+    }
+    Ok(library)
 }
 
 #[cfg(test)]

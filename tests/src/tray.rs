@@ -159,6 +159,24 @@ impl TrayItem {
         MenuItem::parse(root)
     }
 
+    /// The number of the menu's layout: another one whenever lines come or go. Texts and marks that change
+    /// in place leave it.
+    pub async fn layout(&self) -> Result<u32> {
+        let path = self.menu_path().await?;
+        let reply = self
+            .bus
+            .call_method(
+                Some(self.owner.as_str()),
+                path.as_str(),
+                Some(MENU),
+                "GetLayout",
+                &(0_i32, 0_i32, Vec::<String>::new()),
+            )
+            .await?;
+        let (revision, _): (u32, Node) = reply.body().deserialize()?;
+        Ok(revision)
+    }
+
     /// Waits until the menu has a line that contains `label` and returns the menu.
     pub async fn menu_with(&self, label: &str, limit: Duration) -> Result<MenuItem> {
         let found = until(&format!("{label:?} in the tray's menu"), limit, || async {

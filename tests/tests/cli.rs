@@ -12,6 +12,8 @@ mod cli {
     mod documents;
     mod endpoint;
     mod era;
+    #[cfg(target_os = "linux")]
+    mod progress;
     mod settings;
     mod sign_in;
     mod signals;

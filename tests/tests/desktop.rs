@@ -135,7 +135,7 @@ async fn lost(
 ) -> Result<()> {
     item.menu_with("ada@example.com", SOON).await?;
     ensure!(server.revoke("ada@example.com") == 1, "nothing to revoke");
-    item.click(&["Renew now"]).await?;
+    item.click(&["Renew all now"]).await?;
     let has_button = |seen: &Notification| seen.actions.iter().any(|(_, label)| label == SIGN_IN_AGAIN);
     let seen = monitor
         .notification("a notification with a way back", SOON, has_button)
@@ -257,7 +257,7 @@ async fn quit_during_a_renewal(
     let before = place.profile(ADA).context("no login")?;
     let asked = server.entries().len();
     server.hold_answers();
-    item.click(&["Renew now"]).await?;
+    item.click(&["Renew all now"]).await?;
     let issued = issued_after(server, asked).await?;
     item.click(&["Quit"]).await?;
     stays(Duration::from_secs(1), || kalit.ended().is_some()).await?;

@@ -30,6 +30,8 @@ pub struct Snapshot {
     pub show_names: bool,
     /// No notification about trouble before this time.
     pub muted_until: Option<Timestamp>,
+    /// Since when no provider could be reached from here, by what this process tried itself.
+    pub offline_since: Option<Timestamp>,
     /// Things to say once about the whole installation, worst first.
     pub notices: Vec<Notice>,
 }
@@ -198,6 +200,8 @@ pub struct AccountView {
     pub refreshing: Option<LockView>,
     /// The last attempt's failure that was not a loss.
     pub last_error: Option<Notice>,
+    /// Not lost, but this process could not renew it twice in a row, or may not try again for an hour.
+    pub renewal_fails: bool,
     pub last_used: Option<Timestamp>,
 }
 

@@ -1,6 +1,9 @@
 //! What the tray's menu says, as a pure function of the snapshot and the time. Nothing here
 //! touches a desktop.
 
+mod agents;
+mod verbs;
+
 use kalit_core::clock::Timestamp;
 use kalit_core::ids::{AgentId, ProfileId};
 use kalit_core::view::{
@@ -9,10 +12,10 @@ use kalit_core::view::{
 use kalit_core::{plural, say};
 
 use crate::route::Route;
-use crate::summary::Summary;
+use crate::summary::{self, Summary};
 use crate::words;
 
-/// Accounts of one provider that the menu lists; the window has the rest.
+/// Accounts of one provider, providers and agents that a menu lists; the window has the rest.
 const LISTED: usize = 10;
 
 /// The whole menu, with what the icon and its tooltip say.
@@ -24,11 +27,13 @@ pub struct MenuModel {
     pub items: Vec<Item>,
 }
 
-/// The four states that the icon tells by its shape.
+/// The five states that the icon tells by its shape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Picture {
     Healthy,
     Notice,
+    /// Another program uses one of the logins.
+    Risk,
     SignedOut,
     Paused,
 }
@@ -65,6 +70,11 @@ pub enum Action {
     },
     /// Renew one account now: for a suspected loss this is the check.
     Renew {
+        agent: AgentId,
+        profile: ProfileId,
+    },
+    /// Let OpenClaw use an account at once that it leaves alone after failures.
+    ClearCooldown {
         agent: AgentId,
         profile: ProfileId,
     },
@@ -182,28 +192,9 @@ fn same_structure(left: &[Item], right: &[Item]) -> bool {
 
 /// The menu for one moment.
 pub fn menu(snapshot: &Snapshot, now: Timestamp) -> MenuModel {
-    let mut accounts = Vec::new();
-    for agent in &snapshot.agents {
-        if agent.store_error.is_some() {
-            let back = words::way_back_of_store(agent);
-            let label = if back.is_some() {
-                say!(
-                    "{agent}: the account file cannot be read, restore…",
-                    agent = agent.id
-                )
-            } else {
-                say!("{agent}: the account file cannot be read", agent = agent.id)
-            };
-            accounts.push(verb(
-                &key(&["store", agent.id.as_str()]),
-                &label,
-                Action::Open(back.unwrap_or(Route::Board)),
-            ));
-        }
-        for provider in &agent.providers {
-            accounts.push(group(snapshot, agent, provider, now));
-        }
-    }
+    let mut accounts: Vec<Item> = snapshot.agents.iter().filter_map(unreadable).collect();
+    accounts.extend(groups(snapshot, now));
+    accounts.extend(agents::submenu(snapshot));
     let mut more = Vec::new();
     if can_restore(snapshot) {
         more.push(verb(
@@ -215,7 +206,7 @@ pub fn menu(snapshot: &Snapshot, now: Timestamp) -> MenuModel {
     more.extend(match snapshot.installation.era {
         EraView::Sqlite => vec![line("renewal", &say!("OpenClaw renews these logins on use"))],
         EraView::Json | EraView::Mixed | EraView::None => vec![
-            verb("renew", &say!("Renew now"), Action::RenewAll),
+            verb("renew", &say!("Renew all now"), Action::RenewAll),
             Item {
                 id: "pause".to_owned(),
                 label: say!("Pause renewal"),
@@ -274,10 +265,15 @@ fn ends(snapshot: &Snapshot) -> impl Iterator<Item = Timestamp> {
 fn picture(snapshot: &Snapshot) -> Picture {
     match (snapshot.worst, snapshot.installation.era) {
         (Worst::SignedOut, _) => Picture::SignedOut,
+        (Worst::Notice, _) if is_shared(snapshot) => Picture::Risk,
         (Worst::Notice, _) => Picture::Notice,
         (Worst::Paused, _) | (Worst::Healthy, EraView::None) => Picture::Paused,
         (Worst::Healthy, _) => Picture::Healthy,
     }
+}
+
+fn is_shared(snapshot: &Snapshot) -> bool {
+    summary::own_accounts(snapshot).any(|account| account.state == AccountState::Shared)
 }
 
 fn status(snapshot: &Snapshot) -> String {
@@ -299,6 +295,56 @@ fn status(snapshot: &Snapshot) -> String {
     parts.join(", ")
 }
 
+/// The line of an agent whose accounts are unknown.
+fn unreadable(agent: &AgentView) -> Option<Item> {
+    agent.store_error.as_ref()?;
+    let back = words::way_back_of_store(agent);
+    let label = if back.is_some() {
+        say!(
+            "{agent}: the account file cannot be read, restore…",
+            agent = agent.id
+        )
+    } else {
+        say!("{agent}: the account file cannot be read", agent = agent.id)
+    };
+    Some(verb(
+        &key(&["store", agent.id.as_str()]),
+        &label,
+        Action::Open(back.unwrap_or(Route::Board)),
+    ))
+}
+
+/// The providers of all agents; of very many those in which something is lost come before the others.
+fn groups(snapshot: &Snapshot, now: Timestamp) -> Vec<Item> {
+    let of_agent = |agent| move |provider| (agent, provider);
+    let all: Vec<(&AgentView, &ProviderView)> = snapshot
+        .agents
+        .iter()
+        .flat_map(|agent| agent.providers.iter().map(of_agent(agent)))
+        .collect();
+    let has_loss = |provider: &ProviderView| provider.accounts.iter().any(|account| account.lost.is_some());
+    let losses = all.iter().filter(|(_, provider)| has_loss(provider)).count();
+    let mut others = LISTED.saturating_sub(losses);
+    let mut losses = LISTED;
+    let chosen = all.iter().filter(|(_, provider)| {
+        let left = if has_loss(provider) {
+            &mut losses
+        } else {
+            &mut others
+        };
+        let chosen = *left > 0;
+        *left = left.saturating_sub(1);
+        chosen
+    });
+    let mut items: Vec<Item> = chosen
+        .map(|(agent, provider)| group(snapshot, agent, provider, now))
+        .collect();
+    if all.len() > LISTED {
+        items.push(verb("more", &say!("More…"), Action::Open(Route::Board)));
+    }
+    items
+}
+
 /// A provider's accounts in one agent, as a submenu.
 fn group(snapshot: &Snapshot, agent: &AgentView, provider: &ProviderView, now: Timestamp) -> Item {
     let ids = [agent.id.as_str(), provider.id.as_str()];
@@ -312,7 +358,7 @@ fn group(snapshot: &Snapshot, agent: &AgentView, provider: &ProviderView, now: T
         items.push(verb(
             &key(&["more", ids[0], ids[1]]),
             &say!("More…"),
-            Action::Open(Route::Board),
+            Action::Open(Route::Agent(agent.id.clone())),
         ));
     }
     if changeable(snapshot) {
@@ -327,6 +373,7 @@ fn group(snapshot: &Snapshot, agent: &AgentView, provider: &ProviderView, now: T
             &say!("Add {provider} account…", provider = provider.name),
             Action::Open(route),
         ));
+        items.extend(verbs::of_group(snapshot, agent, provider));
     }
     Item {
         id: key(&["group", ids[0], ids[1]]),

@@ -60,9 +60,12 @@ v ChatGPT (main)
   > studio · signed out, sign in again
   ---
   > Add ChatGPT account…
+  > Sign in to work again…
+  > Renew work now
+  > Copy /model …@openai:work
 ---
 > Sign in…
-> Renew now
+> Renew all now
 [ ] Pause renewal
 ---
 > Open Kalit
@@ -174,9 +177,10 @@ fn a_tenth_account_is_listed_and_an_eleventh_is_in_the_window() {
     fn accounts_of(provider: ProviderView) -> Vec<String> {
         accounts(&snapshot(vec![agent("main", vec![provider])]))
     }
-    assert_eq!(many(10).len(), 12);
+    assert_eq!(many(10)[10], ""); // the separator
+    assert_eq!(many(10).len(), 15);
     assert_eq!(many(11)[10], "More…");
-    assert_eq!(many(11).len(), 13);
+    assert_eq!(many(11).len(), 16);
 }
 
 #[test]
@@ -233,6 +237,8 @@ v ChatGPT (main)
   > lab · dropped by OpenClaw, restore…
   ---
   > Add ChatGPT account…
+  > Sign in to work again…
+  > Copy /model …@openai:work
 ---
 > Sign in…
 OpenClaw renews these logins on use
@@ -318,7 +324,7 @@ v ChatGPT (main)
 ---
 > Sign in…
 > Restore…
-> Renew now
+> Renew all now
 [ ] Pause renewal
 ---
 > Open Kalit
@@ -374,6 +380,120 @@ fn the_picture_tells_the_worst_state() {
         (Picture::Paused, format!("{empty}, renewal paused"))
     );
     assert_eq!(see(Worst::SignedOut, false).0, Picture::SignedOut);
+
+    let shared = vec![account("openai:work", AccountState::Shared)];
+    let mut risky = snapshot(vec![agent("main", vec![provider(OrderSource::Stored, shared)])]);
+    risky.worst = Worst::Notice;
+    assert_eq!(menu(&risky, NOW).picture, Picture::Risk);
+    risky.worst = Worst::SignedOut;
+    assert_eq!(menu(&risky, NOW).picture, Picture::SignedOut);
+}
+
+#[test]
+fn several_agents_have_a_submenu_that_tells_how_each_is_doing() {
+    let of = |id: &str, accounts: Vec<AccountView>| agent(id, vec![provider(OrderSource::Stored, accounts)]);
+    let healthy = || account("openai:work", AccountState::Healthy);
+    let mut broken = agent("broken", vec![]);
+    broken.store_error = Some(Notice::new(kalit_core::ErrorCode::StoreUnparsable, "line 3"));
+    let all = snapshot(vec![
+        of("main", vec![healthy()]),
+        of(
+            "research",
+            vec![healthy(), account("openai:b", AccountState::CoolingDown)],
+        ),
+        of(
+            "ops",
+            vec![lost("openai:a", LostSignal::SignedOut, "feed"), healthy()],
+        ),
+        agent("idle", vec![]),
+        broken,
+    ]);
+    let model = menu(&all, NOW);
+    let agents = model.find("agents").unwrap();
+    let expected = "\
+v Agents
+  > main · OK
+  > research · 1 ready
+  > ops · 1 needs you
+  > idle · no accounts
+  > broken · cannot be read
+";
+    assert_eq!(read(std::slice::from_ref(agents), 0), expected);
+    let main = model.find("agent\u{1f}main").unwrap();
+    assert_eq!(
+        main.action(),
+        Some(&Action::Open(Route::parse("agent/main").unwrap()))
+    );
+    let one = snapshot(vec![of("main", vec![healthy()])]);
+    assert_eq!(menu(&one, NOW).find("agents"), None);
+}
+
+#[test]
+fn what_can_be_done_with_the_account_in_use_follows_it_in_place() {
+    let of = |first: &str, second: &str| {
+        let accounts = vec![
+            account(first, AccountState::Healthy),
+            account(second, AccountState::CoolingDown),
+        ];
+        snapshot(vec![agent("main", vec![provider(OrderSource::Stored, accounts)])])
+    };
+    let before = of("openai:a", "openai:b");
+    let labels = accounts(&before);
+    let expected = [
+        "Add ChatGPT account…",
+        "Sign in to a again…",
+        "Renew a now",
+        "Copy /model …@openai:a",
+        "Clear cooldown: b",
+    ];
+    assert_eq!(labels[3..], expected);
+    let model = menu(&before, NOW);
+    let does = |id: &str| model.find(id).unwrap().action().unwrap().clone();
+    let a = || ProfileId::parse("openai:a").unwrap();
+    let agent = AgentId::main;
+    assert_eq!(
+        does("copy\u{1f}main\u{1f}openai"),
+        Action::Open(Route::Copy {
+            agent: agent(),
+            profile: a()
+        })
+    );
+    let renew = Action::Renew {
+        agent: agent(),
+        profile: a(),
+    };
+    assert_eq!(does("renew\u{1f}main\u{1f}openai"), renew);
+    let clear = Action::ClearCooldown {
+        agent: agent(),
+        profile: ProfileId::parse("openai:b").unwrap(),
+    };
+    assert_eq!(does("clear\u{1f}main\u{1f}openai:b"), clear);
+
+    let after = menu(&of("openai:c", "openai:b"), NOW);
+    let line = after.find("copy\u{1f}main\u{1f}openai").unwrap();
+    assert_eq!(line.label, "Copy /model …@openai:c");
+}
+
+#[test]
+fn of_many_groups_those_in_which_something_is_lost_are_listed_first() {
+    let mut agents: Vec<_> = (0..12)
+        .map(|n| {
+            let accounts = vec![account("openai:a", AccountState::Healthy)];
+            agent(&format!("a{n}"), vec![provider(OrderSource::Stored, accounts)])
+        })
+        .collect();
+    let gone = vec![lost("openai:a", LostSignal::SignedOut, "feed")];
+    agents.push(agent("last", vec![provider(OrderSource::Stored, gone)]));
+    let model = menu(&snapshot(agents), NOW);
+    let groups: Vec<&str> = model
+        .items
+        .iter()
+        .map(|item| item.label.as_str())
+        .filter(|label| label.starts_with("ChatGPT"))
+        .collect();
+    assert_eq!(groups.len(), LISTED);
+    assert_eq!(groups[LISTED - 1], "ChatGPT (last)");
+    assert!(model.find("more").is_some());
 }
 
 #[test]

@@ -42,6 +42,14 @@ pub struct Note<'a> {
     /// Plain text.
     pub body: &'a str,
     pub buttons: &'a [Button],
+    pub urgency: Urgency,
+}
+
+/// How much a notification asks for attention.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Urgency {
+    Low,
+    Normal,
 }
 
 /// A button of a notification.

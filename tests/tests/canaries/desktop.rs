@@ -99,7 +99,7 @@ async fn looked_at(
         .look(&place.searcher()?, place.home.path(), "a sign-in")
         .await?;
     // Hedy's and mary's logins are refused, ada's is renewed.
-    item.click(&["Renew now"]).await?;
+    item.click(&["Renew all now"]).await?;
     until_some("a new generation", SOON, || {
         place.refresh_of("ada").filter(|refresh| *refresh != first)
     })

@@ -41,7 +41,7 @@ pub const VERBS: &[Verb] = &[
     (&["sessions", "list"], ""),
     (&["test-logins", "--yes"], ""),
     (&["agents", "list", "--json"], ""),
-    (&["providers", "list"], ""),
+    (&["providers", "list", "--quiet"], ""),
     (
         &["providers", "trust", "kalit/providers/openai.json", "--yes"],
         "",

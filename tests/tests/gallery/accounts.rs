@@ -84,6 +84,7 @@ pub fn account(id: &str, state: AccountState) -> AccountView {
         restore: None,
         refreshing: None,
         last_error: None,
+        renewal_fails: false,
         last_used: Some(in_millis(-3 * HOUR)),
     }
 }
@@ -222,6 +223,7 @@ pub fn snapshot(era: EraView, agents: Vec<AgentView>) -> Snapshot {
         attended: true,
         show_names: true,
         muted_until: None,
+        offline_since: None,
         notices: Vec::new(),
     }
 }

@@ -127,6 +127,7 @@ impl Inner {
             attended: attended(&self.environment.data_dir(), installation),
             show_names: settings.show_names,
             muted_until: settings.muted_until,
+            offline_since: *self.offline_since(),
             notices,
         }
     }
@@ -407,6 +408,7 @@ fn nothing(now: Timestamp, notices: Vec<Notice>) -> Snapshot {
         attended: false,
         show_names: true,
         muted_until: None,
+        offline_since: None,
         notices,
     }
 }

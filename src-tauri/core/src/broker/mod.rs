@@ -105,6 +105,8 @@ struct Inner {
     acting: tokio::sync::Mutex<()>,
     /// Since when this process renews; until it has had a chance, nothing is called "not renewed".
     renewing_since: Mutex<Option<Timestamp>>,
+    /// Since when every attempt of this process failed for want of a network.
+    offline_since: Mutex<Option<Timestamp>>,
 }
 
 /// The last failed attempt with a generation, in this process.
@@ -112,6 +114,22 @@ struct Inner {
 struct Failure {
     setback: Setback,
     notice: Notice,
+}
+
+impl Failure {
+    /// Whether it was not the first in a row, or the next attempt is long in coming.
+    fn lasts(&self) -> bool {
+        let long = std::time::Duration::from_secs(60 * 60);
+        match self.setback {
+            Setback::Transient {
+                attempts,
+                retry_after,
+                ..
+            } => attempts > 1 || retry_after.is_some_and(|wait| wait >= long),
+            Setback::Suspect { attempts, .. } => attempts > 1,
+            Setback::Unknown { .. } | Setback::Refused => false,
+        }
+    }
 }
 
 impl Broker {
@@ -147,6 +165,7 @@ impl Broker {
                 sealed: Mutex::default(),
                 acting: tokio::sync::Mutex::default(),
                 renewing_since: Mutex::default(),
+                offline_since: Mutex::default(),
                 environment: options.environment,
             }),
         })
@@ -313,6 +332,10 @@ impl Inner {
 
     fn renewing_since(&self) -> MutexGuard<'_, Option<Timestamp>> {
         self.renewing_since.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn offline_since(&self) -> MutexGuard<'_, Option<Timestamp>> {
+        self.offline_since.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn setbacks(&self) -> MutexGuard<'_, HashMap<Fingerprint, Failure>> {

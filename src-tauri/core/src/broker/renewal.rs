@@ -209,6 +209,7 @@ impl Inner {
     }
 
     fn settle(&self, attempt: &Attempt, result: Result<Done, Failed>) -> RefreshOutcome {
+        self.note_network(&result);
         let installation = self
             .installation()
             .map(|installation| installation.state_dir.canonical());
@@ -274,6 +275,25 @@ impl Inner {
                 }
                 outcome(RefreshResult::Failed, Vec::new(), Some(&error))
             }
+        }
+    }
+
+    /// Whether the network carried this attempt. One that was not sent for another reason says nothing.
+    fn note_network(&self, result: &Result<Done, Failed>) {
+        let no_network = |error: &Error| {
+            matches!(
+                error.code(),
+                ErrorCode::NetworkUnreachable | ErrorCode::NetworkCaptive
+            )
+        };
+        match result {
+            Err(failure) if no_network(&failure.to_error()) => {
+                let now = self.now();
+                self.offline_since().get_or_insert(now);
+            }
+            Ok(Done::Refreshed { .. }) | Err(Failed::Refused { .. }) => *self.offline_since() = None,
+            Ok(Done::Adopted | Done::Fresh)
+            | Err(Failed::Before(_) | Failed::NotSent(_) | Failed::Unknown { .. }) => {}
         }
     }
 

@@ -23,6 +23,8 @@ fn png(picture: Picture, ground: Ground) -> &'static [u8] {
         (Picture::Healthy, Ground::Dark) => tray!("healthy-on-dark"),
         (Picture::Notice, Ground::Light) => tray!("notice-on-light"),
         (Picture::Notice, Ground::Dark) => tray!("notice-on-dark"),
+        (Picture::Risk, Ground::Light) => tray!("risk-on-light"),
+        (Picture::Risk, Ground::Dark) => tray!("risk-on-dark"),
         (Picture::SignedOut, Ground::Light) => tray!("signed-out-on-light"),
         (Picture::SignedOut, Ground::Dark) => tray!("signed-out-on-dark"),
         (Picture::Paused, Ground::Light) => tray!("paused-on-light"),
@@ -61,6 +63,7 @@ mod tests {
             for picture in [
                 Picture::Healthy,
                 Picture::Notice,
+                Picture::Risk,
                 Picture::SignedOut,
                 Picture::Paused,
             ] {

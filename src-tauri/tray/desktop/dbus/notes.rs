@@ -10,12 +10,10 @@ use tokio::sync::{OnceCell, mpsc};
 use zbus::zvariant::Value;
 use zbus::{MatchRule, MessageStream, message};
 
-use super::super::{Happened, Note};
+use super::super::{Happened, Note, Urgency};
 
 const NAME: &str = "org.freedesktop.Notifications";
 const PATH: &str = "/org/freedesktop/Notifications";
-/// A name of the icon theme; the program has no icon there before it is installed.
-const ICON: &str = "dialog-warning";
 /// The desktop decides how long it stays.
 const NO_TIMEOUT_OF_OURS: i32 = -1;
 
@@ -43,12 +41,17 @@ impl Notes {
             .collect();
         // a click on the notification itself
         actions.extend(["default", ""]);
-        let hints: HashMap<&str, Value<'_>> = HashMap::new();
+        // Names of the icon theme: the program has no icon there before it is installed.
+        let (icon, urgency) = match note.urgency {
+            Urgency::Low => ("dialog-information", 0),
+            Urgency::Normal => ("dialog-warning", 1),
+        };
+        let hints = HashMap::from([("urgency", Value::U8(urgency))]);
         let body = alerts::body_markup(note.body);
         let arguments = (
             "Kalit",
             0_u32,
-            ICON,
+            icon,
             note.title,
             body.as_str(),
             actions,

@@ -23,6 +23,7 @@ pub fn image(picture: Picture, ground: Ground) -> Image<'static> {
         return match picture {
             Picture::Healthy => include_image!("icons/tray/healthy-template-32.png"),
             Picture::Notice => include_image!("icons/tray/notice-template-32.png"),
+            Picture::Risk => include_image!("icons/tray/risk-template-32.png"),
             Picture::SignedOut => include_image!("icons/tray/signed-out-template-32.png"),
             Picture::Paused => include_image!("icons/tray/paused-template-32.png"),
         };
@@ -32,6 +33,8 @@ pub fn image(picture: Picture, ground: Ground) -> Image<'static> {
         (Picture::Healthy, Ground::Dark) => include_image!("icons/tray/healthy-on-dark-32.png"),
         (Picture::Notice, Ground::Light) => include_image!("icons/tray/notice-on-light-32.png"),
         (Picture::Notice, Ground::Dark) => include_image!("icons/tray/notice-on-dark-32.png"),
+        (Picture::Risk, Ground::Light) => include_image!("icons/tray/risk-on-light-32.png"),
+        (Picture::Risk, Ground::Dark) => include_image!("icons/tray/risk-on-dark-32.png"),
         (Picture::SignedOut, Ground::Light) => include_image!("icons/tray/signed-out-on-light-32.png"),
         (Picture::SignedOut, Ground::Dark) => include_image!("icons/tray/signed-out-on-dark-32.png"),
         (Picture::Paused, Ground::Light) => include_image!("icons/tray/paused-on-light-32.png"),

@@ -139,7 +139,9 @@ impl Context<'_> {
                 .as_ref()
                 .filter(|known| known.superseded_by.is_some())
                 .map(|known| self.superseded(known))
-                .or_else(|| failure.map(|failure| failure.notice)),
+                .or_else(|| failure.as_ref().map(|failure| failure.notice.clone())),
+            renewal_fails: known.as_ref().is_some_and(Generation::is_given_up)
+                || failure.is_some_and(|failure| failure.lasts()),
             last_used: usage.and_then(|usage| usage.last_used),
         };
         let unknown = known.as_ref().is_some_and(|known| known.unknown_since.is_some());
@@ -430,6 +432,7 @@ pub(super) fn vanished_account(
         restore,
         refreshing: None,
         last_error: None,
+        renewal_fails: false,
         last_used: None,
     }
 }

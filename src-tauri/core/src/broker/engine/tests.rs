@@ -1,7 +1,10 @@
 use std::fs;
 
+use serde_json::json;
+
 use super::*;
 use crate::clock::Clock;
+use crate::oauth::testing::Reply;
 use crate::store::StoreLock;
 use crate::testbed::{ANN, Machine, answer, login};
 
@@ -159,4 +162,35 @@ fn what_is_being_renewed_is_not_replaced_by_what_this_process_saw_last() {
     record(zero, two);
     record(two, three);
     assert_eq!(look("REF2"), "REF2");
+}
+
+#[tokio::test]
+async fn what_cannot_be_renewed_is_known_and_so_is_that_the_network_is_gone() {
+    let machine = Machine::new();
+    let main = machine.agent_dir(".openclaw", "main");
+    machine.write_store(&main, &login("REF0", 60_000));
+    let closed = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    machine.lead_to(&format!("http://{closed}/token"));
+    let broker = machine.broker();
+    let began = machine.clock.now();
+    let known = async || {
+        broker.refresh(crate::broker::RefreshTarget::All).await;
+        let snapshot = broker.snapshot();
+        let account = &snapshot.agents[0].providers[0].accounts[0];
+        (account.renewal_fails, snapshot.offline_since)
+    };
+    assert_eq!(known().await, (false, Some(began)), "once may be chance");
+    machine.clock.advance_millis(1_000);
+    assert_eq!(known().await, (true, Some(began)));
+
+    // Whoever answers shows that there is a network.
+    let server = machine
+        .serve(vec![Reply::json(503, &json!({})), answer(1, "REF1")])
+        .await;
+    assert_eq!(known().await, (true, None));
+    assert_eq!(known().await, (false, None));
+    assert_eq!(server.requests().len(), 2);
 }

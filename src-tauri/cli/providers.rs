@@ -1,0 +1,72 @@
+//! `providers list`: what Kalit signs in to, and what OpenClaw and its plugins sign in to themselves.
+
+use kalit_core::Error;
+use kalit_core::broker::{Broker, OpenClawLoginChoice, ProviderInfo};
+use serde::Serialize;
+
+use crate::asking::reading;
+use crate::output;
+
+/// A provider of Kalit's, and how OpenClaw signs in to it, if it does.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Row {
+    #[serde(flatten)]
+    provider: ProviderInfo,
+    openclaw_methods: Vec<String>,
+}
+
+pub async fn list(broker: &Broker, json: bool) -> Result<(), Error> {
+    let (providers, choices) =
+        reading(broker, |broker| (broker.providers(), broker.openclaw_logins())).await?;
+    let rows = rows(providers, choices);
+    if json {
+        output::json(&rows);
+        return Ok(());
+    }
+    for Row {
+        provider,
+        openclaw_methods,
+    } in rows
+    {
+        let host = provider.token_host.as_deref().unwrap_or("-");
+        let methods = match openclaw_methods.as_slice() {
+            [] => String::new(),
+            methods => format!("\tOpenClaw: {}", methods.join(", ")),
+        };
+        output::line(format!(
+            "{}\t{}\t{host}\t{}{methods}",
+            provider.id, provider.flow, provider.source
+        ));
+        if let Some(error) = &provider.error {
+            output::complaint(&output::error_of(error));
+        }
+    }
+    Ok(())
+}
+
+/// Kalit's own first, then those that only OpenClaw signs in to.
+fn rows(providers: Vec<ProviderInfo>, mut choices: Vec<OpenClawLoginChoice>) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for provider in providers {
+        let of_provider = choices.extract_if(.., |choice| choice.provider == provider.id);
+        let openclaw_methods = of_provider.flat_map(|choice| choice.methods).collect();
+        rows.push(Row {
+            provider,
+            openclaw_methods,
+        });
+    }
+    rows.extend(choices.into_iter().map(|choice| Row {
+        provider: ProviderInfo {
+            id: choice.provider,
+            name: choice.name,
+            mark: choice.mark,
+            flow: "openclaw".to_owned(),
+            source: "OpenClaw".to_owned(),
+            token_host: None,
+            error: None,
+        },
+        openclaw_methods: choice.methods,
+    }));
+    rows
+}
