@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 const PAGE: &str = include_str!("../../ui/index.html");
 const STYLE: &str = include_str!("../../ui/app.css");
 const ENGLISH: &str = include_str!("../../ui/i18n/en.js");
-const SCRIPTS: [(&str, &str); 24] = [
+const SCRIPTS: [(&str, &str); 25] = [
     ("account.js", include_str!("../../ui/account.js")),
     ("add.js", include_str!("../../ui/add.js")),
     ("api.js", include_str!("../../ui/api.js")),
@@ -17,6 +17,7 @@ const SCRIPTS: [(&str, &str); 24] = [
     ("dialog.js", include_str!("../../ui/dialog.js")),
     ("dom.js", include_str!("../../ui/dom.js")),
     ("everywhere.js", include_str!("../../ui/everywhere.js")),
+    ("history.js", include_str!("../../ui/history.js")),
     ("key.js", include_str!("../../ui/key.js")),
     ("morph.js", include_str!("../../ui/morph.js")),
     ("new-agent.js", include_str!("../../ui/new-agent.js")),

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use fantoccini::Locator;
 use kalit_core::clock::{Clock, SystemClock};
 use kalit_journeys::desktop::DesktopSession;
@@ -81,5 +81,17 @@ async fn an_account_is_signed_out_everywhere_only_if_a_person_says_so() -> Resul
     assert_eq!(read_json(&home.profiles_path("main"))?["profiles"], json!({}));
     let work = &read_json(&home.profiles_path("work"))?["profiles"][&ids[0]];
     assert_ne!(*work, Value::Null, "only main's account was removed");
+
+    window.press("a[href='#/history']").await?;
+    let told = window
+        .shows(&format!("Signed out everywhere: {}", logins[0].email), SOON)
+        .await?;
+    let place = |what: &str| told.find(what).with_context(|| format!("no {what}: {told}"));
+    let removed = format!("Removed: {}", logins[0].email);
+    ensure!(
+        place(&removed)? < place("Signed out everywhere")? && told.contains("in the window"),
+        "{told}"
+    );
+    window.picture("history-1").await?;
     window.close().await
 }
