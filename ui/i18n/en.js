@@ -285,7 +285,7 @@ export const text = {
     'store-unreadable': () => 'The account file cannot be read',
     'store-readable': () => 'The account file can be read again',
   },
-  eventCauses: { kalit: 'in a terminal', 'kalit-desktop': 'from the tray', 'kalit-window': 'in the window', outside: 'outside Kalit' },
+  eventCauses: { kalit: 'in a terminal', 'kalit-desktop': 'in the window or the tray', outside: 'outside Kalit' },
 
   // settings
   settings: 'Settings',

@@ -769,8 +769,8 @@ fn history(set_aside: Option<&str>) -> HistoryView {
         (EventKind::Refreshed, WORK, "kalit-desktop"),
         (EventKind::Adopted, WORK, "outside"),
         (EventKind::SignedOut, OLD, "refresh_token_reused"),
-        (EventKind::Switched, OLD, "kalit-window"),
-        (EventKind::SignedIn, WORK, "kalit-window"),
+        (EventKind::Switched, OLD, "kalit-desktop"),
+        (EventKind::SignedIn, WORK, "kalit-desktop"),
     ];
     let event = |(number, (kind, id, cause)): (i64, (EventKind, &str, &str))| Event {
         schema: SCHEMA,
