@@ -31,6 +31,7 @@ export function account(state, now, place) {
   slot(node, 'back').href = places.board;
   slot(node, 'model').replaceChildren(code(commandFor(state, agent.id, one)));
   Object.assign(slot(node, 'copy').dataset, { command: commandFor(state, agent.id, one), focus: 'copy-model' });
+  slot(node, 'history').href = places.history(agent.id, one.profileId);
   slot(node, 'sessions').href = places.sessions(agent.id);
   return node;
 }

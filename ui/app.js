@@ -11,6 +11,7 @@ import { copy } from './clipboard.js';
 import { diagnose, diagnosticsActions, diagnosticsSheet } from './diagnostics.js';
 import { ask, isOpen } from './dialog.js';
 import { everywhereActions } from './everywhere.js';
+import { historyActions, historySheet, readHistory } from './history.js';
 import { morph } from './morph.js';
 import { OpenClawSignIn, openclawActions, openclawForms, openclawSignIn, refreshOpenclaw } from './openclaw-login.js';
 import { moveByKey, orderActions, orderSheet } from './order.js';
@@ -30,7 +31,7 @@ const sheet = document.getElementById('sheet');
 const toast = document.getElementById('toast');
 const state = {
   view: null, problem: null, providers: [], logins: [], busy: new Map(), firstRun: false,
-  signIn: null, starting: null, restore: null, snapshots: null, chosen: null, sessions: null, test: null, diagnosis: null, order: null, settings: null, search: '', place: places.parse(location.hash),
+  signIn: null, starting: null, restore: null, snapshots: null, chosen: null, sessions: null, test: null, diagnosis: null, order: null, settings: null, history: null, search: '', place: places.parse(location.hash),
 };
 let redraw, hideToast, undo, counted;
 
@@ -64,6 +65,7 @@ function content(now) {
   if (place.view === 'new-agent') return newAgentSheet(state);
   if (place.view === 'order') return orderSheet(state, now, place) ?? board(state, now);
   if (place.view === 'diagnostics') return diagnosticsSheet(state);
+  if (place.view === 'history') return historySheet(state, now, place);
   if (place.view === 'settings') return settingsSheet(state, now);
   return board(state, now, place.view === 'agent' ? place.agent : undefined);
 }
@@ -112,7 +114,8 @@ function index() {
   document.getElementById('index-title').hidden = !several;
   fill(document.getElementById('index-agents'), several ? [...agents.map(agent => agentLink(agent, place)), fresh].filter(Boolean) : null);
   const diagnostics = link(text.diagnostics, places.diagnostics, null, place.view === 'diagnostics');
-  fill(document.getElementById('index-own'), [diagnostics, link(text.settings, places.settings, null, place.view === 'settings')]);
+  const history = link(text.history, places.history(), null, place.view === 'history');
+  fill(document.getElementById('index-own'), [history, diagnostics, link(text.settings, places.settings, null, place.view === 'settings')]);
   fill(document.getElementById('foot'), view && foot(view.snapshot));
 }
 
@@ -150,6 +153,7 @@ function receive(view) {
   render();
   // One of Kalit's other programs may have changed them.
   if (state.place.view === 'settings') readSettings(shell);
+  if (state.place.view === 'history') readHistory(shell, state.place);
 }
 
 async function reload() {
@@ -396,6 +400,7 @@ function begun(place) {
   else if (place.view === 'add') readLogins();
   else if (place.view === 'diagnostics') diagnose(shell);
   else if (place.view === 'settings') readSettings(shell);
+  else if (place.view === 'history') readHistory(shell, place);
 }
 
 /** Copies the command for an account as its own button does, then stays with the account. Where that
@@ -428,7 +433,7 @@ async function goWhereWanted() {
 }
 
 const shell = { state, sheet, render, reload, say, tell, fail, find, work, changing, followSignIn };
-Object.assign(actions, everywhereActions(shell), removeActions(shell), restoreActions(shell), sessionActions(shell), settingActions(shell), snapshotActions(shell), testActions(shell), diagnosticsActions(shell), orderActions(shell), openclawActions(shell));
+Object.assign(actions, everywhereActions(shell), removeActions(shell), restoreActions(shell), sessionActions(shell), settingActions(shell), snapshotActions(shell), testActions(shell), diagnosticsActions(shell), historyActions(shell), orderActions(shell), openclawActions(shell));
 Object.assign(forms, openclawForms(shell), newAgentForms(shell));
 
 addEventListener('hashchange', arrive);

@@ -1,6 +1,6 @@
 // The window's addresses: #/board, #/agent/<id>, #/account/<agent>/<profile>, #/copy/<agent>/<profile>, #/sessions/<agent>,
 // #/order/<agent>/<provider>, #/restore/<agent>/<profile>, #/snapshots,
-// #/snapshots/<id>?agent=&profile=, #/tested, #/settings, #/diagnostics, #/new-agent, #/add?agent=,
+// #/snapshots/<id>?agent=&profile=, #/history?agent=&profile=, #/tested, #/settings, #/diagnostics, #/new-agent, #/add?agent=,
 // #/sign-in/<provider>?agent=&profile=&code=, #/paste/<provider>?agent=&profile=&kind=.
 
 const encode = encodeURIComponent;
@@ -18,6 +18,7 @@ export const order = (agentId, provider) => `#/order/${encode(agentId)}/${encode
 export const restore = (agentId, profile) => `#/restore/${encode(agentId)}/${encode(profile)}`;
 export const snapshots = '#/snapshots';
 export const snapshot = (id, agentId, profile) => withQuery(`#/snapshots/${encode(id)}`, { agent: agentId, profile });
+export const history = (agentId, profile) => withQuery('#/history', { agent: agentId, profile });
 export const tested = '#/tested';
 export const newAgent = '#/new-agent';
 export const diagnostics = '#/diagnostics';
@@ -43,6 +44,7 @@ export function parse(hash) {
   if (['account', 'copy', 'restore'].includes(view) && first && second) return { view, agent: first, profile: second };
   if (view === 'order' && first && second) return { view, agent: first, provider: second };
   if (view === 'snapshots' && first) return { view: 'snapshot', id: first, agent: params.get('agent') || null, profile: named.profile };
+  if (view === 'history') return { view, agent: params.get('agent') || null, profile: named.profile };
   if (['tested', 'snapshots', 'settings', 'diagnostics', 'new-agent'].includes(view)) return { view };
   if (view === 'add') return { view, agent: named.agent };
   if (view === 'sign-in' && first) return { view, provider: first, ...named, code: params.has('code') };

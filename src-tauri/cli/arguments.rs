@@ -160,6 +160,17 @@ pub enum Command {
         #[command(subcommand)]
         action: SnapshotsAction,
     },
+    /// Show what happened to the accounts, the newest first
+    History {
+        /// Only this profile
+        #[arg(long, value_name = "ID")]
+        profile: Option<String>,
+        #[command(flatten)]
+        agent: AnyAgentArgument,
+        /// How many events at most
+        #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=20_000))]
+        limit: u32,
+    },
     /// Import credentials that OpenClaw left in its older files, after a preview
     Import {
         #[command(flatten)]

@@ -3,7 +3,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use kalit_core::broker::{
-    Activation, Broker, OpenClawLoginRequest, PasteKind, RefreshOutcome, RefreshResult, RefreshTarget,
+    Activation, Broker, HistoryRequest, OpenClawLoginRequest, PasteKind, RefreshOutcome, RefreshResult,
+    RefreshTarget,
 };
 use kalit_core::ids::{AgentId, ProfileId, ProviderId};
 use kalit_core::view::{AccountState, AccountView, AgentView, AuthStatus, EraView, SCHEMA, Snapshot};
@@ -92,6 +93,11 @@ pub async fn run(broker: &Broker, command: Command, json: bool) -> Result<u8> {
             restore::run(broker, &agent, &parse_profile(&profile_id)?, yes, json).await
         }
         Command::Snapshots { action } => snapshots::run(broker, action, json).await,
+        Command::History {
+            profile,
+            agent,
+            limit,
+        } => history(broker, profile.as_deref(), agent.agent.as_deref(), limit, json),
         Command::Import { agent, yes } => import(broker, &agent, yes, json).await,
         Command::Agents { action } => agents(broker, action, json).await,
         Command::Providers { action } => provider_verb(broker, action, json).await,
@@ -368,6 +374,34 @@ fn outcome_line(outcome: &RefreshOutcome) {
         .iter()
         .map(output::error_of)
         .for_each(|error| output::complaint(&error));
+}
+
+fn history(
+    broker: &Broker,
+    profile: Option<&str>,
+    agent: Option<&str>,
+    limit: u32,
+    json: bool,
+) -> Result<u8> {
+    let request = HistoryRequest {
+        agent: agent.map(AgentId::normalize),
+        profile_id: profile.map(parse_profile).transpose()?,
+        limit,
+    };
+    let history = broker.history(&request)?;
+    if let Some(path) = history.set_aside.as_ref().filter(|_| !json) {
+        output::note(format!("An earlier history could not be read: {path}"));
+    }
+    if json {
+        output::json(&history);
+    } else if history.events.is_empty() {
+        output::line("Nothing has happened yet");
+    } else {
+        history.events.iter().for_each(|event| {
+            output::event(event, false);
+        });
+    }
+    Ok(0)
 }
 
 async fn import(broker: &Broker, agent: &AgentArgument, yes: bool, json: bool) -> Result<u8> {

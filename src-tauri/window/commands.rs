@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kalit_core::broker::{
-    Activation, AddedAgentInfo, ClearedCooldown, GlobalOrderPreview, LoginRoute, OpenClawLoginChoice,
-    PasteKind, PasteRequest, ProviderInfo, RefreshOutcome, RefreshTarget, Removal, RemovalPreview,
-    RestorePreview, Restored, Setting, SettingView, SettingsView, SignedIn, SnapshotInfo, SnapshotPreview,
-    SnapshotRestored, TestLoginsOffer, TestedLogins,
+    Activation, AddedAgentInfo, ClearedCooldown, GlobalOrderPreview, HistoryRequest, HistoryView, LoginRoute,
+    OpenClawLoginChoice, PasteKind, PasteRequest, ProviderInfo, RefreshOutcome, RefreshTarget, Removal,
+    RemovalPreview, RestorePreview, Restored, Setting, SettingView, SettingsView, SignedIn, SnapshotInfo,
+    SnapshotPreview, SnapshotRestored, TestLoginsOffer, TestedLogins,
 };
 use kalit_core::ids::{AgentId, ProfileId, ProviderId};
 use kalit_core::language::{self, WindowTexts};
@@ -62,6 +62,7 @@ pub fn handler() -> impl Fn(Invoke<Wry>) -> bool + Send + Sync + 'static {
         refresh_all,
         removal_preview,
         remove,
+        history,
         settings,
         set_setting,
         set_paused,
@@ -317,6 +318,23 @@ async fn remove(
     Ok(session.broker()?.remove(&agent, &profile, everywhere).await?)
 }
 
+/// What happened to the accounts, or to one of them; newest first.
+#[tauri::command]
+async fn history(
+    session: Window<'_>,
+    agent: Option<AgentId>,
+    profile: Option<ProfileId>,
+    limit: u32,
+) -> Answer<HistoryView> {
+    let broker = session.broker()?;
+    let request = HistoryRequest {
+        agent,
+        profile_id: profile,
+        limit,
+    };
+    Ok(async_runtime::spawn_blocking(move || broker.history(&request)).await??)
+}
+
 #[tauri::command]
 async fn settings(session: Window<'_>) -> Answer<SettingsView> {
     let broker = session.broker()?;
@@ -412,7 +430,7 @@ mod tests {
             .step_by(2)
             .collect();
         let called = between(include_str!("../../ui/api.js"), "invoke('", "'");
-        assert_eq!(commands.len(), 40);
+        assert_eq!(commands.len(), 41);
         assert_eq!(commands, handled);
         assert_eq!(commands, allowed);
         assert_eq!(commands, called);

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 const PAGE: &str = include_str!("../../ui/index.html");
 const STYLE: &str = include_str!("../../ui/app.css");
-const SCRIPTS: [(&str, &str); 26] = [
+const SCRIPTS: [(&str, &str); 27] = [
     ("account.js", include_str!("../../ui/account.js")),
     ("add.js", include_str!("../../ui/add.js")),
     ("api.js", include_str!("../../ui/api.js")),
@@ -19,6 +19,7 @@ const SCRIPTS: [(&str, &str); 26] = [
     ("dialog.js", include_str!("../../ui/dialog.js")),
     ("dom.js", include_str!("../../ui/dom.js")),
     ("everywhere.js", include_str!("../../ui/everywhere.js")),
+    ("history.js", include_str!("../../ui/history.js")),
     ("key.js", include_str!("../../ui/key.js")),
     ("morph.js", include_str!("../../ui/morph.js")),
     ("new-agent.js", include_str!("../../ui/new-agent.js")),

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use fantoccini::Locator;
 use kalit_core::clock::{Clock, SystemClock};
 use kalit_journeys::desktop::DesktopSession;
@@ -46,11 +46,8 @@ async fn an_account_is_signed_out_everywhere_only_if_a_person_says_so() -> Resul
     let window = WebView::of(&session, &kalit, "board", None).await?;
     window.client().set_window_size(760, 780).await?;
     let open = async |id: &str| -> Result<()> {
-        window
-            .press(&format!(
-                "li.acct[data-agent='main'][data-profile='{id}'] [data-slot='name']"
-            ))
-            .await?;
+        let place = format!("location.hash = '#/account/main/{id}'");
+        window.client().execute(&place, Vec::new()).await?;
         window.shows("Why this account is used", SOON).await?;
         window.press(".verbs [data-action='remove']").await?;
         window.shows("Sign out everywhere", SOON).await?;
@@ -81,5 +78,17 @@ async fn an_account_is_signed_out_everywhere_only_if_a_person_says_so() -> Resul
     assert_eq!(read_json(&home.profiles_path("main"))?["profiles"], json!({}));
     let work = &read_json(&home.profiles_path("work"))?["profiles"][&ids[0]];
     assert_ne!(*work, Value::Null, "only main's account was removed");
+
+    window.press("a[href='#/history']").await?;
+    let told = window
+        .shows(&format!("Signed out everywhere: {}", logins[0].email), SOON)
+        .await?;
+    let place = |what: &str| told.find(what).with_context(|| format!("no {what}: {told}"));
+    let removed = format!("Removed: {}", logins[0].email);
+    ensure!(
+        place(&removed)? < place("Signed out everywhere")? && told.contains("in the window or the tray"),
+        "{told}"
+    );
+    window.picture("history-1").await?;
     window.close().await
 }

@@ -63,3 +63,34 @@ pub enum EventKind {
     StoreReadable,
     Changed,
 }
+
+impl EventKind {
+    /// Its word in JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Started => "started",
+            Self::SignedIn => "signed-in",
+            Self::SignInSealed => "sign-in-sealed",
+            Self::Refreshed => "refreshed",
+            Self::Adopted => "adopted",
+            Self::RefreshFailed => "refresh-failed",
+            Self::SignedOut => "signed-out",
+            Self::OpenclawRefused => "openclaw-refused",
+            Self::Dropped => "dropped",
+            Self::NotRenewed => "not-renewed",
+            Self::Vanished => "vanished",
+            Self::Switched => "switched",
+            Self::OrderChanged => "order-changed",
+            Self::CooldownCleared => "cooldown-cleared",
+            Self::Added => "added",
+            Self::Removed => "removed",
+            Self::Revoked => "revoked",
+            Self::Imported => "imported",
+            Self::Repaired => "repaired",
+            Self::Restored => "restored",
+            Self::StoreUnreadable => "store-unreadable",
+            Self::StoreReadable => "store-readable",
+            Self::Changed => "changed",
+        }
+    }
+}

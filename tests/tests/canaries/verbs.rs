@@ -54,6 +54,8 @@ pub const VERBS: &[Verb] = &[
     (WATCH, ""),
     (&["remove", OLD, "--everywhere"], ""),
     (&["remove", OLD, "--everywhere", "--yes", "--json"], ""),
+    (&["history"], ""),
+    (&["history", "--profile", OLD, "--limit", "5", "--json"], ""),
     (&["snapshots", "list"], ""),
     (&["snapshots", "show", SNAPSHOT], ""),
     (&["snapshots", "show", SNAPSHOT, "--json"], ""),

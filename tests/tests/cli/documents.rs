@@ -90,6 +90,7 @@ fn every_field_that_is_printed_is_described() {
         "fake-secret-mistral\n",
     );
     collect(&["remove", WORK, "--yes"], "");
+    collect(&["history"], "");
     collect(&["agents", "list"], "");
     collect(&["providers", "list"], "");
     collect(&["import"], "");

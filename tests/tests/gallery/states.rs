@@ -1,17 +1,20 @@
 //! The states of the page: where it is, what its program answers, and what it then shows.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use kalit_core::broker::{
-    AskKind, GlobalOrderPreview, LoginStep, OpenClawLoginChoice, ProviderInfo, PutBackVerdict,
+    AskKind, GlobalOrderPreview, HistoryView, LoginStep, OpenClawLoginChoice, ProviderInfo, PutBackVerdict,
     RemovalPreview, RestorePreview, SettingView, SettingsView, SignedIn, SnapshotInfo, SnapshotPreview,
     SnapshotProfile, SnapshotStore, TestResult, TestedLogin, TestedLogins,
 };
+use kalit_core::event::{Event, EventKind};
 use kalit_core::ids::AgentId;
 use kalit_core::view::{
     AccountState, AccountView, CredentialKind, EraView, LostSignal, PinView, Reason, SCHEMA, SessionView,
     SessionsView, Snapshot,
 };
+use kalit_shell::names::Cover;
 use kalit_shell::summary::Summary;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -199,6 +202,9 @@ fn boards() -> Vec<State> {
 fn sheets() -> Vec<State> {
     let calm = calm();
     let every = every_state();
+    let mut hidden = calm.clone();
+    hidden.show_names = false;
+    let hidden = Cover::of(&hidden).over(&Arc::new(hidden.clone()));
     let of = |id: &str| format!("#/account/main/{}", id.replace('@', "%40").replace(':', "%3A"));
     let preview = GlobalOrderPreview {
         provider: provider_id("openai"),
@@ -295,6 +301,39 @@ fn sheets() -> Vec<State> {
         )
         .never_answers("restore_preview"),
         State::at("order", "#/order/main/openai", "Order of ChatGPT in main", &calm),
+        State::at("history", "#/history", "Renewed by another program", &every)
+            .answers("history", history(None)),
+        State::at("history-set-aside", "#/history", "could not be read", &every).answers(
+            "history",
+            history(Some("/home/me/.local/share/kalit/events.sqlite.broken")),
+        ),
+        State::at(
+            "history-of-account",
+            format!("#/history?agent=main&profile={WORK}"),
+            "History of mary@example.com",
+            &calm,
+        )
+        .answers("history", history(None)),
+        State::at(
+            "history-names-hidden",
+            "#/history",
+            "Removed: an account",
+            &hidden,
+        )
+        .answers("history", history(None)),
+        State::at("history-none", "#/history", "Nothing has happened yet", &calm).answers(
+            "history",
+            HistoryView {
+                events: Vec::new(),
+                ..history(None)
+            },
+        ),
+        State::at("history-unreadable", "#/history", "later version of Kalit", &calm).refuses(
+            "history",
+            "vault.unreadable",
+            "events.sqlite was written by a later version of Kalit",
+            "Update Kalit, or move the file away to start a new history.",
+        ),
         State::at("diagnostics", "#/diagnostics", "Rules in force", &calm).answers("diagnosis", DIAGNOSIS),
         State::at(
             "diagnostics-looking",
@@ -721,6 +760,37 @@ fn put_back() -> SnapshotPreview {
         }],
         offered: true,
         notes: vec!["OpenClaw's gateway runs: it takes the accounts up by itself".to_owned()],
+    }
+}
+
+/// One event of each kind that there is to see.
+fn history(set_aside: Option<&str>) -> HistoryView {
+    let told = [
+        (EventKind::Removed, "openai:gone@example.com", "kalit"),
+        (EventKind::Revoked, "openai:gone@example.com", "kalit"),
+        (EventKind::Refreshed, WORK, "kalit-desktop"),
+        (EventKind::Adopted, WORK, "outside"),
+        (EventKind::SignedOut, OLD, "refresh_token_reused"),
+        (EventKind::Switched, OLD, "kalit-desktop"),
+        (EventKind::SignedIn, WORK, "kalit-desktop"),
+    ];
+    let event = |(number, (kind, id, cause)): (i64, (EventKind, &str, &str))| Event {
+        schema: SCHEMA,
+        kind,
+        at: in_millis(-number * 7 * HOUR),
+        installation: "/home/me/.openclaw".to_owned(),
+        agent: Some(AgentId::main()),
+        profile_id: Some(profile_id(id)),
+        generation: None,
+        snapshot: None,
+        cause: Some(cause.to_owned()),
+        text: "What the command line says.".to_owned(),
+    };
+    HistoryView {
+        schema: SCHEMA,
+        events: (0..).zip(told).map(event).collect(),
+        has_more: true,
+        set_aside: set_aside.map(str::to_owned),
     }
 }
 

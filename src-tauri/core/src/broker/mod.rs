@@ -10,6 +10,7 @@ mod cooldown;
 mod doctor;
 mod engine;
 mod global_order;
+mod history;
 mod merge;
 mod migration;
 mod naming;
@@ -157,7 +158,7 @@ impl Broker {
                 locks,
                 refresher,
                 marks: Marks::open(&data_dir)?,
-                history: History::open(&data_dir)?,
+                history: History::open(&data_dir),
                 plugins: Plugins::default(),
                 events: broadcast::channel(256).0,
                 setbacks: Mutex::default(),

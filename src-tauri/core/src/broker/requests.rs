@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::clock::Timestamp;
+use crate::event::Event;
 use crate::ids::{AgentId, ProfileId, ProviderId};
 use crate::secret::Secret;
 use crate::view::{CredentialKind, Notice, OrderSource, Reason};
@@ -220,6 +221,28 @@ pub enum RefreshResult {
     Fresh,
     /// See `error`; the login is as it was unless the error says otherwise.
     Failed,
+}
+
+/// Which part of the history is asked for.
+#[derive(Clone, Debug, Default)]
+pub struct HistoryRequest {
+    pub agent: Option<AgentId>,
+    pub profile_id: Option<ProfileId>,
+    /// How many events at most.
+    pub limit: u32,
+}
+
+/// What happened to the accounts of the current installation.
+#[derive(Clone, Debug, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct HistoryView {
+    pub schema: u32,
+    /// Newest first.
+    pub events: Vec<Event>,
+    /// There are older ones.
+    pub has_more: bool,
+    /// Where an earlier history lies that could not be read.
+    pub set_aside: Option<String>,
 }
 
 /// What removing an account would do, before a person consents.

@@ -28,7 +28,9 @@ pub use seal::{KeyLocation, SealKey, Sealer};
 pub use snapshots::{Snapshots, open_snapshot};
 pub use unfinished::UnfinishedRestore;
 
-pub(crate) use private_file::{create_dir as create_private_dir, create_empty as create_private_file};
+pub(crate) use private_file::{
+    create_dir as create_private_dir, create_empty as create_private_file, failed as write_failed, lock_dir,
+};
 
 /// Names an installation in file names: the first 16 hexadecimal digits of SHA-256 of its
 /// canonical state directory.

@@ -121,7 +121,14 @@ async fn a_cleared_account_is_used_as_the_order_says() {
         (EventKind::CooldownCleared, Some(&profile(ANN)))
     );
     assert_eq!(told.text, "The cooldown of ann@example.com in main was cleared");
-    let kept = home.broker.inner.history.newest(None, 1).unwrap();
+    let kept = home
+        .broker
+        .history(&crate::broker::HistoryRequest {
+            limit: 1,
+            ..Default::default()
+        })
+        .unwrap()
+        .events;
     assert_eq!(kept, [told]);
     // There is no second time.
     assert_eq!(home.refused("main", ANN).await.code(), ErrorCode::CooldownNone);
