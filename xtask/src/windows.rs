@@ -21,7 +21,7 @@ pub fn run(flags: &Flags) -> Result<ExitCode> {
     let verb = if flags.check { "check" } else { "build" };
     let mut script = Command::new("bash");
     script
-        .args(["-c", include_str!("windows.sh"), "windows.sh"])
+        .arg("xtask/src/windows.sh")
         .arg(target_dir().join("windows"))
         .arg(verb)
         .current_dir(workspace());

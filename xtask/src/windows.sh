@@ -37,6 +37,8 @@ if [ ! -d "$source/library" ]; then
 fi
 
 cd - > /dev/null
+# cargo's own, by which this compiler would find the other one's libraries
+unset LD_LIBRARY_PATH
 export RUSTC=$chain/bin/rustc RUSTC_BOOTSTRAP=1 CARGO_PROFILE_DEV_DEBUG=0
 exec "$chain/bin/cargo" "$@" -Zbuild-std=std,panic_abort,panic_unwind \
   --target x86_64-pc-windows-gnu --target-dir "$dir/target" --package kalit --bins

@@ -162,11 +162,10 @@ pub(crate) fn is_out_of_strangers_reach(dir: &Path) -> bool {
     real.is_dir()
 }
 
-#[cfg(test)]
+#[cfg(all(test, unix))]
 mod tests {
     use super::*;
 
-    #[cfg(unix)]
     #[test]
     fn a_program_is_not_looked_for_where_everybody_can_plant_one() {
         use std::os::unix::fs::{PermissionsExt as _, symlink};

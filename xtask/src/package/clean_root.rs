@@ -18,7 +18,7 @@ const SESSION: &str = "dbus-bin dbus-daemon xvfb openbox xdotool xfce4-panel xfc
 const START: &str = r#"
     kalit --version
     kalit doctor || echo "kalit doctor ended with $?"
-    coproc session (bash /opt/desktop-session.sh /tmp/session panel)
+    coproc session (bash /opt/desktop-session.sh /tmp/session panel 2> /dev/null)
     for _ in $(seq 1200); do [ -s /tmp/session/env ] && break; sleep 0.1; done
     while IFS= read -r -d '' line; do
         case $line in DISPLAY=*|DBUS_SESSION_BUS_ADDRESS=*|XDG_RUNTIME_DIR=*) export "${line?}";; esac
@@ -70,7 +70,10 @@ pub fn prove(packages: &[PathBuf]) -> Result<()> {
     root.run("root", depends)?;
     root.run(
         "root",
-        &format!("apt-get install --yes --no-install-recommends {SESSION} && useradd --create-home ann"),
+        &format!(
+            "apt-get install --yes --no-install-recommends {SESSION} && useradd --create-home ann \
+         && mkdir --mode 1777 /tmp/.X11-unix"
+        ),
     )?;
 
     let before = root.listing()?;

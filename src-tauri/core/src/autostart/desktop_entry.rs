@@ -79,6 +79,13 @@ mod tests {
     }
 
     #[test]
+    fn the_entry_lies_where_the_desktop_looks() {
+        let environment = Environment::new([], "/home/ann", "/");
+        let expected = PathBuf::from("/home/ann/.config/autostart/kalit.desktop");
+        assert_eq!(path(&environment), expected);
+    }
+
+    #[test]
     fn an_entry_that_the_desktop_does_not_start_is_off() {
         let on = text("/x");
         assert!(starts(&on));

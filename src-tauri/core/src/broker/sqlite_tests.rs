@@ -67,6 +67,7 @@ impl Bed {
     }
 
     /// Lets OpenAI's manifest lead to a token endpoint.
+    #[cfg(unix)]
     pub(super) fn lead_to(&self, token_url: &str) {
         let manifest = json!({
             "manifest": 1, "id": "openai", "overrides": "openai",
