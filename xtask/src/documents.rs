@@ -11,14 +11,16 @@ use crate::cargo::workspace;
 use crate::man::arguments::Arguments;
 
 /// Pages for programmers: their bold text is emphasis.
-const REFERENCE: [&str; 7] = [
+const REFERENCE: [&str; 9] = [
     "ARCHITECTURE.md",
     "SECURITY.md",
     "docs/errors.md",
     "docs/formats.md",
     "docs/json.md",
+    "docs/packages.md",
     "docs/providers.md",
     "docs/reliability.md",
+    "docs/updates.md",
 ];
 
 /// A Markdown file of the repository.

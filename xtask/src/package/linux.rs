@@ -117,7 +117,7 @@ fn libraries(dir: &Path) -> Result<Vec<String>> {
     )?;
     let mut find = Command::new("dpkg-shlibdeps");
     find.arg("-O").current_dir(&around);
-    for (program, _) in super::PROGRAMS {
+    for program in super::PROGRAMS {
         find.arg(format!("-e{}", dir.join(program).display()));
     }
     let found = said(&mut find)?;
@@ -129,7 +129,7 @@ fn libraries(dir: &Path) -> Result<Vec<String>> {
 /// The libraries that the programs need and their versions, as RPM names them: `name(version)(64bit)`.
 fn requirements(dir: &Path) -> Result<Vec<String>> {
     let mut found = BTreeSet::new();
-    for (program, _) in super::PROGRAMS {
+    for program in super::PROGRAMS {
         let told = said(Command::new("objdump").arg("-p").arg(dir.join(program)))?;
         found.extend(required(&told));
     }
