@@ -115,10 +115,10 @@ async fn the_tray_survives_its_window_and_says_once_where_it_stays() {
     let place = Place::new(1, 1).unwrap();
     place.write_stores(2 * DAY).unwrap();
     let (mut kalit, item) = place.tray(&session).await.unwrap();
-    let outcome = crashed(&session, &item, &monitor).await;
-    assert!(outcome.is_ok(), "{outcome:?}\n{}", kalit.output());
+    let open = crashed(&session, &item, &monitor).await;
     assert!(kalit.ended().is_none(), "{}", kalit.output());
-    let outcome = closed(&session, &item, &monitor).await;
+    let open = open.unwrap_or_else(|error| panic!("{error:?}\n{}", kalit.output()));
+    let outcome = closed(&session, &item, &monitor, open).await;
     assert!(outcome.is_ok(), "{outcome:?}\n{}", kalit.output());
     item.click(&["Quit"]).await.unwrap();
     assert!(kalit.end(SOON).await.unwrap().success());
@@ -129,26 +129,33 @@ async fn the_tray_survives_its_window_and_says_once_where_it_stays() {
     assert!(outcome.is_ok(), "{outcome:?}\n{}", kalit.output());
 }
 
-async fn crashed(session: &DesktopSession, item: &TrayItem, monitor: &NotificationMonitor) -> Result<()> {
+/// The process of the window that was opened afterwards.
+async fn crashed(session: &DesktopSession, item: &TrayItem, monitor: &NotificationMonitor) -> Result<u32> {
     item.menu_with("main-0", SOON).await?;
     // A left click, then the menu's line.
     item.activate().await?;
     let first = opened(session).await?;
     signal(first, rustix::process::Signal::KILL)?;
-    gone(session).await?;
+    gone(first).await?;
     item.menu_with("main-0", SOON).await?;
     item.click(&[OPEN]).await?;
-    ensure!(opened(session).await? != first);
+    let second = opened(session).await?;
+    ensure!(second != first);
     ensure!(
         monitor.notifications().is_empty(),
         "{:?}",
         monitor.notifications()
     );
-    Ok(())
+    Ok(second)
 }
 
-async fn closed(session: &DesktopSession, item: &TrayItem, monitor: &NotificationMonitor) -> Result<()> {
-    close_window(session).await?;
+async fn closed(
+    session: &DesktopSession,
+    item: &TrayItem,
+    monitor: &NotificationMonitor,
+    open: u32,
+) -> Result<()> {
+    close_window(session, open).await?;
     let told = monitor
         .notification(STAYS, SOON, |seen| seen.title == STAYS)
         .await?;
@@ -165,9 +172,8 @@ async fn closed_again(
 ) -> Result<()> {
     item.menu_with("main-0", SOON).await?;
     item.click(&[OPEN]).await?;
-    opened(session).await?;
-    close_window(session).await?;
-    gone(session).await?;
+    let open = opened(session).await?;
+    close_window(session, open).await?;
     // The window's end was noticed: another one opens.
     item.click(&[OPEN]).await?;
     opened(session).await?;
@@ -244,11 +250,16 @@ async fn opened(session: &DesktopSession) -> Result<u32> {
     until_some("Kalit's window", SOON, || window_process(session)).await
 }
 
-async fn gone(session: &DesktopSession) -> Result<()> {
-    until_some("the window to be gone", SOON, || {
-        window_process(session).is_none().then_some(())
+/// Waits until the tray has noticed the end of its window.
+async fn gone(process: u32) -> Result<()> {
+    until_some("the window's process to end", SOON, || {
+        has_ended(process).then_some(())
     })
     .await
+}
+
+fn has_ended(process: u32) -> bool {
+    !PathBuf::from(format!("/proc/{process}")).exists()
 }
 
 fn window_process(session: &DesktopSession) -> Option<u32> {
@@ -257,9 +268,9 @@ fn window_process(session: &DesktopSession) -> Option<u32> {
     run(&mut search).ok()?.trim().parse().ok()
 }
 
-/// Closes Kalit's window as a person does; while windows come and go a look may fail.
-async fn close_window(session: &DesktopSession) -> Result<()> {
-    until_some("the window to take a key", SOON, || {
+/// Closes Kalit's window as a person does. A key that comes before the window is ready is lost.
+async fn close_window(session: &DesktopSession, process: u32) -> Result<()> {
+    until_some("the window to be closed", SOON, || {
         let mut close = session.command("xdotool");
         close.args([
             "search",
@@ -271,10 +282,10 @@ async fn close_window(session: &DesktopSession) -> Result<()> {
         ]);
         // a key for the window itself would go past the window manager
         close.args(["key", "--window", "0", "--clearmodifiers", "alt+F4"]);
-        run(&mut close).ok()
+        let _ = run(&mut close);
+        has_ended(process).then_some(())
     })
     .await
-    .map(drop)
 }
 
 fn clipboard(session: &DesktopSession) -> Option<String> {
