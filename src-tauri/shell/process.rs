@@ -14,11 +14,20 @@ use kalit_core::environment::Environment;
 /// `settings.unparsable`, `vault.unreadable`.
 pub fn broker(state_dir: Option<&Path>) -> kalit_core::Result<Broker> {
     Broker::open(Options {
-        environment: environment().speaking(sys_locale::get_locales().collect()),
+        environment: speaking(),
         clock: Arc::new(SystemClock),
         state_dir: state_dir.map(Path::to_owned),
         program: "kalit-desktop",
     })
+}
+
+/// Speaks the person's language from now on.
+pub fn speak() {
+    kalit_core::broker::speak(&speaking());
+}
+
+fn speaking() -> Environment {
+    environment().speaking(sys_locale::get_locales().collect())
 }
 
 /// What this process was started with.

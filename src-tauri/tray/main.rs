@@ -18,6 +18,7 @@ use crate::arguments::Arguments;
 fn main() -> anyhow::Result<()> {
     kalit_shell::memory::keep_private();
     let arguments = Arguments::parse();
+    kalit_shell::process::speak();
     #[cfg(debug_assertions)]
     build_window();
     desktop::run(arguments)

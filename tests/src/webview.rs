@@ -123,6 +123,16 @@ impl WebView {
         Ok(())
     }
 
+    /// Chooses an entry of a list by its value.
+    pub async fn choose(&self, css: &str, value: &str) -> Result<()> {
+        let list = self.client.find(Locator::Css(css)).await?;
+        let script = "arguments[0].value = arguments[1];
+            arguments[0].dispatchEvent(new Event('change', { bubbles: true }))";
+        let arguments = vec![serde_json::to_value(&list)?, value.into()];
+        self.client.execute(script, arguments).await?;
+        Ok(())
+    }
+
     /// A picture of the web view as PNG, taken when what is in the page now was painted. The first one
     /// may come before anything was, so it is taken until it shows something.
     pub async fn screenshot(&self, path: &Path) -> Result<()> {

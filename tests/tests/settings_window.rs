@@ -60,6 +60,19 @@ async fn changed(session: &DesktopSession, place: &Place, item: &TrayItem) -> Re
     paused(item, false).await?;
     selected(&window, "[data-setting=watchOnly] input[value=false]", true).await?;
 
+    // Another language: the window says everything anew, and so does the tray.
+    for (code, title, entry) in [
+        ("uz", "Sozlamalar", "Kalitni ochish"),
+        ("ru", "Настройки", "Открыть Kalit"),
+        ("", "Settings", "Open Kalit"),
+    ] {
+        window.choose("#language", code).await?;
+        window.shows(title, SOON).await?;
+        item.menu_with(entry, SOON).await?;
+        window.picture(&format!("settings-language-{code}")).await?;
+    }
+    window.shows("Start when I log in", SOON).await?;
+
     // What is refused is told beside its control, and nothing of it is written.
     window.fill("#program", "/nowhere/openclaw\u{E007}").await?;
     window.shows("a program that exists", SOON).await?;

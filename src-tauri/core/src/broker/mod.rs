@@ -262,6 +262,11 @@ impl Broker {
     }
 }
 
+/// From now on the process speaks the language of its settings; no broker need be open.
+pub fn speak(environment: &Environment) {
+    let _ = heeded_settings(environment);
+}
+
 /// The settings, in whose language the process speaks from now on, if it is one that does.
 fn heeded_settings(environment: &Environment) -> Result<Settings> {
     let settings = Settings::load(environment);
