@@ -123,7 +123,8 @@ notifyd() {
   done
 }
 
-Xvfb -displayfd 3 -screen 0 1280x800x24 -nolisten tcp 3>"$dir/display" >"$dir/log/xvfb" 2>&1 </dev/null &
+# Without -noreset the server starts anew when its last client leaves, and takes along whoever comes then.
+Xvfb -displayfd 3 -screen 0 1280x800x24 -nolisten tcp -noreset 3>"$dir/display" >"$dir/log/xvfb" 2>&1 </dev/null &
 running+=($!)
 for _ in $(seq 300); do [ -s "$dir/display" ] && break; sleep 0.05; done
 [ -s "$dir/display" ] || { echo 'desktop-session: the X server did not start' >&2; exit 70; }
