@@ -118,7 +118,10 @@ impl TokenEndpoint {
         deadline: Duration,
     ) -> RevokeAnswer {
         let Some(route) = provider.revoke_route() else {
-            let text = format!("{} has no revocation", provider.name());
+            let text = say!(
+                "Kalit knows no way to do that at {provider}",
+                provider = provider.name()
+            );
             return RevokeAnswer::NotSent(Error::new(ErrorCode::RevokeUnavailable, text));
         };
         let fields = [
@@ -266,7 +269,11 @@ impl Received {
                 is_doubtful: outcome.may_have_rotated && status != 503,
             },
             Class::ClientFault | Class::RequestFault | Class::Suspect | Class::Unknown | Class::Pending => {
-                let text = format!("{} refused to end it (HTTP {status})", provider.name());
+                let text = say!(
+                    "{provider} refused to end it (HTTP {status})",
+                    provider = provider.name(),
+                    status
+                );
                 RevokeAnswer::Refused {
                     error: Error::new(ErrorCode::RevokeRefused, text),
                     is_doubtful: false,
