@@ -26,6 +26,11 @@ impl Language {
         Self(ENGLISH)
     }
 
+    /// All but English.
+    pub fn others() -> impl Iterator<Item = Self> {
+        codes().filter(|code| *code != ENGLISH).map(Self)
+    }
+
     pub fn is_english(&self) -> bool {
         self.0 == ENGLISH
     }
