@@ -104,19 +104,22 @@ const outdated = () => ends().some(at => at > state.view.snapshot.at && at <= Da
 
 function index() {
   const { view, place } = state;
+  const nav = document.querySelector('.index'), fresh = nav.cloneNode(true);
+  const part = id => fresh.querySelector(`#${id}`);
   const all = link(text.allAccounts, places.board, view ? String(view.summary.total) : null, ['board', 'account', 'copy', 'order', 'restore', 'tested'].includes(place.view));
   const snapshots = link(text.snapshots, places.snapshots, null, ['snapshots', 'snapshot'].includes(place.view));
   const agents = view?.snapshot.agents ?? [];
   const { openclawFound = false } = view?.snapshot.installation ?? {};
   const several = agents.length > 1 || agents.some(agent => states.worst(agent)) || (openclawFound && view.summary.total > 0);
-  const fresh = openclawFound && link(text.newAgent, places.newAgent, null, place.view === 'new-agent');
-  fill(document.getElementById('index-all'), view && (view.summary.total || several) ? [all, snapshots] : null);
-  document.getElementById('index-title').hidden = !several;
-  fill(document.getElementById('index-agents'), several ? [...agents.map(agent => agentLink(agent, place)), fresh].filter(Boolean) : null);
+  const another = openclawFound && link(text.newAgent, places.newAgent, null, place.view === 'new-agent');
+  fill(part('index-all'), view && (view.summary.total || several) ? [all, snapshots] : null);
+  part('index-title').hidden = !several;
+  fill(part('index-agents'), several ? [...agents.map(agent => agentLink(agent, place)), another].filter(Boolean) : null);
   const diagnostics = link(text.diagnostics, places.diagnostics, null, place.view === 'diagnostics');
   const history = link(text.history, places.history(), null, place.view === 'history');
-  fill(document.getElementById('index-own'), [history, diagnostics, link(text.settings, places.settings, null, place.view === 'settings')]);
-  fill(document.getElementById('foot'), view && foot(view.snapshot));
+  fill(part('index-own'), [history, diagnostics, link(text.settings, places.settings, null, place.view === 'settings')]);
+  fill(part('foot'), view && foot(view.snapshot));
+  morph(nav, fresh);
 }
 
 function link(name, href, end, current) {
