@@ -2,7 +2,7 @@
 
 import { text } from './texts.js';
 import { breakable, button, clone, code, go, slot } from './dom.js';
-import { again } from './board.js';
+import { again, rotates } from './board.js';
 import { commandFor } from './sessions.js';
 import { cuts, cutText, key } from './key.js';
 import * as places from './places.js';
@@ -40,7 +40,7 @@ function stateLine(one, paused, now) {
   const left = one.expiresAt !== null && one.expiresAt > now && !one.lost ? duration(one.expiresAt - now, text.longParts) : null;
   const state = states.word(one, now);
   const due = one.dueAt !== null && one.dueAt > now && !paused && one.state === 'healthy' ? renews(one.dueAt, now) : null;
-  return [left ? text.stateLeft({ state, left }) : sentence(state), due, sentence(one.sentence)].filter(Boolean).join(' ');
+  return [left ? text.stateLeft({ state, left }) : sentence(state), due, sentence(one.sentence ?? one.lost?.text)].filter(Boolean).join(' ');
 }
 
 function verbs(agent, one, { working, managed, several }) {
@@ -51,7 +51,7 @@ function verbs(agent, one, { working, managed, several }) {
   const back = Boolean(one.restore?.offered);
   if (back) list.push(go(text.restore, wayBack(agent.id, one.restore, one.profileId), { main: true }));
   if (states.usable(one) && !one.inUse) {
-    list.push(one.inherited ? button(text.useInMain, { action: 'use-in-main', ...data }) : button(text.use, { action: 'use', ...data }));
+    list.push(one.inherited ? button(text.useInMain, { action: 'use-in-main', ...data }) : button(rotates(agent, one) ? text.alwaysUse : text.use, { action: 'use', ...data }));
   }
   if (states.clearable(one, managed)) list.push(button(text.clear, { action: 'clear-cooldown', ...data }));
   if (isOauth && !managed && !['signed-out', 'vanished', 'shared'].includes(one.state)) {

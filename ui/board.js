@@ -22,7 +22,7 @@ export function board({ view, firstRun, busy, search }, now, only) {
   const found = many && search.trim() ? finder(search) : null;
   const sections = agents.map(agent => agentSection(agent, snapshot, now, busy, found)).filter(Boolean);
   const node = clone('t-board', {
-    title: verdict(agents, only ? null : snapshot.needsYou),
+    title: verdict(agents, snapshot, only ? null : snapshot.needsYou),
     lead: only ? null : lead(summary, agents, now),
     strips: strips(snapshot, summary, firstRun),
     nothing: found && !sections.length ? text.nothingFound({ words: search.trim() }) : null,
@@ -70,12 +70,15 @@ function emptyLead(era, version, agent) {
 }
 
 /** The first sentence: of everything, where core counted it, or of one agent. */
-function verdict(agents, counted) {
+function verdict(agents, snapshot, counted) {
   const unreadable = agents.filter(agent => agent.storeError);
   const lost = agents.flatMap(agent => agent.providers).flatMap(provider => provider.accounts).filter(states.needsYou);
   const needy = counted ?? unreadable.length + lost.length;
   if (unreadable.length && unreadable.length === needy) return text.unreadableTitle({ agent: unreadable[0].id });
-  return needy ? text.needYou({ n: needy }) : text.inOrder;
+  if (needy) return text.needYou({ n: needy });
+  const without = agents.flatMap(agent => agent.providers).find(provider => provider.reason.code === 'none-usable');
+  if (without) return text.noneReady({ provider: without.name });
+  return watched(snapshot) ? text.allThere : text.inOrder;
 }
 
 /** What OpenClaw cannot read either; of other files it may make more than Kalit does. */
@@ -91,6 +94,9 @@ function lead(summary, agents, now) {
     nextRenewal && text.nextRenewal({ name: nextRenewal.name, at: moment(nextRenewal.at, now) }),
   ].filter(Boolean).join(' ');
 }
+
+/** Whether Kalit keeps no login alive, though it could. */
+const watched = ({ installation, paused, attended }) => installation.era === 'json' && (paused || !attended);
 
 function strips(snapshot, summary, firstRun) {
   // Who keeps the logins stands above each agent's.
@@ -250,7 +256,8 @@ function note(provider, account, now) {
   else if (account.lost) said.push(sentence(account.lost.text));
   else if (account.state === 'shared') said.push(text.sharedNote({ others: joined(account.sharedWith), n: account.sharedWith.length }));
   else if (account.lastError) said.push(sentence(account.lastError.message), account.lastError.hint);
-  else if (account.inUse && provider.accounts.length > 1) said.push(sentence(provider.reason.text));
+  // That the first in the order is used needs no word.
+  else if (account.inUse && provider.accounts[0] !== account && provider.orderSource !== 'rotation') said.push(sentence(provider.reason.text));
   if (restore && !account.sentence?.includes(restore)) said.push(sentence(restore));
   if (account.renewal && soon && account.state === 'healthy') said.push(account.renewal);
   if (account.inherited) said.push(text.inheritedFrom);
@@ -261,6 +268,7 @@ function note(provider, account, now) {
 export function verb(agent, account, { working, managed }) {
   const data = { agent: agent.id, profile: account.profileId };
   const main = { main: true, name: account.name };
+  if (account.state === 'shared' && !account.inherited) return go(text.separate, again(agent, account), { name: account.name });
   let node = null;
   if (account.restore?.offered) return go(text.restore, wayBack(agent.id, account.restore, account.profileId), main);
   // What OpenClaw renews itself cannot be tried from here.
@@ -273,10 +281,14 @@ export function verb(agent, account, { working, managed }) {
   else if (states.clearable(account, managed)) node = button(text.clear, { action: 'clear-cooldown', ...data }, { name: account.name });
   else if (account.inUse || !states.usable(account)) return null;
   else if (account.inherited) node = button(text.useInMain, { action: 'use-in-main', ...data }, { name: account.name });
-  else node = button(text.use, { action: 'use', ...data }, { name: account.name });
+  else node = button(rotates(agent, account) ? text.alwaysUse : text.use, { action: 'use', ...data }, { name: account.name });
   node.disabled = working;
   return node;
 }
+
+/** Whether using this account ends that several take turns. */
+export const rotates = (agent, account) => agent.providers.some(({ accounts, orderSource, candidates }) =>
+  orderSource === 'rotation' && candidates.length > 1 && accounts.includes(account));
 
 /** Where an account is signed in to, or pasted, once more. */
 export function again(agent, account) {

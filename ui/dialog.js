@@ -19,7 +19,11 @@ export async function choose(title, options) {
   const list = clone('t-ways', { options: options.map(option) });
   const chosen = () => options.find(one => one.value === list.querySelector('input:checked').value);
   list.querySelector('input').checked = true;
-  list.addEventListener('change', () => fill(document.getElementById('dialog-go'), chosen().verb));
+  list.addEventListener('change', () => {
+    const { verb, grave = false } = chosen();
+    fill(document.getElementById('dialog-go'), verb);
+    document.getElementById('dialog-go').classList.toggle('grave', grave);
+  });
   return await open(title, [list], options[0].verb) ? chosen().value : null;
 }
 
@@ -36,6 +40,7 @@ function open(title, content, verb) {
   document.getElementById('dialog-text').replaceChildren(...content);
   document.getElementById('dialog-cancel').textContent = verb ? text.cancel : text.close;
   fill(document.getElementById('dialog-go'), verb);
+  document.getElementById('dialog-go').classList.remove('grave');
   dialog.returnValue = '';
   dialog.showModal();
   return new Promise(resolve => dialog.addEventListener('close', () => resolve(dialog.returnValue === 'go'), { once: true }));

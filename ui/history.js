@@ -1,12 +1,18 @@
 // What happened to the accounts, or to one of them, as Kalit kept it: the newest first.
 
 import { text } from './texts.js';
-import { button, clone, code, slot } from './dom.js';
+import { button, clone, code, slot, use } from './dom.js';
 import * as api from './api.js';
 import * as places from './places.js';
 import { exact, sentence } from './words.js';
 
 const STEP = 100;
+
+/** What ended a login, and what is odd but harmless; everything else went as it should. */
+const LOST = ['signed-out', 'openclaw-refused', 'dropped', 'vanished', 'store-unreadable'];
+const ODD = ['refresh-failed', 'not-renewed', 'changed', 'added', 'adopted', 'sign-in-sealed'];
+/** Programs that a person acts with; what Kalit does by itself has none of these causes. */
+const YOURS = ['signed-in', 'imported', 'switched', 'cooldown-cleared', 'removed', 'revoked', 'restored', 'order-changed'];
 
 /** The sheet of the history. */
 export function historySheet({ history, view }, now, place) {
@@ -33,10 +39,14 @@ function row({ type, at, agent, profileId, cause }, number, view, now) {
   const named = profileId !== null && type in text.events;
   const node = clone('t-event', {
     what: named ? text.events[type]({ name: nameOf(view, profileId) }) : text.plainEvents[type] ?? type,
-    where: [agent, cause && (text.eventCauses[cause] ?? cause.replaceAll('_', ' '))].filter(Boolean).join(' · '),
+    // A cause that has no words here is a code for programs: `kalit history` shows it.
+    where: [agent, cause && text.eventCauses[cause]].filter(Boolean).join(' · '),
     at: exact(at, now),
   });
   slot(node, 'at').dateTime = new Date(at).toISOString();
+  const tone = LOST.includes(type) ? 'lost' : ODD.includes(type) || cause === 'outside' ? 'odd' : YOURS.includes(type) ? 'you' : 'program';
+  use(node, tone === 'lost' || tone === 'odd' ? 'p-diamond' : 'p-ring');
+  node.querySelector('.peg').classList.add(tone);
   Object.assign(node.dataset, { type, number });
   return node;
 }

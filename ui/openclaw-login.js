@@ -6,7 +6,7 @@ import { text } from './texts.js';
 import { button, clone, code, fill, glyph, slot } from './dom.js';
 import * as api from './api.js';
 import { copy } from './clipboard.js';
-import { SignIn, outcome, signedInAs, step } from './sign-in.js';
+import { SignIn, outcome, pending, signedInAs, step } from './sign-in.js';
 import { sentence } from './words.js';
 
 /** Lines of OpenClaw's that are kept on the sheet. */
@@ -83,7 +83,7 @@ export function refreshOpenclaw(node, state) {
     const field = place.querySelector('input:not([type=radio]), input:checked, .btn.main');
     if (field && (document.activeElement === document.body || node.contains(document.activeElement) || document.activeElement?.id === 'sheet')) field.focus({ preventScroll: true });
   }
-  slot(node, 'cancelling').hidden = !state.running;
+  slot(node, 'cancelling').hidden = !state.running || Boolean(place.querySelector('[data-action=cancel-sign-in]'));
   fill(slot(node, 'outcome'), state.running ? null : outcome(state));
 }
 
@@ -102,6 +102,8 @@ function steps(state) {
   if (ask && state.running) list.push(step('now', list.length + 1, text.openclawAsks));
   else if (begun && state.running) list.push(step('now', list.length + 1, answered ? text.openclawWorks : text.openclawWaits));
   list.push(last(state, list.length + 1, problem));
+  // Several wait at once; the last of them is where it stands.
+  for (const node of list.filter(node => node.classList.contains('now')).slice(0, -1)) pending(node);
   return list;
 }
 

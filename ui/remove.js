@@ -19,6 +19,7 @@ async function remove({ find, work, changing, tell }, target) {
       verb: text.signOut,
       help: canSignOut ? warning(provider, alsoUsedBy) : text.signOutNot({ why: whyNot }),
       disabled: !canSignOut,
+      grave: true,
     },
   ]);
   if (!how) return;

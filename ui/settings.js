@@ -22,6 +22,7 @@ export function settingsSheet({ settings }, now) {
     muted: muted ? text.mutedUntil({ at: exact(until, now) }) : text.mute,
     mute: muted ? [mute(text.unmute, 'now')] : [mute(text.muteHour, 'hour'), mute(text.muteTomorrow, 'tomorrow')],
     file: shown && text.settingsFile({ path: shown.file }),
+    version: shown && `Kalit ${shown.kalitVersion}`,
   });
   slot(node, 'all').hidden = !shown;
   node.querySelector('#language').append(new Option(text.systemsLanguage, ''), ...languages.map(([code, name]) => new Option(name, code)));

@@ -112,6 +112,9 @@ function steps(state) {
   const ready = portNotice ? step('warn', 1, sentence(portNotice))
     : started ? step('done', 1, text.stepReady, state.port ? text.stepReadyPort({ port: state.port }) : text.stepReadySub)
       : step(state.running ? 'now' : 'warn', 1, text.stepStarting);
+  // Of a sign-in that failed on its way only what was done is left, and why.
+  const broken = phase === 'failed' && !beyond;
+  if (broken) return [ready, started && browser === 'opened' && step('done', 2, text.stepBrowser), lastStep(state)].filter(Boolean);
   const opened = !started ? step('todo', 2, text.stepBrowser)
     : browser === 'failed' ? step('warn', 2, text.stepBrowserFailed, text.stepBrowserFailedSub, again(true))
       : step(browser === 'opened' || beyond ? 'done' : 'now', 2, browser === 'opened' || beyond ? text.stepBrowser : text.stepBrowserOpening,
@@ -140,6 +143,12 @@ export function step(look, number, title, sub = null, end = []) {
   node.classList.add(look);
   if (look === 'now') node.setAttribute('aria-current', 'step');
   return node;
+}
+
+/** Turns a step that waits as well into one that is not where the sign-in stands. */
+export function pending(node) {
+  node.classList.replace('now', 'open');
+  node.removeAttribute('aria-current');
 }
 
 const again = main => [button(text.openAgain, { action: 'open-again' }), button(text.copyLink, { action: 'copy-link' }, { main })];

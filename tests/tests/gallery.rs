@@ -60,6 +60,8 @@ const LOOKS: [Look; 3] = [
     },
 ];
 const HEIGHT: u32 = 780;
+/// No picture is higher.
+const HIGHEST: u32 = 3000;
 
 /// What axe-core is asked; what it answers is put into one line each.
 const AUDIT: &str = "
@@ -75,6 +77,8 @@ const AUDIT: &str = "
 
 /// Whether the page has stood still for a while.
 const AT_REST: &str = "return document.readyState === 'complete' && Date.now() - window.kalitMoved > 500";
+/// How high the window would have to be.
+const SHEET: &str = "return document.documentElement.scrollHeight + window.outerHeight - window.innerHeight";
 /// What the page threw.
 const THROWN: &str = "return window.kalitThrown.join(' ')";
 
@@ -131,9 +135,18 @@ async fn every_state(
         let url = format!("http://127.0.0.1:{}/index.html{}", server.port(), state.place);
         let looked = look_at(&browser, language, &url, state, &mut faults).await;
         checks += looked.with_context(|| format!("{} ({})", state.name, look.name))?;
+        // The whole sheet, not only what the window shows at first.
+        let sheet = client
+            .execute(SHEET, Vec::new())
+            .await?
+            .as_u64()
+            .context("no height")?;
+        let height = u32::try_from(sheet)?.clamp(HEIGHT, HIGHEST);
+        client.set_window_rect(0, 0, look.width, height).await?;
         browser
             .screenshot(&dir.join(format!("{}.png", state.name)))
             .await?;
+        client.set_window_rect(0, 0, look.width, HEIGHT).await?;
     }
     browser.close().await?;
     Ok((checks, faults))

@@ -668,6 +668,7 @@ fn signed_in() -> SignedIn {
 fn settings() -> SettingsView {
     let set = |key, value: Value, default: Value| SettingView { key, value, default };
     SettingsView {
+        kalit_version: env!("CARGO_PKG_VERSION"),
         schema: SCHEMA,
         file: "/home/me/.config/kalit/settings.json".to_owned(),
         settings: vec![

@@ -59,6 +59,7 @@ impl Setting {
 #[serde(rename_all = "camelCase")]
 pub struct SettingsView {
     pub schema: u32,
+    pub kalit_version: &'static str,
     /// Where they lie.
     pub file: String,
     pub settings: Vec<SettingView>,
@@ -90,6 +91,7 @@ impl Broker {
         let program = installation.program.as_ref();
         Ok(SettingsView {
             schema: SCHEMA,
+            kalit_version: env!("CARGO_PKG_VERSION"),
             file: settings_path(environment).display().to_string(),
             settings: Setting::all().map(|one| self.view(one, &settings)).collect(),
             state_dir: installation.state_dir.path.display().to_string(),
