@@ -2,11 +2,11 @@
 //! other people see notifications.
 
 use kalit_core::ids::{AgentId, ProfileId};
-use kalit_core::say;
 use kalit_core::view::{AccountView, AgentView, LostSignal, LostView, ProviderView, Snapshot};
+use kalit_core::{plural, say};
 
 use crate::route::Route;
-use crate::{warnings, words};
+use crate::{names, warnings, words};
 
 /// One thing to be told once: a lost login, a store that cannot be read, or what may become a loss.
 #[derive(Clone, Debug, PartialEq)]
@@ -94,7 +94,7 @@ fn of_account(
     account: &AccountView,
 ) -> Option<Alert> {
     match &account.lost {
-        Some(lost) => Some(alert(agent, provider, account, lost)),
+        Some(lost) => Some(alert(snapshot, agent, provider, account, lost)),
         None => warnings::ending(snapshot, agent, provider, account)
             .or_else(|| warnings::shared(snapshot, agent, provider, account)),
     }
@@ -105,6 +105,7 @@ struct Group {
     alert: Alert,
     family: Option<String>,
     agents: Vec<AgentId>,
+    accounts: usize,
 }
 
 impl Group {
@@ -112,18 +113,26 @@ impl Group {
         Self {
             family,
             agents: vec![alert.agent.clone()],
+            accounts: 1,
             alert,
         }
     }
 
     fn takes(&self, other: &Self) -> bool {
         let related = self.family.is_some() && self.family == other.family;
-        self.alert.kind == other.alert.kind && (related || self.alert.is_about(&other.alert))
+        // One change of a file emptied it.
+        let emptied = self.alert.kind == AlertKind::Lost(LostSignal::Vanished) && self.agents == other.agents;
+        self.alert.kind == other.alert.kind && (related || emptied || self.alert.is_about(&other.alert))
     }
 
     fn add(&mut self, other: Self) {
         self.agents.extend(other.agents);
         self.agents.dedup();
+        self.accounts += other.accounts;
+        if self.agents.len() == 1 && self.alert.restore != other.alert.restore {
+            // Each has a way back of its own: all of them stand in the window.
+            self.alert.restore = whole(self.alert.restore.take(), other.alert.restore);
+        }
         let keys = &mut self.alert.keys;
         keys.extend(
             other
@@ -137,6 +146,20 @@ impl Group {
 
     /// The first agent's alert, with the names of all.
     fn alert(mut self) -> Alert {
+        if let ([agent], true) = (&*self.agents, self.accounts > 1) {
+            self.alert.title = plural!(
+                self.accounts,
+                "{n} account disappeared from {agent}",
+                "{n} accounts disappeared from {agent}",
+                agent
+            );
+            (self.alert.profile, self.alert.sign_in) = (None, None);
+            self.alert.body = if self.alert.restore.is_some() {
+                say!("Kalit holds a sealed copy of them.")
+            } else {
+                say!("The window shows what is known of each.")
+            };
+        }
         if self.agents.len() > 1 {
             let agents: Vec<&str> = self.agents.iter().map(AgentId::as_str).collect();
             self.alert.body.push(' ');
@@ -144,6 +167,23 @@ impl Group {
             self.alert.body.push_str(&say!("Agents: {agents}.", agents));
         }
         self.alert
+    }
+}
+
+/// The snapshot that holds both, as a whole; else none.
+fn whole(one: Option<Route>, other: Option<Route>) -> Option<Route> {
+    match (one?, other?) {
+        (
+            Route::Snapshot { id, agent, .. },
+            Route::Snapshot {
+                id: same, agent: of, ..
+            },
+        ) if (&id, &agent) == (&same, &of) => Some(Route::Snapshot {
+            id,
+            agent,
+            profile: None,
+        }),
+        _ => None,
     }
 }
 
@@ -171,10 +211,16 @@ fn key(agent: &AgentView, account: &AccountView, lost: &LostView) -> String {
     }
 }
 
-fn alert(agent: &AgentView, provider: &ProviderView, account: &AccountView, lost: &LostView) -> Alert {
-    let name = name(provider, account);
+fn alert(
+    snapshot: &Snapshot,
+    agent: &AgentView,
+    provider: &ProviderView,
+    account: &AccountView,
+    lost: &LostView,
+) -> Alert {
+    let name = name(snapshot, provider, account);
     let mut body = without_addresses(&lost.text, &name);
-    if let Some(next) = successor(provider, account) {
+    if let Some(next) = successor(snapshot, provider, account) {
         body.push(' ');
         body.push_str(&say!("{agent} goes on with {next}.", agent = agent.id, next));
     }
@@ -226,23 +272,24 @@ fn unreadable(agent: &AgentView) -> Option<Alert> {
     })
 }
 
-/// The account's name, unless it is an e-mail address.
-pub(crate) fn name(provider: &ProviderView, account: &AccountView) -> String {
-    if account.name.contains('@') {
-        provider.name.clone()
-    } else {
-        account.name.clone()
+/// The account's name; in the place of an e-mail address its provider's, with a number where that has
+/// several accounts.
+pub(crate) fn name(snapshot: &Snapshot, provider: &ProviderView, account: &AccountView) -> String {
+    match account.name.contains('@') {
+        true if provider.accounts.len() > 1 => names::numbered(snapshot, provider, &account.profile_id),
+        true => provider.name.clone(),
+        false => account.name.clone(),
     }
 }
 
 /// The account that is used instead, if another one is usable.
-fn successor(provider: &ProviderView, lost: &AccountView) -> Option<String> {
+fn successor(snapshot: &Snapshot, provider: &ProviderView, lost: &AccountView) -> Option<String> {
     let next = provider.effective.as_ref().filter(|id| **id != lost.profile_id)?;
     let next = provider
         .accounts
         .iter()
         .find(|account| account.profile_id == *next)?;
-    (next.lost.is_none() && !next.name.contains('@')).then(|| next.name.clone())
+    next.lost.is_none().then(|| name(snapshot, provider, next))
 }
 
 /// Puts `name` in the place of every word that looks like an address.
@@ -307,6 +354,31 @@ mod tests {
             renewable: false,
         };
         assert_eq!(due(&one_lost(LostSignal::SignedOut), |_| true), vec![expected]);
+    }
+
+    #[test]
+    fn a_store_that_was_emptied_is_told_once() {
+        let mut state = one_lost(LostSignal::Vanished);
+        let accounts = &mut state.agents[0].providers[0].accounts;
+        accounts.push(lost("openai:lab", LostSignal::Vanished, "beef"));
+        for account in accounts.iter_mut().filter(|account| account.lost.is_some()) {
+            account.restore = Some(RestoreView {
+                snapshot: Some("one".to_owned()),
+                offered: true,
+                text: "Kalit holds exactly this token.".to_owned(),
+                sealed_at: None,
+            });
+        }
+        let told = due(&state, |_| true);
+        let [alert] = &*told else { panic!("{told:?}") };
+        assert_eq!(alert.title, "2 accounts disappeared from main");
+        assert_eq!(alert.keys, ["lost:vanished:feed", "lost:vanished:beef"]);
+        assert_eq!(alert.restore, Route::parse("snapshots/one?agent=main"));
+        assert_eq!(alert.details(), Route::Board);
+        // One that is held by no snapshot, or by another one, is put back by itself.
+        let accounts = &mut state.agents[0].providers[0].accounts;
+        accounts.last_mut().unwrap().restore = None;
+        assert_eq!(due(&state, |_| true)[0].restore, None);
     }
 
     #[test]
@@ -526,8 +598,11 @@ mod tests {
             vec![provider(OrderSource::Stored, vec![other, gone])],
         )]);
         let alert = due(&state, |_| true).remove(0);
-        assert_eq!(alert.title, "ChatGPT is signed out");
-        assert_eq!(alert.body, "The login of ChatGPT, was used by <codex>.");
+        assert_eq!(alert.title, "ChatGPT 1 is signed out");
+        assert_eq!(
+            alert.body,
+            "The login of ChatGPT 1, was used by <codex>. main goes on with ChatGPT 2."
+        );
     }
 
     #[test]

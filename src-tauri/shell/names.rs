@@ -92,6 +92,11 @@ impl Cover {
     }
 }
 
+/// What is said instead of an account's name: "ChatGPT 2".
+pub fn numbered(snapshot: &Snapshot, provider: &ProviderView, id: &ProfileId) -> String {
+    Numbers::of(snapshot).shown(provider, id)
+}
+
 /// The profiles of each provider, by its name: an account's number is its place among them.
 struct Numbers(BTreeMap<String, BTreeSet<ProfileId>>);
 

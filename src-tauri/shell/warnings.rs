@@ -24,7 +24,7 @@ pub fn ending(
     if left > HOUR {
         return None;
     }
-    let name = name(provider, account);
+    let name = name(snapshot, provider, account);
     // Sent twice and never answered: it is not sent again.
     let given_up = account.state == AccountState::Unknown;
     let body = match &account.last_error {
@@ -58,7 +58,7 @@ pub fn shared(
     if account.state != AccountState::Shared {
         return None;
     }
-    let name = name(provider, account);
+    let name = name(snapshot, provider, account);
     let others = account.shared_with.join(", ");
     Some(Alert {
         kind: AlertKind::Shared,

@@ -4,6 +4,7 @@ use std::io::Cursor;
 
 use kalit_shell::menu::Picture;
 use ksni::Icon;
+use zbus::zvariant::Value;
 
 use super::ground::Ground;
 
@@ -32,22 +33,43 @@ fn png(picture: Picture, ground: Ground) -> &'static [u8] {
     }
 }
 
-/// `None` for a picture that is not 8-bit RGBA; the test below sees to it that all are.
+/// Kalit's own picture beside a notification, as its `image-data` wants it.
+pub fn image_data() -> Option<Value<'static>> {
+    let (width, height, pixels) = rgba(include_bytes!("../../../../icons/128x128.png"))?;
+    let (has_alpha, bits_per_sample, channels) = (true, 8_i32, 4_i32);
+    Some(Value::from((
+        width,
+        height,
+        width * channels,
+        has_alpha,
+        bits_per_sample,
+        channels,
+        pixels,
+    )))
+}
+
 fn decoded(file: &[u8]) -> Option<Icon> {
+    let (width, height, mut data) = rgba(file)?;
+    for pixel in data.chunks_exact_mut(4) {
+        pixel.rotate_right(1);
+    }
+    Some(Icon { width, height, data })
+}
+
+/// Width, height and pixels; `None` for a picture that is not 8-bit RGBA. The test below sees to it
+/// that all are.
+fn rgba(file: &[u8]) -> Option<(i32, i32, Vec<u8>)> {
     let mut reader = png::Decoder::new(Cursor::new(file)).read_info().ok()?;
     let mut pixels = vec![0; reader.output_buffer_size()?];
     let frame = reader.next_frame(&mut pixels).ok()?;
     if (frame.color_type, frame.bit_depth) != (png::ColorType::Rgba, png::BitDepth::Eight) {
         return None;
     }
-    for pixel in pixels.chunks_exact_mut(4) {
-        pixel.rotate_right(1);
-    }
-    Some(Icon {
-        width: i32::try_from(frame.width).ok()?,
-        height: i32::try_from(frame.height).ok()?,
-        data: pixels,
-    })
+    Some((
+        i32::try_from(frame.width).ok()?,
+        i32::try_from(frame.height).ok()?,
+        pixels,
+    ))
 }
 
 #[cfg(test)]
@@ -55,6 +77,12 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+
+    #[test]
+    fn a_notification_has_a_picture() {
+        let value = image_data().unwrap();
+        assert_eq!(value.value_signature().to_string(), "(iiibiiay)");
+    }
 
     #[test]
     fn every_state_has_a_picture_of_its_own_on_either_ground() {

@@ -11,6 +11,7 @@ use zbus::zvariant::Value;
 use zbus::{MatchRule, MessageStream, message};
 
 use super::super::{Happened, Note, Urgency};
+use super::icon::image_data;
 
 const NAME: &str = "org.freedesktop.Notifications";
 const PATH: &str = "/org/freedesktop/Notifications";
@@ -41,17 +42,18 @@ impl Notes {
             .collect();
         // a click on the notification itself
         actions.extend(["default", ""]);
-        // Names of the icon theme: the program has no icon there before it is installed.
-        let (icon, urgency) = match note.urgency {
-            Urgency::Low => ("dialog-information", 0),
-            Urgency::Normal => ("dialog-warning", 1),
+        let urgency = match note.urgency {
+            Urgency::Low => 0,
+            Urgency::Normal => 1,
         };
-        let hints = HashMap::from([("urgency", Value::U8(urgency))]);
+        let mut hints = HashMap::from([("urgency", Value::U8(urgency))]);
+        // The icon theme has no picture of the program before it is installed.
+        hints.extend(image_data().map(|picture| ("image-data", picture)));
         let body = alerts::body_markup(note.body);
         let arguments = (
             "Kalit",
             0_u32,
-            icon,
+            "",
             note.title,
             body.as_str(),
             actions,
