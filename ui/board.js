@@ -1,7 +1,7 @@
 // The board: verdict, then every agent with its providers and accounts in the order of use.
 
 import { text } from './texts.js';
-import { breakable, button, clone, fill, glyph, go, slot, use } from './dom.js';
+import { breakable, button, clone, draw, fill, glyph, go, slot } from './dom.js';
 import { key } from './key.js';
 import { orderable } from './order.js';
 import * as places from './places.js';
@@ -12,37 +12,50 @@ import { duration, joined, moment, sentence } from './words.js';
 /** From more accounts than these on they can be searched. */
 const FEW = 20;
 
-/** The sheet of all agents, or of the one called `only`; of many accounts those that `search` finds. */
+/** The sheet of all agents, or of the one called `only`; many accounts can be searched. */
 export function board({ view, firstRun, busy, search }, now, only) {
   const { snapshot, summary } = view;
   const agents = snapshot.agents.filter(agent => !only || agent.id === only);
   const whole = wholeSheet(snapshot, summary, agents);
   if (whole) return whole;
   const many = agents.flatMap(agent => agent.providers).flatMap(provider => provider.accounts).length > FEW;
-  const found = many && search.trim() ? finder(search) : null;
-  const sections = agents.map(agent => agentSection(agent, snapshot, now, busy, found)).filter(Boolean);
   const node = clone('t-board', {
     title: verdict(agents, snapshot, only ? null : snapshot.needsYou),
     lead: only ? null : lead(summary, agents, now),
     strips: strips(snapshot, summary, firstRun),
-    nothing: found && !sections.length ? text.nothingFound({ words: search.trim() }) : null,
-    agents: sections,
+    nothing: null,
+    agents: agents.map(agent => agentSection(agent, snapshot, now, busy)),
   });
   slot(node, 'search').hidden = !many;
+  slot(node, 'search').querySelector('input').value = search;
   slot(node, 'add').href = places.add(only);
   slot(node, 'add').hidden = !states.writable(snapshot.installation);
   slot(node, 'foot').hidden = !states.kept(snapshot.installation) || !summary.total;
   return node;
 }
 
-/** Tells whether an account of an agent and a provider is one that the words of `search` all name. */
-function finder(search) {
-  const words = search.trim().toLowerCase().split(/\s+/);
-  return (agent, provider, account) => {
-    const named = [agent.id, agent.name, provider.id, provider.name, account.profileId, account.email, account.plan]
-      .filter(Boolean).join(' ').toLowerCase();
-    return words.every(word => named.includes(word));
+/** What a search took off the board, and where it stood. */
+let taken = [];
+
+/** Puts it back. */
+export function widen() {
+  for (const [node, place, next] of taken.reverse()) place.insertBefore(node, next);
+  taken = [];
+}
+
+/** Leaves on the board what all words of its search name. The rest is taken off: to hide it takes an engine longer. */
+export function narrow(sheet) {
+  widen();
+  const field = sheet.querySelector('.search:not([hidden]) input');
+  if (!field) return;
+  const words = field.value.toLowerCase().split(/\s+/).filter(Boolean);
+  const take = node => {
+    taken.push([node, node.parentNode, node.nextSibling]);
+    node.remove();
   };
+  for (const account of sheet.querySelectorAll('.acct')) if (!words.every(word => account.dataset.named.includes(word))) take(account);
+  if (words.length) for (const group of sheet.querySelectorAll('.provider, .agent')) if (!group.querySelector('.acct')) take(group);
+  fill(slot(sheet, 'nothing'), sheet.querySelector('.acct') ? null : text.nothingFound({ words: field.value.trim() }));
 }
 
 /** Sheets with one thing to say. */
@@ -122,20 +135,18 @@ const firstTitle = (version, n) => version ? text.firstTitleRelease({ version, n
 function strip(tone, shape, message, hint, verbs = [], code = null) {
   const node = clone('t-strip', { message, hint, code, verbs });
   if (tone) node.classList.add(tone);
-  use(node, shape);
+  draw(node.querySelector('svg'), shape);
   return node;
 }
 
-function agentSection(agent, snapshot, now, busy, found) {
-  const providers = agent.providers.map(provider => providerSection(agent, provider, snapshot, now, busy, found)).filter(Boolean);
-  if (found && !providers.length) return null;
+function agentSection(agent, snapshot, now, busy) {
   const node = clone('t-agent', {
     name: agent.name ?? agent.id,
     glyph: states.kept(snapshot.installation) ? glyph('g-shelf') : null,
     line: agentLine(agent, snapshot),
     trouble: agent.storeError && strip('danger', 'g-torn', sentence(agent.storeError.message), agent.restore?.text ?? agent.storeError.hint,
       [agent.restore?.offered && go(text.restore, wayBack(agent.id, agent.restore), { main: true, name: agent.id }), button(text.checkAgain, { action: 'reload' })].filter(Boolean), agent.storeError.message.includes(agent.storePath) ? null : agent.storePath),
-    providers,
+    providers: agent.providers.map(provider => providerSection(agent, provider, snapshot, now, busy)),
   });
   node.dataset.agent = agent.id;
   node.setAttribute('aria-label', agent.id);
@@ -163,17 +174,15 @@ function writing({ program, pid }) {
   return name ? text.writingProcess({ pid: name }) : text.writing;
 }
 
-function providerSection(agent, provider, snapshot, now, busy, found) {
+function providerSection(agent, provider, snapshot, now, busy) {
   const writable = states.writable(snapshot.installation);
   const options = { now, busy, writable, managed: states.kept(snapshot.installation) };
-  const rows = provider.accounts.map((account, at) => found && !found(agent, provider, account) ? null : row(agent, provider, account, at, options)).filter(Boolean);
-  if (found && !rows.length) return null;
   const rotating = provider.orderSource === 'rotation' && provider.candidates.length > 1;
   const node = clone('t-provider', {
     mark: provider.mark,
     name: provider.name,
     count: rotating ? text.rotating({ n: provider.accounts.length }) : text.accounts({ n: provider.accounts.length }),
-    rail: rows,
+    rail: provider.accounts.map((account, at) => row(agent, provider, account, at, options)),
     notes: providerNotes(agent, provider),
   });
   const add = slot(node, 'add');
@@ -222,7 +231,8 @@ function row(agent, provider, account, at, { now, busy, writable, managed }) {
     note: note(provider, account, now),
     verb: writable ? verb(agent, account, { working: Boolean(working), managed }) : null,
   });
-  Object.assign(node.dataset, { agent: agent.id, profile: account.profileId, state: account.state });
+  const named = [agent.id, agent.name, provider.id, provider.name, account.profileId, account.email, account.plan];
+  Object.assign(node.dataset, { agent: agent.id, profile: account.profileId, state: account.state, named: named.filter(Boolean).join(' ').toLowerCase() });
   if (account.inUse) node.setAttribute('aria-current', 'true');
   else slot(node, 'using').classList.add('next');
   // Who merely rests keeps its turn; who is passed over has lost it.

@@ -37,7 +37,7 @@ export const breakable = name => name.split(/(?=@)/).flatMap((part, at) => at ? 
 /** A state's or a strip's shape. */
 export function glyph(name, spins = false) {
   const node = clone('t-glyph');
-  use(node, name);
+  draw(node, name);
   node.classList.toggle('spin', spins);
   return node;
 }
@@ -45,8 +45,16 @@ export function glyph(name, spins = false) {
 /** What runs at this moment, after a shape that turns. */
 export const busyLine = words => [glyph('g-renew', true), Object.assign(document.createElement('span'), { textContent: words })];
 
-/** Points the shape inside `node` to the symbol `name`. */
-export const use = (node, name) => node.querySelector('use').setAttribute('href', `#${name}`);
+/** Draws the symbol `name` in `svg`, as a copy: for every <use> the engine keeps more than that. */
+export function draw(svg, name) {
+  const symbol = document.getElementById(name).cloneNode(true);
+  svg.setAttribute('viewBox', symbol.getAttribute('viewBox'));
+  svg.replaceChildren(...symbol.children);
+}
+
+for (const { content } of document.querySelectorAll('template')) {
+  for (const use of content.querySelectorAll('use')) draw(use.parentElement, use.getAttribute('href').slice(1));
+}
 
 /**
  * A button. `data` becomes data-attributes, of which `action` decides what a press does; `name`

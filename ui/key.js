@@ -41,7 +41,8 @@ export function key(account, now) {
   svg.append(shape('circle', { cx: 6.5, cy: 6.6, r: 5 }, 'bow'), shape('path', { d: path }, 'ghost'));
   const share = left(account, now);
   if (share > 0) {
-    const width = HEEL + share * (TIP - HEEL);
+    // In steps that can be seen: the same key is the same picture for a while.
+    const width = Math.round(2 * (HEEL + share * (TIP - HEEL))) / 2;
     const part = shape('svg', { width, height: HEIGHT, viewBox: `0 0 ${width} ${HEIGHT}` });
     part.append(shape('path', { d: path }, 'left-part'));
     svg.append(part);

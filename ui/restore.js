@@ -2,7 +2,7 @@
 // changed before a person has read what is known and says so here.
 
 import { text } from './texts.js';
-import { button, clone, code, glyph, go, slot } from './dom.js';
+import { button, clone, code, draw, glyph, go, slot } from './dom.js';
 import * as api from './api.js';
 import { again } from './board.js';
 import * as places from './places.js';
@@ -29,7 +29,7 @@ export function restoreSheet({ restore, view }, now) {
   });
   for (const strip of node.querySelectorAll('.strip')) {
     strip.classList.add('notice');
-    strip.querySelector('use').setAttribute('href', '#g-shared');
+    draw(strip.querySelector('svg'), 'g-shared');
   }
   slot(node, 'knownTitle').hidden = slot(node, 'known').hidden;
   slot(node, 'storesTitle').hidden = slot(node, 'stores').hidden;

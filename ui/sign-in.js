@@ -2,7 +2,7 @@
 // second. The sign-in itself runs in the program; this sheet follows it by its attempt number.
 
 import { text } from './texts.js';
-import { button, clone, fill, glyph, go, slot, use } from './dom.js';
+import { button, clone, draw, fill, glyph, go, slot } from './dom.js';
 import * as api from './api.js';
 import * as places from './places.js';
 import { sentence } from './words.js';
@@ -138,7 +138,7 @@ function lastStep({ phase, problem, signedIn }) {
 export function step(look, number, title, sub = null, end = []) {
   const mark = { done: 'm-check', warn: 'm-warn' }[look];
   const inside = mark ? clone('t-mini') : String(number);
-  if (mark) use(inside, mark);
+  if (mark) draw(inside, mark);
   const node = clone('t-step', { inside, title, sub, end });
   node.classList.add(look);
   if (look === 'now') node.setAttribute('aria-current', 'step');

@@ -2,7 +2,7 @@
 // changed before a person has read that here.
 
 import { text } from './texts.js';
-import { breakable, button, clone, code, glyph, go, slot } from './dom.js';
+import { breakable, button, clone, code, draw, glyph, go, slot } from './dom.js';
 import * as api from './api.js';
 import * as places from './places.js';
 import { exact, joined, sentence } from './words.js';
@@ -80,7 +80,7 @@ function strip(notes, acts) {
   const [message, ...others] = notes.map(sentence);
   const node = clone('t-strip', { message, hint: others.join(' '), code: null, verbs: acts });
   node.classList.add('notice');
-  node.querySelector('use').setAttribute('href', '#g-shared');
+  draw(node.querySelector('svg'), 'g-shared');
   return node;
 }
 

@@ -23,5 +23,6 @@
     listeners.set(name, act);
     return Promise.resolve(() => listeners.delete(name));
   };
+  window.kalitTell = (name, payload) => listeners.get(name)({ event: name, payload });
   window.__TAURI__ = { core: { invoke }, event: { listen } };
 })();

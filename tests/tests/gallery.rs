@@ -26,6 +26,8 @@ use serde_json::Value;
 mod accounts;
 #[path = "gallery/language.rs"]
 mod language;
+#[path = "gallery/search.rs"]
+mod search;
 #[path = "gallery/states.rs"]
 mod states;
 
