@@ -1,7 +1,7 @@
 // What happened to the accounts, or to one of them, as Kalit kept it: the newest first.
 
 import { text } from './texts.js';
-import { button, clone, code, slot, use } from './dom.js';
+import { button, clone, code, draw, slot } from './dom.js';
 import * as api from './api.js';
 import * as places from './places.js';
 import { exact, sentence } from './words.js';
@@ -45,8 +45,9 @@ function row({ type, at, agent, profileId, cause }, number, view, now) {
   });
   slot(node, 'at').dateTime = new Date(at).toISOString();
   const tone = LOST.includes(type) ? 'lost' : ODD.includes(type) || cause === 'outside' ? 'odd' : YOURS.includes(type) ? 'you' : 'program';
-  use(node, tone === 'lost' || tone === 'odd' ? 'p-diamond' : 'p-ring');
-  node.querySelector('.peg').classList.add(tone);
+  const peg = node.querySelector('.peg');
+  draw(peg, tone === 'lost' || tone === 'odd' ? 'p-diamond' : 'p-ring');
+  peg.classList.add(tone);
   Object.assign(node.dataset, { type, number });
   return node;
 }
