@@ -9,12 +9,13 @@ import { add, reveal, save, secret } from './add.js';
 import { board, narrow, widen } from './board.js';
 import { copy } from './clipboard.js';
 import { diagnose, diagnosticsActions, diagnosticsSheet } from './diagnostics.js';
-import { ask, isOpen } from './dialog.js';
+import { ask } from './dialog.js';
 import { everywhereActions } from './everywhere.js';
 import { historyActions, historySheet, readHistory } from './history.js';
+import { byKey } from './keys.js';
 import { morph } from './morph.js';
 import { OpenClawSignIn, openclawActions, openclawForms, openclawSignIn, refreshOpenclaw } from './openclaw-login.js';
-import { moveByKey, orderActions, orderSheet } from './order.js';
+import { orderActions, orderSheet } from './order.js';
 import { newAgentForms, newAgentSheet } from './new-agent.js';
 import * as places from './places.js';
 import { removeActions } from './remove.js';
@@ -438,7 +439,7 @@ async function goWhereWanted() {
   else if (state.place.view === 'copy' || (state.place.view === 'sign-in' && !state.signIn?.running)) arrive();
 }
 
-const shell = { state, sheet, render, reload, say, tell, fail, find, work, changing, followSignIn };
+const shell = { state, sheet, actions, render, reload, say, tell, fail, find, work, changing, followSignIn };
 Object.assign(actions, everywhereActions(shell), removeActions(shell), restoreActions(shell), sessionActions(shell), settingActions(shell), snapshotActions(shell), testActions(shell), diagnosticsActions(shell), historyActions(shell), orderActions(shell), openclawActions(shell));
 Object.assign(forms, openclawForms(shell), newAgentForms(shell));
 
@@ -466,36 +467,10 @@ document.addEventListener('input', event => {
   if (state.search.trim()) counted = setTimeout(() => say(text.found({ n: sheet.querySelectorAll('.acct').length })), 500);
 });
 document.addEventListener('keydown', event => {
-  const typing = event.target.matches('input, textarea, select');
-  if (event.key === 'Escape' && !isOpen() && state.place.view !== 'board') location.hash = places.board;
-  else if ((event.ctrlKey || event.metaKey) && event.key === 'n') location.hash = places.add();
-  else if ((event.ctrlKey || event.metaKey) && event.key === 'f' && document.getElementById('search')?.offsetParent) document.getElementById('search').focus();
-  else if ((event.ctrlKey || event.metaKey) && event.key === ',') location.hash = places.settings;
-  else if ((event.ctrlKey || event.metaKey) && event.key === 'r' && !typing && !kept()) renewAll();
-  else if (!moveByKey(shell, event) && !step(event)) return;
-  event.preventDefault();
+  if (byKey(shell, event)) event.preventDefault();
 });
 
 const kept = () => Boolean(state.view) && states.kept(state.view.snapshot.installation);
-
-/** Up and down go from name to name; whether they did. */
-function step({ key }) {
-  const names = [...sheet.querySelectorAll('.acct .name a')];
-  const at = names.indexOf(document.activeElement);
-  if (at < 0 || !['ArrowDown', 'ArrowUp'].includes(key)) return false;
-  names[at + (key === 'ArrowDown' ? 1 : -1)]?.focus();
-  return true;
-}
-
-async function renewAll() {
-  try {
-    const outcomes = await api.refreshAll();
-    tell(outcomes.length ? text.renewedAll({ n: outcomes.length }) : text.nothingToRenew);
-  } catch (thrown) {
-    fail(thrown);
-  }
-  await reload();
-}
 
 // Start ---------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 const PAGE: &str = include_str!("../../ui/index.html");
 const STYLE: &str = include_str!("../../ui/app.css");
-const SCRIPTS: [(&str, &str); 27] = [
+const SCRIPTS: [(&str, &str); 28] = [
     ("account.js", include_str!("../../ui/account.js")),
     ("add.js", include_str!("../../ui/add.js")),
     ("api.js", include_str!("../../ui/api.js")),
@@ -21,6 +21,7 @@ const SCRIPTS: [(&str, &str); 27] = [
     ("everywhere.js", include_str!("../../ui/everywhere.js")),
     ("history.js", include_str!("../../ui/history.js")),
     ("key.js", include_str!("../../ui/key.js")),
+    ("keys.js", include_str!("../../ui/keys.js")),
     ("morph.js", include_str!("../../ui/morph.js")),
     ("new-agent.js", include_str!("../../ui/new-agent.js")),
     ("openclaw-login.js", include_str!("../../ui/openclaw-login.js")),

@@ -24,6 +24,8 @@ use serde_json::Value;
 
 #[path = "gallery/accounts.rs"]
 mod accounts;
+#[path = "gallery/keys.rs"]
+mod keys;
 #[path = "gallery/language.rs"]
 mod language;
 #[path = "gallery/search.rs"]
