@@ -90,7 +90,8 @@ export function refresh(node, state) {
   fill(slot(node, 'steps'), steps(state));
   const open = state.phase === 'starting' || state.phase === 'waiting';
   slot(node, 'paste').hidden = !open;
-  const byHand = Boolean(state.portNotice) && !state.port;
+  // Nobody listens: only the address is left.
+  const byHand = Boolean(state.portNotice);
   fill(slot(node, 'pasteTitle'), byHand ? text.pasteHere : text.orPaste);
   fill(slot(node, 'pasteHelp'), byHand ? text.pasteHereHelp : text.orPasteHelp);
   fill(slot(node, 'outcome'), open ? null : outcome(state));

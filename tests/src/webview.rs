@@ -54,8 +54,10 @@ impl WebView {
     ) -> Result<Self> {
         let mut vars = kalit.variables().clone();
         let programs = session.env().get("PATH").context("the session has no PATH")?;
+        // Its browser stands before the system's.
+        let browsers = programs.split(':').next().unwrap_or_default();
         vars.entry("PATH".to_owned())
-            .and_modify(|own| *own = format!("{own}:{programs}"))
+            .and_modify(|own| *own = format!("{browsers}:{own}:{programs}"))
             .or_insert_with(|| programs.clone());
         vars.extend(theme.map(|theme| ("GTK_THEME".to_owned(), theme.to_owned())));
         let vars: Vec<(String, String)> = vars.into_iter().collect();
