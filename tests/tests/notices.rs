@@ -1,6 +1,6 @@
 //! What the tray tells of and takes back (Linux), through a real notification daemon: losses of several
 //! agents in one message, logins that end and that others use, and nothing while the machine wakes or is
-//! offline.
+//! offline, which the window says.
 #![cfg(target_os = "linux")]
 
 use std::fs;
@@ -28,6 +28,7 @@ use serde_json::{Value, json};
 const SOON: Duration = Duration::from_secs(60);
 const MINUTE: Duration = Duration::from_secs(60);
 const RENEW: &str = "Renew all now";
+const OFFLINE: &str = "No provider can be reached";
 const UNREADABLE: &str = "The accounts of main cannot be read";
 
 #[tokio::test]
@@ -150,6 +151,10 @@ async fn held(stage: &Stage, item: &TrayItem) -> Result<()> {
     stage.lead_to(&format!("http://127.0.0.1:{}", free_port()?))?;
     item.click(&[RENEW]).await?;
     item.menu_with("Not renewed", SOON).await?;
+    // What the tray found out stands in a window of another process.
+    let window = stage.window("board").await?;
+    window.shows(OFFLINE, SOON).await?;
+    stage.picture("window-offline")?;
     fs::write(&store, "{")?;
     item.menu_with("cannot be read", SOON).await?;
     // Shown only after the snapshot before was told.
@@ -166,6 +171,12 @@ async fn held(stage: &Stage, item: &TrayItem) -> Result<()> {
     item.click(&[RENEW]).await?;
     stage.server.arrived(1, SOON).await?;
     item.menu_with("Renewed", SOON).await?;
+    until("the window to be online", SOON, || async {
+        let text = window.text().await.ok()?;
+        (text.contains("in order") && !text.contains(OFFLINE)).then_some(())
+    })
+    .await?;
+    window.close().await?;
     let whole = fs::read(&store)?;
     fs::write(&store, "{")?;
     let told = stage.told(UNREADABLE).await?;

@@ -106,14 +106,14 @@ struct Inner {
     acting: tokio::sync::Mutex<()>,
     /// Since when this process renews; until it has had a chance, nothing is called "not renewed".
     renewing_since: Mutex<Option<Timestamp>>,
-    /// Since when every attempt of this process failed for want of a network.
-    offline_since: Mutex<Option<Timestamp>>,
 }
 
 /// The last failed attempt with a generation, in this process.
 #[derive(Clone, Debug)]
 struct Failure {
     setback: Setback,
+    /// The network did not carry it.
+    no_network: bool,
     notice: Notice,
 }
 
@@ -166,7 +166,6 @@ impl Broker {
                 sealed: Mutex::default(),
                 acting: tokio::sync::Mutex::default(),
                 renewing_since: Mutex::default(),
-                offline_since: Mutex::default(),
                 environment: options.environment,
             }),
         })
@@ -338,10 +337,6 @@ impl Inner {
 
     fn renewing_since(&self) -> MutexGuard<'_, Option<Timestamp>> {
         self.renewing_since.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn offline_since(&self) -> MutexGuard<'_, Option<Timestamp>> {
-        self.offline_since.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn setbacks(&self) -> MutexGuard<'_, HashMap<Fingerprint, Failure>> {

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::*;
 use crate::clock::Clock;
-use crate::oauth::testing::Reply;
+use crate::oauth::testing::{Reply, until};
 use crate::store::StoreLock;
 use crate::testbed::{ANN, Machine, answer, login};
 
@@ -100,6 +100,46 @@ async fn a_window_sees_what_an_engine_of_another_process_noticed() {
 }
 
 #[tokio::test]
+async fn a_window_learns_that_the_engine_of_another_process_is_offline() {
+    let machine = Machine::new();
+    let main = machine.agent_dir(".openclaw", "main");
+    machine.write_store(&main, &login("REF0", 60_000));
+    let closed = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    machine.lead_to(&format!("http://{closed}/token"));
+    let long_ago = machine.clock.now();
+    machine.clock.advance_millis(60_000);
+    let (broker, window) = (machine.broker(), machine.broker());
+    // An engine that is gone left this.
+    let installation = machine.path(".openclaw").canonicalize().unwrap();
+    broker
+        .inner
+        .marks
+        .record_offline(&installation, long_ago)
+        .unwrap();
+    assert_eq!(window.snapshot().offline_since, Some(long_ago));
+    let engine = broker.engine().await.unwrap();
+    let began = machine.clock.now();
+    let seen = async |wanted| {
+        until("what the window shows", || {
+            window.snapshot().offline_since == wanted
+        })
+        .await;
+    };
+    seen(Some(began)).await;
+
+    // The login is gone: nothing waits for a network any more.
+    machine.write_store(
+        &main,
+        &json!({"type": "api_key", "provider": "openai", "key": "KEY0"}),
+    );
+    seen(None).await;
+    engine.stop().await;
+}
+
+#[tokio::test]
 async fn the_start_removes_what_interrupted_writes_left_in_agent_directories() {
     let machine = Machine::new();
     let [main, work, later] = ["main", "work", "later"].map(|agent| machine.agent_dir(".openclaw", agent));
@@ -116,8 +156,8 @@ async fn the_start_removes_what_interrupted_writes_left_in_agent_directories() {
     let lock = StoreLock::for_test(&work);
     let engine = machine.broker().engine().await.unwrap();
     let kept = ["auth-profiles.json", "auth-profiles.json.8c0f9a52.tmp"];
-    crate::oauth::testing::until("the removal", || machine.names(&main) == kept).await;
-    crate::oauth::testing::until("the other removal", || {
+    until("the removal", || machine.names(&main) == kept).await;
+    until("the other removal", || {
         machine.names(&later) == ["auth-profiles.json"]
     })
     .await;
