@@ -786,6 +786,7 @@ fn history(set_aside: Option<&str>) -> HistoryView {
         profile_id: Some(profile_id(id)),
         generation: None,
         snapshot: None,
+        order: None,
         cause: Some(cause.to_owned()),
         text: "What the command line says.".to_owned(),
     };

@@ -327,6 +327,7 @@ impl Inner {
             profile_id: about.profile_id.cloned(),
             generation: about.generation.map(|generation| generation.short()),
             snapshot: about.snapshot.map(str::to_owned),
+            order: about.order.map(<[_]>::to_vec),
             cause: about.cause.map(str::to_owned),
             text: text.into(),
         };
@@ -359,6 +360,8 @@ struct About<'a> {
     generation: Option<Fingerprint>,
     /// The snapshot from which it can be put back.
     snapshot: Option<&'a str>,
+    /// The order that is stored now.
+    order: Option<&'a [ProfileId]>,
     cause: Option<&'a str>,
 }
 
