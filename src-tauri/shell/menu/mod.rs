@@ -4,6 +4,7 @@
 mod agents;
 mod verbs;
 
+use kalit_core::broker::Mute;
 use kalit_core::clock::Timestamp;
 use kalit_core::ids::{AgentId, ProfileId};
 use kalit_core::view::{
@@ -80,6 +81,8 @@ pub enum Action {
     },
     RenewAll,
     Pause(bool),
+    /// Mute notifications, or hear them again.
+    Mute(Mute),
     Open(Route),
     Quit,
 }
@@ -217,7 +220,27 @@ pub fn menu(snapshot: &Snapshot, now: Timestamp) -> MenuModel {
             },
         ],
     });
+    more.push(mute(snapshot, now));
     MenuModel::new(picture(snapshot), status(snapshot), accounts, more)
+}
+
+fn mute(snapshot: &Snapshot, now: Timestamp) -> Item {
+    if snapshot.muted_until.is_some_and(|until| until > now) {
+        return verb("unmute", &say!("Unmute notifications"), Action::Mute(Mute::Off));
+    }
+    let times = vec![
+        verb("mute-hour", &say!("For an hour"), Action::Mute(Mute::Hour)),
+        verb(
+            "mute-tomorrow",
+            &say!("Until tomorrow"),
+            Action::Mute(Mute::Tomorrow),
+        ),
+    ];
+    Item {
+        id: "mute".to_owned(),
+        label: say!("Mute notifications"),
+        kind: Kind::Submenu(times),
+    }
 }
 
 /// Whether a snapshot holds something that is lost.
@@ -251,7 +274,7 @@ pub fn outdated(snapshot: &Snapshot, now: Timestamp) -> bool {
     ends(snapshot).any(|at| snapshot.at < at && at <= now)
 }
 
-/// When credentials and cooldowns end.
+/// When credentials, cooldowns and the muting end.
 fn ends(snapshot: &Snapshot) -> impl Iterator<Item = Timestamp> {
     let accounts = snapshot
         .agents
@@ -259,7 +282,7 @@ fn ends(snapshot: &Snapshot) -> impl Iterator<Item = Timestamp> {
         .flat_map(|agent| &agent.providers)
         .flat_map(|p| &p.accounts);
     let ends = |account: &AccountView| [account.expires_at, account.cooldown.as_ref().map(|c| c.until)];
-    accounts.flat_map(ends).flatten()
+    accounts.flat_map(ends).chain([snapshot.muted_until]).flatten()
 }
 
 fn picture(snapshot: &Snapshot) -> Picture {

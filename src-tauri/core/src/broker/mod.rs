@@ -47,7 +47,7 @@ pub use openclaw_login::{
     OpenClawLoginRequest,
 };
 pub use requests::*;
-pub use settings::{Setting, SettingView, SettingsView};
+pub use settings::{Mute, Setting, SettingView, SettingsView, muted_until};
 pub use sign_in::{LoginHandle, LoginSession};
 
 use crate::clock::{Clock, Timestamp};
