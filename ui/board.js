@@ -7,7 +7,7 @@ import { orderable } from './order.js';
 import * as places from './places.js';
 import { wayBack } from './snapshots.js';
 import * as states from './states.js';
-import { duration, joined, moment, sentence } from './words.js';
+import { duration, exact, joined, moment, sentence } from './words.js';
 
 /** From more accounts than these on they can be searched. */
 const FEW = 20;
@@ -22,7 +22,7 @@ export function board({ view, firstRun, busy, search }, now, only) {
   const node = clone('t-board', {
     title: verdict(agents, snapshot, only ? null : snapshot.needsYou),
     lead: only ? null : lead(summary, agents, now),
-    strips: strips(snapshot, summary, firstRun),
+    strips: strips(snapshot, summary, firstRun, now),
     nothing: null,
     agents: agents.map(agent => agentSection(agent, snapshot, now, busy)),
   });
@@ -108,10 +108,10 @@ function lead(summary, agents, now) {
   ].filter(Boolean).join(' ');
 }
 
-/** Whether Kalit keeps no login alive, though it could. */
-const watched = ({ installation, paused, attended }) => installation.era === 'json' && (paused || !attended);
+/** Whether no login is kept alive now, though Kalit could. */
+const watched = ({ installation, paused, attended, offlineSince }) => installation.era === 'json' && (paused || !attended || Boolean(offlineSince));
 
-function strips(snapshot, summary, firstRun) {
+function strips(snapshot, summary, firstRun, now) {
   // Who keeps the logins stands above each agent's.
   const told = snapshot.notices.filter(notice => notice.code !== 'era.sqlite');
   const list = told.map(notice => strip('notice', 'g-shared', sentence(notice.message), notice.hint));
@@ -126,6 +126,9 @@ function strips(snapshot, summary, firstRun) {
   }
   if (!snapshot.attended && !snapshot.paused && era === 'json') {
     list.push(strip('notice', 'g-off', text.unattendedTitle, text.unattendedHint, [button(text.startTray, { action: 'start-tray' })]));
+  }
+  if (snapshot.offlineSince !== null && snapshot.attended && !snapshot.paused && era === 'json') {
+    list.push(strip('notice', 'g-off', text.offlineTitle({ at: exact(snapshot.offlineSince, now) }), text.offlineHint));
   }
   return list;
 }

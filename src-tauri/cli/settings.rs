@@ -1,6 +1,6 @@
 //! `kalit settings`: what a person chose, and changing it.
 
-use kalit_core::broker::{Broker, Setting, SettingView, SettingsView};
+use kalit_core::broker::{Broker, Mute, Setting, SettingView, SettingsView, muted_until};
 use kalit_core::clock::{Clock, SystemClock};
 use kalit_core::oauth::paste;
 use kalit_core::{Error, ErrorCode};
@@ -35,11 +35,16 @@ fn change(broker: &Broker, key: &str, value: &Value, json: bool) -> Result<(), E
 
 /// What was typed as the JSON that it stands for; whether a setting can be that, core decides.
 fn typed(key: &str, text: &str) -> Value {
-    // A time span from now, as the window offers it.
-    if key == "mutedUntil"
-        && let Ok(span) = paste::expires_in(text)
-    {
-        return Value::from(SystemClock.now().plus(span).as_millis());
+    // A time span from now, or until tomorrow, as the window offers it.
+    if key == "mutedUntil" {
+        let now = SystemClock.now();
+        let until = match text {
+            "tomorrow" => muted_until(Mute::Tomorrow, now),
+            _ => paste::expires_in(text).ok().map(|span| now.plus(span)),
+        };
+        if let Some(until) = until {
+            return Value::from(until.as_millis());
+        }
     }
     match text {
         "true" => Value::Bool(true),

@@ -242,7 +242,11 @@ impl Shell {
                     self.begin(Action::Use { agent, profile });
                 }
             }
-            Action::Renew { .. } | Action::ClearCooldown { .. } | Action::RenewAll | Action::Pause(_) => {
+            Action::Renew { .. }
+            | Action::ClearCooldown { .. }
+            | Action::RenewAll
+            | Action::Pause(_)
+            | Action::Mute(_) => {
                 self.begin(action);
             }
         }
@@ -358,15 +362,19 @@ async fn change(broker: &Broker, action: Action) -> Result<Option<String>, (Stri
             Ok(Some(say!("OpenClaw may use {used} again", used)))
         }
         Action::RenewAll => renew(broker, RefreshTarget::All).await,
-        Action::Pause(paused) => {
-            let broker = broker.clone();
-            let set = blocking(move || broker.set_paused(paused))
-                .await
-                .and_then(|done| done);
-            set.map(|()| None).map_err(|error| (say!("Not changed"), error))
-        }
+        Action::Pause(paused) => set(broker, move |broker| broker.set_paused(paused)).await,
+        Action::Mute(mute) => set(broker, move |broker| broker.mute(mute)).await,
         Action::Open(_) | Action::Quit => Ok(None),
     }
+}
+
+async fn set(
+    broker: &Broker,
+    change: impl FnOnce(&Broker) -> Result<(), Error> + Send + 'static,
+) -> Result<Option<String>, (String, Error)> {
+    let broker = broker.clone();
+    let set = blocking(move || change(&broker)).await.and_then(|done| done);
+    set.map(|()| None).map_err(|error| (say!("Not changed"), error))
 }
 
 async fn renew(broker: &Broker, target: RefreshTarget) -> Result<Option<String>, (String, Error)> {

@@ -16,6 +16,9 @@ use crate::wait::until_some;
 /// How long the parts of a session may take to come up on a busy machine.
 const START: Duration = Duration::from_secs(40);
 
+/// The title of Kalit's window, for xdotool.
+const WINDOW: &str = "^Kalit$";
+
 /// A part of the session that may be absent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
@@ -158,6 +161,27 @@ impl DesktopSession {
     pub async fn opened_url(&self, after: usize, limit: Duration) -> Result<String> {
         until_some("a URL to be opened in the browser", limit, || {
             self.opened_urls().into_iter().nth(after)
+        })
+        .await
+    }
+
+    /// The process of Kalit's visible window.
+    pub fn window_process(&self) -> Option<u32> {
+        let mut search = self.command("xdotool");
+        search.args(["search", "--onlyvisible", "--name", WINDOW, "getwindowpid"]);
+        run(&mut search).ok()?.trim().parse().ok()
+    }
+
+    /// Closes Kalit's window as a person does. A key that comes before the window is ready is lost: it
+    /// is pressed again until `is_closed`.
+    pub async fn close_window(&self, mut is_closed: impl FnMut() -> bool) -> Result<()> {
+        until_some("Kalit's window to be closed", START, || {
+            let mut close = self.command("xdotool");
+            close.args(["search", "--onlyvisible", "--name", WINDOW]);
+            // a key for the window itself would go past the window manager
+            close.args(["windowactivate", "--sync", "key", "--window", "0"]);
+            let _ = run(close.args(["--clearmodifiers", "alt+F4"]));
+            is_closed().then_some(())
         })
         .await
     }

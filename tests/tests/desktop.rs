@@ -77,11 +77,9 @@ async fn switched(session: &DesktopSession, place: &Place, item: &TrayItem, kali
     ensure!(status.success(), "the second start ended with {status}");
     shown(session, "3-second-start").await?;
     let opened = until_some("the window's process", SOON, || child_of(kalit.id())).await?;
-    close_window(session)?;
-    until_some("the window's process to end", SOON, || {
-        (child_of(kalit.id()) != Some(opened)).then_some(())
-    })
-    .await?;
+    session
+        .close_window(|| child_of(kalit.id()) != Some(opened))
+        .await?;
     ensure!(
         item.pid().await? == kalit.id(),
         "the tray is gone with its window"
@@ -225,12 +223,10 @@ async fn closed_during_the_exchange(
     server.hold_answers();
     browser.allow(&url, "ada@example.com").await?;
     let issued = issued_after(server, 0).await?;
-    let process = window_process(session)?;
-    close_window(session)?;
-    until_some("the window to be hidden", SOON, || {
-        window_process(session).is_err().then_some(())
-    })
-    .await?;
+    let process = session.window_process().context("no window")?;
+    session
+        .close_window(|| session.window_process().is_none())
+        .await?;
     stays(Duration::from_secs(1), || ended(process)).await?;
     ensure!(place.profile(ADA).is_none(), "stored before the answer came");
 
@@ -286,7 +282,7 @@ async fn without_a_tray_host_the_window_opens_and_ends_kalit() {
         .launch(&mut place.command(&session).unwrap(), "kalit-desktop")
         .unwrap();
     shown(&session, "8-without-a-tray-host").await.unwrap();
-    close_window(&session).unwrap();
+    session.close_window(|| kalit.ended().is_some()).await.unwrap();
     let status = kalit.end(SOON).await.unwrap();
     assert!(status.success(), "{status}\n{}", kalit.output());
 }
@@ -305,12 +301,10 @@ async fn a_late_panel_shows_the_icon_and_a_second_start_the_window() {
     item.menu_with("hedy@example.com", SOON).await.unwrap();
 
     // With an icon the window may be closed: Kalit goes on, and is one however often it is started.
-    close_window(&session).unwrap();
-    until_some("the window to be closed", SOON, || {
-        child_of(kalit.id()).is_none().then_some(())
-    })
-    .await
-    .unwrap();
+    session
+        .close_window(|| child_of(kalit.id()).is_none())
+        .await
+        .unwrap();
     assert!(kalit.ended().is_none(), "{}", kalit.output());
     let mut second = launch(&session, "second").unwrap();
     let status = second.end(SOON).await.unwrap();
@@ -497,29 +491,6 @@ async fn shown(session: &DesktopSession, name: &str) -> Result<()> {
         (colours(&path).ok()? > 300).then_some(())
     })
     .await
-}
-
-/// Closes Kalit's window as a person does.
-fn close_window(session: &DesktopSession) -> Result<()> {
-    let mut close = session.command("xdotool");
-    close.args([
-        "search",
-        "--onlyvisible",
-        "--name",
-        "^Kalit$",
-        "windowactivate",
-        "--sync",
-    ]);
-    // a key for the window itself would go past the window manager
-    close.args(["key", "--window", "0", "--clearmodifiers", "alt+F4"]);
-    run(&mut close).map(drop)
-}
-
-/// The process of the visible window.
-fn window_process(session: &DesktopSession) -> Result<u32> {
-    let mut search = session.command("xdotool");
-    search.args(["search", "--onlyvisible", "--name", "^Kalit$", "getwindowpid"]);
-    Ok(run(&mut search)?.trim().parse()?)
 }
 
 /// Whether a process is gone, or waits only for its parent to notice.

@@ -1,6 +1,6 @@
 //! What the tray tells of and takes back (Linux), through a real notification daemon: losses of several
 //! agents in one message, logins that end and that others use, and nothing while the machine wakes or is
-//! offline.
+//! offline, which the window says.
 #![cfg(target_os = "linux")]
 
 use std::fs;
@@ -28,14 +28,13 @@ use serde_json::{Value, json};
 const SOON: Duration = Duration::from_secs(60);
 const MINUTE: Duration = Duration::from_secs(60);
 const RENEW: &str = "Renew all now";
+const OFFLINE: &str = "No provider can be reached";
 const UNREADABLE: &str = "The accounts of main cannot be read";
 
 #[tokio::test]
 async fn a_loss_of_several_agents_is_one_message_and_goes_when_it_is_solved() {
     let stage = Stage::new(10 * 24 * 60 * MINUTE).await.unwrap();
-    let (kalit, item) = stage.tray().await.unwrap();
-    let outcome = signed_out(&stage, &item).await;
-    assert!(outcome.is_ok(), "{outcome:?}\n{}", kalit.output());
+    stage.act(async |item| signed_out(&stage, item).await).await;
 }
 
 async fn signed_out(stage: &Stage, item: &TrayItem) -> Result<()> {
@@ -62,9 +61,7 @@ async fn signed_out(stage: &Stage, item: &TrayItem) -> Result<()> {
 #[tokio::test]
 async fn a_login_that_ends_is_told_and_renewed_by_the_notifications_button() {
     let stage = Stage::new(5 * MINUTE).await.unwrap();
-    let (kalit, item) = stage.tray().await.unwrap();
-    let outcome = ending(&stage, &item).await;
-    assert!(outcome.is_ok(), "{outcome:?}\n{}", kalit.output());
+    stage.act(async |item| ending(&stage, item).await).await;
 }
 
 async fn ending(stage: &Stage, item: &TrayItem) -> Result<()> {
@@ -76,7 +73,7 @@ async fn ending(stage: &Stage, item: &TrayItem) -> Result<()> {
     item.click(&[RENEW]).await?;
     let told = stage.told("ChatGPT ends in ").await?;
     ensure!(told.buttons() == ["Renew now", "Details"], "{told:?}");
-    stage.picture("notice-ending")?;
+    stage.session.screenshot(&picture("notice-ending")?)?;
 
     stage.server.set_mode(Mode::Ok);
     notifications::press(&stage.session, &told, "check").await?;
@@ -98,15 +95,8 @@ async fn a_login_that_another_program_holds_is_told_once_and_quietly() {
     let stage = Stage::new(10 * 24 * 60 * MINUTE).await.unwrap();
     let codex = json!({"auth_mode": "chatgpt", "tokens": {"access_token": "fake", "refresh_token": "test-refresh-ada"}});
     write_json(&stage.home.path().join("codex/auth.json"), &codex).unwrap();
-    let (mut kalit, item) = stage.tray().await.unwrap();
-    let outcome = shared(&stage, &item).await;
-    assert!(outcome.is_ok(), "{outcome:?}\n{}", kalit.output());
-    item.click(&["Quit"]).await.unwrap();
-    assert!(kalit.end(SOON).await.unwrap().success());
-
-    let (kalit, item) = stage.tray().await.unwrap();
-    let outcome = told_no_more(&stage, &item).await;
-    assert!(outcome.is_ok(), "{outcome:?}\n{}", kalit.output());
+    stage.act(async |item| shared(&stage, item).await).await;
+    stage.act(async |item| told_no_more(&stage, item).await).await;
 }
 
 async fn shared(stage: &Stage, item: &TrayItem) -> Result<()> {
@@ -138,9 +128,7 @@ async fn told_no_more(stage: &Stage, item: &TrayItem) -> Result<()> {
 #[tokio::test]
 async fn nothing_is_told_while_the_machine_is_offline_or_wakes() {
     let stage = Stage::new(10 * 24 * 60 * MINUTE).await.unwrap();
-    let (kalit, item) = stage.tray().await.unwrap();
-    let outcome = held(&stage, &item).await;
-    assert!(outcome.is_ok(), "{outcome:?}\n{}", kalit.output());
+    stage.act(async |item| held(&stage, item).await).await;
 }
 
 async fn held(stage: &Stage, item: &TrayItem) -> Result<()> {
@@ -150,6 +138,10 @@ async fn held(stage: &Stage, item: &TrayItem) -> Result<()> {
     stage.lead_to(&format!("http://127.0.0.1:{}", free_port()?))?;
     item.click(&[RENEW]).await?;
     item.menu_with("Not renewed", SOON).await?;
+    // What the tray found out stands in a window of another process.
+    let window = stage.window("board").await?;
+    window.shows(OFFLINE, SOON).await?;
+    window.screenshot(&picture("window-offline")?).await?;
     fs::write(&store, "{")?;
     item.menu_with("cannot be read", SOON).await?;
     // Shown only after the snapshot before was told.
@@ -166,6 +158,12 @@ async fn held(stage: &Stage, item: &TrayItem) -> Result<()> {
     item.click(&[RENEW]).await?;
     stage.server.arrived(1, SOON).await?;
     item.menu_with("Renewed", SOON).await?;
+    until("the window to be online", SOON, || async {
+        let text = window.text().await.ok()?;
+        (text.contains("in order") && !text.contains(OFFLINE)).then_some(())
+    })
+    .await?;
+    window.close().await?;
     let whole = fs::read(&store)?;
     fs::write(&store, "{")?;
     let told = stage.told(UNREADABLE).await?;
@@ -285,6 +283,15 @@ impl Stage {
         Ok((kalit, item))
     }
 
+    /// What happens while a tray runs.
+    async fn act(&self, acts: impl AsyncFnOnce(&TrayItem) -> Result<()>) {
+        let (mut kalit, item) = self.tray().await.unwrap();
+        let outcome = acts(&item).await;
+        assert!(outcome.is_ok(), "{outcome:?}\n{}", kalit.output());
+        item.click(&["Quit"]).await.unwrap();
+        assert!(kalit.end(SOON).await.unwrap().success());
+    }
+
     async fn window(&self, route: &str) -> Result<WebView> {
         let program = binary("KALIT_WINDOW_BIN", "kalit-window")?;
         WebView::open(&self.session, &program, &[route], &self.env()).await
@@ -298,13 +305,13 @@ impl Stage {
         notifications::window(&self.session, SOON).await?;
         Ok(told)
     }
+}
 
-    /// Keeps a picture of the whole screen.
-    fn picture(&self, name: &str) -> Result<()> {
-        let dir = build_dir()?.with_file_name("journeys");
-        fs::create_dir_all(&dir)?;
-        self.session.screenshot(&dir.join(format!("{name}.png")))
-    }
+/// Where a picture is kept.
+fn picture(name: &str) -> Result<PathBuf> {
+    let dir = build_dir()?.with_file_name("journeys");
+    fs::create_dir_all(&dir)?;
+    Ok(dir.join(format!("{name}.png")))
 }
 
 async fn pause(item: &TrayItem, wanted: bool) -> Result<()> {

@@ -142,6 +142,12 @@ async fn muted(
     window.press("[data-action=mute][data-until=hour]").await?;
     window.shows("Muted until", SOON).await?;
     window.picture("settings-3-muted").await?;
+    // The tray can do it, too.
+    item.menu_with("Unmute notifications", SOON).await?;
+    item.click(&["Unmute notifications"]).await?;
+    item.menu_with("Until tomorrow", SOON).await?;
+    item.click(&["Mute notifications", "Until tomorrow"]).await?;
+    item.menu_with("Unmute notifications", SOON).await?;
     let store = place.home.profiles_path("main");
     let whole = fs::read(&store)?;
     fs::write(&store, "{")?;

@@ -12,7 +12,7 @@ use kalit_core::clock::{Clock, SystemClock};
 use kalit_journeys::desktop::{DesktopSession, Part, colours};
 use kalit_journeys::notifications::NotificationMonitor;
 use kalit_journeys::openclaw::{TestHome, read_json};
-use kalit_journeys::process::{Process, binary, build_dir, run, signal};
+use kalit_journeys::process::{Process, binary, build_dir, signal};
 use kalit_journeys::tray::{self, TrayItem};
 use kalit_journeys::wait::until_some;
 use serde_json::{Map, Value, json};
@@ -139,8 +139,11 @@ async fn crashed(session: &DesktopSession, item: &TrayItem, monitor: &Notificati
     gone(first).await?;
     item.menu_with("main-0", SOON).await?;
     item.click(&[OPEN]).await?;
-    let second = opened(session).await?;
-    ensure!(second != first);
+    // The display may still hold the first one's window.
+    let second = until_some("another window", SOON, || {
+        session.window_process().filter(|process| *process != first)
+    });
+    let second = second.await?;
     ensure!(
         monitor.notifications().is_empty(),
         "{:?}",
@@ -155,7 +158,7 @@ async fn closed(
     monitor: &NotificationMonitor,
     open: u32,
 ) -> Result<()> {
-    close_window(session, open).await?;
+    session.close_window(|| has_ended(open)).await?;
     let told = monitor
         .notification(STAYS, SOON, |seen| seen.title == STAYS)
         .await?;
@@ -173,7 +176,7 @@ async fn closed_again(
     item.menu_with("main-0", SOON).await?;
     item.click(&[OPEN]).await?;
     let open = opened(session).await?;
-    close_window(session, open).await?;
+    session.close_window(|| has_ended(open)).await?;
     // The window's end was noticed: another one opens.
     item.click(&[OPEN]).await?;
     opened(session).await?;
@@ -247,7 +250,7 @@ impl Place {
 
 /// Waits for Kalit's window; its process.
 async fn opened(session: &DesktopSession) -> Result<u32> {
-    until_some("Kalit's window", SOON, || window_process(session)).await
+    until_some("Kalit's window", SOON, || session.window_process()).await
 }
 
 /// Waits until the tray has noticed the end of its window.
@@ -260,32 +263,6 @@ async fn gone(process: u32) -> Result<()> {
 
 fn has_ended(process: u32) -> bool {
     !PathBuf::from(format!("/proc/{process}")).exists()
-}
-
-fn window_process(session: &DesktopSession) -> Option<u32> {
-    let mut search = session.command("xdotool");
-    search.args(["search", "--onlyvisible", "--name", "^Kalit$", "getwindowpid"]);
-    run(&mut search).ok()?.trim().parse().ok()
-}
-
-/// Closes Kalit's window as a person does. A key that comes before the window is ready is lost.
-async fn close_window(session: &DesktopSession, process: u32) -> Result<()> {
-    until_some("the window to be closed", SOON, || {
-        let mut close = session.command("xdotool");
-        close.args([
-            "search",
-            "--onlyvisible",
-            "--name",
-            "^Kalit$",
-            "windowactivate",
-            "--sync",
-        ]);
-        // a key for the window itself would go past the window manager
-        close.args(["key", "--window", "0", "--clearmodifiers", "alt+F4"]);
-        let _ = run(&mut close);
-        has_ended(process).then_some(())
-    })
-    .await
 }
 
 fn clipboard(session: &DesktopSession) -> Option<String> {

@@ -21,6 +21,9 @@ pub struct Event {
     /// The snapshot from which it can be put back.
     #[serde(default)]
     pub snapshot: Option<String>,
+    /// The order that is stored since it was switched or changed; `None` where none is.
+    #[serde(default)]
+    pub order: Option<Vec<ProfileId>>,
     /// A stable word: the provider's code, an error code, or who did it.
     pub cause: Option<String>,
     /// One sentence for people, free of secrets.
@@ -47,6 +50,7 @@ pub enum EventKind {
     NotRenewed,
     Vanished,
     Switched,
+    /// By Kalit, or outside of it.
     OrderChanged,
     /// A person ended the time for which OpenClaw leaves an account alone.
     CooldownCleared,

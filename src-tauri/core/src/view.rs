@@ -30,7 +30,7 @@ pub struct Snapshot {
     pub show_names: bool,
     /// No notification about trouble before this time.
     pub muted_until: Option<Timestamp>,
-    /// Since when no provider could be reached from here, by what this process tried itself.
+    /// Since when renewals fail because no provider can be reached, in whichever of Kalit's processes.
     pub offline_since: Option<Timestamp>,
     /// Things to say once about the whole installation, worst first.
     pub notices: Vec<Notice>,

@@ -4,6 +4,7 @@
 mod agents;
 mod verbs;
 
+use kalit_core::broker::Mute;
 use kalit_core::clock::Timestamp;
 use kalit_core::ids::{AgentId, ProfileId};
 use kalit_core::view::{
@@ -80,6 +81,8 @@ pub enum Action {
     },
     RenewAll,
     Pause(bool),
+    /// Mute notifications, or hear them again.
+    Mute(Mute),
     Open(Route),
     Quit,
 }
@@ -96,7 +99,7 @@ impl MenuModel {
             items.extend(accounts);
             items.push(separator("middle"));
         }
-        items.push(verb("sign-in", &say!("Sign in…"), Action::Open(Route::Add)));
+        items.push(verb("add", &say!("Add account…"), Action::Open(Route::Add)));
         items.extend(more);
         items.push(separator("bottom"));
         items.push(verb("open", &say!("Open Kalit"), Action::Open(Route::Board)));
@@ -205,7 +208,8 @@ pub fn menu(snapshot: &Snapshot, now: Timestamp) -> MenuModel {
     }
     more.extend(match snapshot.installation.era {
         EraView::Sqlite => vec![line("renewal", &say!("OpenClaw renews these logins on use"))],
-        EraView::Json | EraView::Mixed | EraView::None => vec![
+        EraView::None => Vec::new(),
+        EraView::Json | EraView::Mixed => vec![
             verb("renew", &say!("Renew all now"), Action::RenewAll),
             Item {
                 id: "pause".to_owned(),
@@ -217,7 +221,27 @@ pub fn menu(snapshot: &Snapshot, now: Timestamp) -> MenuModel {
             },
         ],
     });
+    more.push(mute(snapshot, now));
     MenuModel::new(picture(snapshot), status(snapshot), accounts, more)
+}
+
+fn mute(snapshot: &Snapshot, now: Timestamp) -> Item {
+    if snapshot.muted_until.is_some_and(|until| until > now) {
+        return verb("unmute", &say!("Unmute notifications"), Action::Mute(Mute::Off));
+    }
+    let times = vec![
+        verb("mute-hour", &say!("For an hour"), Action::Mute(Mute::Hour)),
+        verb(
+            "mute-tomorrow",
+            &say!("Until tomorrow"),
+            Action::Mute(Mute::Tomorrow),
+        ),
+    ];
+    Item {
+        id: "mute".to_owned(),
+        label: say!("Mute notifications"),
+        kind: Kind::Submenu(times),
+    }
 }
 
 /// Whether a snapshot holds something that is lost.
@@ -251,7 +275,7 @@ pub fn outdated(snapshot: &Snapshot, now: Timestamp) -> bool {
     ends(snapshot).any(|at| snapshot.at < at && at <= now)
 }
 
-/// When credentials and cooldowns end.
+/// When credentials, cooldowns and the muting end.
 fn ends(snapshot: &Snapshot) -> impl Iterator<Item = Timestamp> {
     let accounts = snapshot
         .agents
@@ -259,7 +283,7 @@ fn ends(snapshot: &Snapshot) -> impl Iterator<Item = Timestamp> {
         .flat_map(|agent| &agent.providers)
         .flat_map(|p| &p.accounts);
     let ends = |account: &AccountView| [account.expires_at, account.cooldown.as_ref().map(|c| c.until)];
-    accounts.flat_map(ends).flatten()
+    accounts.flat_map(ends).chain([snapshot.muted_until]).flatten()
 }
 
 fn picture(snapshot: &Snapshot) -> Picture {

@@ -64,9 +64,12 @@ v ChatGPT (main)
   > Renew work now
   > Copy /model …@openai:work
 ---
-> Sign in…
+> Add account…
 > Renew all now
 [ ] Pause renewal
+v Mute notifications
+  > For an hour
+  > Until tomorrow
 ---
 > Open Kalit
 > Settings…
@@ -240,8 +243,11 @@ v ChatGPT (main)
   > Sign in to work again…
   > Copy /model …@openai:work
 ---
-> Sign in…
+> Add account…
 OpenClaw renews these logins on use
+v Mute notifications
+  > For an hour
+  > Until tomorrow
 ---
 > Open Kalit
 > Settings…
@@ -322,10 +328,13 @@ v ChatGPT (main)
   ---
   > Add ChatGPT account…
 ---
-> Sign in…
+> Add account…
 > Restore…
 > Renew all now
 [ ] Pause renewal
+v Mute notifications
+  > For an hour
+  > Until tomorrow
 ---
 > Open Kalit
 > Settings…
@@ -537,4 +546,22 @@ fn ids_are_unique_though_agents_and_profiles_share_names() {
     ids(&menu(&snapshot, NOW).items, &mut seen);
     let unique: std::collections::BTreeSet<_> = seen.iter().collect();
     assert_eq!(unique.len(), seen.len());
+}
+
+#[test]
+fn the_menu_mutes_and_takes_it_back() {
+    let mut muted = snapshot(Vec::new());
+    let action = |snapshot: &Snapshot, id: &str| menu(snapshot, NOW).find(id)?.action().cloned();
+    assert_eq!(
+        action(&muted, "mute-tomorrow"),
+        Some(Action::Mute(Mute::Tomorrow))
+    );
+    assert_eq!(action(&muted, "mute-hour"), Some(Action::Mute(Mute::Hour)));
+    assert_eq!(action(&muted, "unmute"), None);
+    let until = NOW.plus_millis(1);
+    muted.muted_until = Some(until);
+    assert_eq!(action(&muted, "unmute"), Some(Action::Mute(Mute::Off)));
+    assert_eq!(action(&muted, "mute-hour"), None);
+    // It reads as before when that is over.
+    assert!(outdated(&muted, until) && until_change(&muted, NOW).is_some());
 }

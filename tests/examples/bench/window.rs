@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use kalit_journeys::desktop::DesktopSession;
-use kalit_journeys::process::{Process, binary, run};
+use kalit_journeys::process::{Process, binary};
 use kalit_journeys::tray::TrayItem;
 use kalit_journeys::wait::{until, until_some};
 use kalit_journeys::webview::WebView;
@@ -46,24 +46,7 @@ pub async fn from_click_to_window(
             mapped.push(first);
             painted.push(start.elapsed());
         }
-        let id = window.to_string();
-        let mut close = session.command("xdotool");
-        // a key for the window itself would go past the window manager
-        close.args([
-            "windowactivate",
-            "--sync",
-            &id,
-            "key",
-            "--window",
-            "0",
-            "--clearmodifiers",
-            "alt+F4",
-        ]);
-        run(&mut close)?;
-        until_some("the window to be gone", SOON, || {
-            (family(kalit.id()).len() == 1).then_some(())
-        })
-        .await?;
+        session.close_window(|| family(kalit.id()).len() == 1).await?;
     }
     let wall = middle(&mut mapped);
     table.add(

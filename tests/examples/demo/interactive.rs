@@ -49,7 +49,7 @@ pub async fn tell(report: &mut Report, sabotage: Option<Sabotage>) -> Result<()>
     let mut kalit = Process::start(&mut command, &report.dir().join("kalit-desktop.log"))?;
     report.says("process", "kalit-desktop", kalit.id());
     println!(
-        "\n   1. Choose \"Sign in…\" in the tray, then allow it in the browser.\n   \
+        "\n   1. Choose \"Add account…\" in the tray, then allow it in the browser.\n   \
          2. Wait: within two minutes the account is renewed.\n   \
          3. Open {} and press \"Revoke\".\n   \
          4. When the notification comes, press \"Sign in again\" and allow it.\n   \

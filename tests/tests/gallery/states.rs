@@ -140,6 +140,8 @@ fn boards() -> Vec<State> {
     paused.paused = true;
     let mut unattended = calm.clone();
     unattended.attended = false;
+    let mut offline = calm.clone();
+    offline.offline_since = Some(in_millis(-3 * HOUR));
     let mut unreadable = agent("main", Vec::new());
     unreadable.store_error = Some(notice(
         "store.unparsable",
@@ -167,6 +169,7 @@ fn boards() -> Vec<State> {
         State::board("board-paused", "Renewal is paused", &paused),
         State::board("board-without-the-tray", "Nothing is renewed", &unattended)
             .answers("start_tray", Value::Null),
+        State::board("board-offline", "No provider can be reached", &offline),
         State::board("board-unreadable-store", "cannot be read", &torn),
         State::board("board-notice", "Everybody on this computer", &noticed),
         State::board("board-kept-by-openclaw", "keeps these logins", &kept),
@@ -784,6 +787,7 @@ fn history(set_aside: Option<&str>) -> HistoryView {
         profile_id: Some(profile_id(id)),
         generation: None,
         snapshot: None,
+        order: None,
         cause: Some(cause.to_owned()),
         text: "What the command line says.".to_owned(),
     };

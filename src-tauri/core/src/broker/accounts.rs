@@ -263,6 +263,7 @@ impl Inner {
                 installation: &installation.state_dir.canonical().display().to_string(),
                 agent: Some(&agent.id),
                 profile_id: Some(id),
+                order: activation.order.as_deref(),
                 cause: Some(self.program),
                 ..About::default()
             },
@@ -333,17 +334,19 @@ impl Inner {
         mut notes: Vec<String>,
     ) -> Result<Activation> {
         let what = if was_set { "set" } else { "cleared" };
+        let settled = self.settled(agent, provider, &mut notes);
         self.emit(
             EventKind::OrderChanged,
             About {
                 installation: &installation.state_dir.canonical().display().to_string(),
                 agent: Some(&agent.id),
+                order: settled.as_ref().ok().and_then(|done| done.order.as_deref()),
                 cause: Some(self.program),
                 ..About::default()
             },
             format!("The order of {provider} in {} was {what}", agent.id),
         );
-        self.settled(agent, provider, &mut notes)
+        settled
     }
 
     /// Resolves again from disk. A pin concerns one session: it does not make a switch fail, it is

@@ -127,7 +127,10 @@ impl Inner {
             attended: attended(&self.environment.data_dir(), installation),
             show_names: settings.show_names,
             muted_until: settings.muted_until,
-            offline_since: *self.offline_since(),
+            offline_since: self
+                .marks
+                .offline_since(&installation.state_dir.canonical())
+                .unwrap_or_default(),
             notices,
         }
     }

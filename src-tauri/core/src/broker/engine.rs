@@ -285,6 +285,10 @@ impl Inner {
         } else {
             *self.renewing_since() = None;
         }
+        if matches!(schedules, Ok(true)) {
+            // An earlier engine may have left it, or the login went another way.
+            self.forget_offline(&fleet);
+        }
         let again = observer.observe(self, &fleet, mends);
         let fleet = if again.wrote {
             self.fleet().unwrap_or(fleet)

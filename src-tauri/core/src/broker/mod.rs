@@ -47,7 +47,7 @@ pub use openclaw_login::{
     OpenClawLoginRequest,
 };
 pub use requests::*;
-pub use settings::{Setting, SettingView, SettingsView};
+pub use settings::{Mute, Setting, SettingView, SettingsView, muted_until};
 pub use sign_in::{LoginHandle, LoginSession};
 
 use crate::clock::{Clock, Timestamp};
@@ -106,14 +106,14 @@ struct Inner {
     acting: tokio::sync::Mutex<()>,
     /// Since when this process renews; until it has had a chance, nothing is called "not renewed".
     renewing_since: Mutex<Option<Timestamp>>,
-    /// Since when every attempt of this process failed for want of a network.
-    offline_since: Mutex<Option<Timestamp>>,
 }
 
 /// The last failed attempt with a generation, in this process.
 #[derive(Clone, Debug)]
 struct Failure {
     setback: Setback,
+    /// The network did not carry it.
+    no_network: bool,
     notice: Notice,
 }
 
@@ -166,7 +166,6 @@ impl Broker {
                 sealed: Mutex::default(),
                 acting: tokio::sync::Mutex::default(),
                 renewing_since: Mutex::default(),
-                offline_since: Mutex::default(),
                 environment: options.environment,
             }),
         })
@@ -328,6 +327,7 @@ impl Inner {
             profile_id: about.profile_id.cloned(),
             generation: about.generation.map(|generation| generation.short()),
             snapshot: about.snapshot.map(str::to_owned),
+            order: about.order.map(<[_]>::to_vec),
             cause: about.cause.map(str::to_owned),
             text: text.into(),
         };
@@ -338,10 +338,6 @@ impl Inner {
 
     fn renewing_since(&self) -> MutexGuard<'_, Option<Timestamp>> {
         self.renewing_since.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn offline_since(&self) -> MutexGuard<'_, Option<Timestamp>> {
-        self.offline_since.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn setbacks(&self) -> MutexGuard<'_, HashMap<Fingerprint, Failure>> {
@@ -364,6 +360,8 @@ struct About<'a> {
     generation: Option<Fingerprint>,
     /// The snapshot from which it can be put back.
     snapshot: Option<&'a str>,
+    /// The order that is stored now.
+    order: Option<&'a [ProfileId]>,
     cause: Option<&'a str>,
 }
 

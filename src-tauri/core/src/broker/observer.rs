@@ -59,6 +59,8 @@ pub(super) struct Observer {
 struct Remembered {
     profiles: BTreeMap<ProfileId, Profile>,
     last_good: BTreeMap<ProviderId, ProfileId>,
+    /// `None` until it was read once.
+    order: Option<BTreeMap<ProviderId, Vec<ProfileId>>>,
     readable: bool,
 }
 
@@ -328,6 +330,27 @@ impl Observer {
                     generation,
                     since: at,
                 });
+            }
+        }
+        if judged {
+            let order = &content.state.order;
+            let before = remembered
+                .order
+                .replace(order.clone())
+                .unwrap_or_else(|| order.clone());
+            // That an account came or went is told by itself.
+            let stayed = |ids: &[ProfileId]| {
+                let both = |id: &&ProfileId| remembered.profiles.contains_key(*id) && now.contains_key(*id);
+                ids.iter().filter(both).cloned().collect::<Vec<_>>()
+            };
+            let of = |order: &BTreeMap<ProviderId, Vec<ProfileId>>, provider| {
+                order.get(provider).map(|ids| stayed(ids)).unwrap_or_default()
+            };
+            let providers: BTreeSet<&ProviderId> = before.keys().chain(order.keys()).collect();
+            for provider in providers {
+                if of(&before, provider) != of(order, provider) {
+                    scene.reordered(provider, order.get(provider).map(Vec::as_slice));
+                }
             }
         }
         remembered.profiles = now;

@@ -209,13 +209,11 @@ impl Inner {
     }
 
     fn settle(&self, attempt: &Attempt, result: Result<Done, Failed>) -> RefreshOutcome {
-        self.note_network(&result);
-        let installation = self
+        let state_dir = self
             .installation()
-            .map(|installation| installation.state_dir.canonical());
-        let installation = installation
-            .map(|path| path.display().to_string())
+            .map(|installation| installation.state_dir.canonical())
             .unwrap_or_default();
+        let installation = state_dir.display().to_string();
         let about = |generation: Fingerprint, cause| About {
             installation: &installation,
             agent: Some(&attempt.agent),
@@ -237,6 +235,7 @@ impl Inner {
             Ok(Done::Refreshed { generation, holders }) => {
                 self.setbacks().remove(&attempt.seen);
                 let _ = self.marks.clear_refused(attempt.seen);
+                let _ = self.marks.clear_offline(&state_dir);
                 self.emit(
                     EventKind::Refreshed,
                     about(generation, Some(self.program)),
@@ -273,27 +272,37 @@ impl Inner {
                     let text = format!("{name} was not renewed: {}", error.message());
                     self.emit(EventKind::RefreshFailed, about(attempt.seen, Some(cause)), text);
                 }
+                // One that was not sent for another reason says nothing of the network.
+                let _ = if no_network(error.code()) {
+                    self.marks.record_offline(&state_dir, self.now())
+                } else if matches!(failure, Failed::Refused { .. }) {
+                    self.marks.clear_offline(&state_dir)
+                } else {
+                    Ok(())
+                };
                 outcome(RefreshResult::Failed, Vec::new(), Some(&error))
             }
         }
     }
 
-    /// Whether the network carried this attempt. One that was not sent for another reason says nothing.
-    fn note_network(&self, result: &Result<Done, Failed>) {
-        let no_network = |error: &Error| {
-            matches!(
-                error.code(),
-                ErrorCode::NetworkUnreachable | ErrorCode::NetworkCaptive
-            )
-        };
-        match result {
-            Err(failure) if no_network(&failure.to_error()) => {
-                let now = self.now();
-                self.offline_since().get_or_insert(now);
-            }
-            Ok(Done::Refreshed { .. }) | Err(Failed::Refused { .. }) => *self.offline_since() = None,
-            Ok(Done::Adopted | Done::Fresh)
-            | Err(Failed::Before(_) | Failed::NotSent(_) | Failed::Unknown { .. }) => {}
+    /// Takes back that there is no network, unless a login waits that this process could not renew for
+    /// want of one. One in a store that cannot be read may be there still.
+    pub(super) fn forget_offline(&self, fleet: &Fleet) {
+        // Held to the end: no attempt fails in between.
+        let setbacks = self.setbacks();
+        let offline = |failure: &Failure| failure.no_network;
+        let waiting = |generation| setbacks.get(&generation).is_some_and(offline);
+        let waits = setbacks.values().any(offline)
+            && fleet.own().any(|store| match &store.content {
+                Ok(content) => content
+                    .document
+                    .profiles()
+                    .filter_map(|(_, credential)| credential.generation())
+                    .any(waiting),
+                Err(_) => true,
+            });
+        if !waits {
+            let _ = self.marks.clear_offline(&fleet.current().state_dir.canonical());
         }
     }
 
@@ -338,10 +347,15 @@ impl Inner {
             generation,
             Failure {
                 setback,
+                no_network: no_network(error.code()),
                 notice: notice_of(error),
             },
         );
     }
+}
+
+fn no_network(code: ErrorCode) -> bool {
+    matches!(code, ErrorCode::NetworkUnreachable | ErrorCode::NetworkCaptive)
 }
 
 fn failed(agent: AgentId, profile_id: ProfileId, error: &Error) -> RefreshOutcome {

@@ -55,6 +55,9 @@ const BROUGHT: [EventKind; 5] = [
     EventKind::SignedIn,
 ];
 
+/// What is told of an agent's orders; with a restored account its place in them may come back.
+const ORDERS: [EventKind; 3] = [EventKind::OrderChanged, EventKind::Switched, EventKind::Restored];
+
 /// Which events are asked for: those of one installation and, if named, agent and profile.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct About<'a> {
@@ -168,6 +171,13 @@ fn add(transaction: &Connection, event: &Event, text: &str) -> rusqlite::Result<
     if is_known(transaction, event)? {
         return Ok(());
     }
+    if ORDERS.contains(&event.kind) && !is_noticed_order(event) {
+        for (id, told) in recent_orders(transaction, event)? {
+            if is_noticed_order(&told) && (event.kind == EventKind::Restored || told.order == event.order) {
+                transaction.execute("DELETE FROM event WHERE id = ?1", [id])?;
+            }
+        }
+    }
     if BROUGHT.contains(&event.kind) {
         // Another process saw it in the store before its doer had told it.
         transaction.execute(
@@ -206,6 +216,9 @@ fn add(transaction: &Connection, event: &Event, text: &str) -> rusqlite::Result<
 /// Whether what was noticed has been told: by another process that noticed it, or by the one that
 /// did it.
 fn is_known(transaction: &Connection, event: &Event) -> rusqlite::Result<bool> {
+    if is_noticed_order(event) {
+        return is_known_order(transaction, event);
+    }
     if !NOTICED.contains(&event.kind) {
         return Ok(false);
     }
@@ -227,6 +240,45 @@ fn is_known(transaction: &Connection, event: &Event) -> rusqlite::Result<bool> {
     Ok((kind == event.kind.as_str() && same && is_recent)
         || (COMES.contains(&event.kind)
             && (brought || (same && generation.is_some() && is_any(&kind, &COMES)))))
+}
+
+/// Whether somebody else's order was seen in a store, or what Kalit's own looks like to another of its
+/// processes.
+fn is_noticed_order(event: &Event) -> bool {
+    event.kind == EventKind::OrderChanged && event.cause.as_deref() == Some("outside")
+}
+
+/// Whether the same accounts were last said to have this order, or came back with it.
+fn is_known_order(transaction: &Connection, event: &Event) -> rusqlite::Result<bool> {
+    let accounts = |event: &Event| {
+        let mut ids = event.order.clone().unwrap_or_default();
+        ids.sort();
+        ids
+    };
+    let told = recent_orders(transaction, event)?;
+    let mut told = told.iter().map(|(_, told)| told);
+    let last = told.find(|told| told.kind == EventKind::Restored || accounts(told) == accounts(event));
+    Ok(last.is_some_and(|last| last.kind == EventKind::Restored || last.order == event.order))
+}
+
+/// What was told of orders in this agent a short time before, newest first.
+fn recent_orders(transaction: &Connection, event: &Event) -> rusqlite::Result<Vec<(i64, Event)>> {
+    let mut statement = transaction.prepare_cached(&format!(
+        "SELECT id, event FROM event WHERE installation = ?1 AND agent IS ?2 AND at > ?3 AND type IN ({})
+         ORDER BY id DESC",
+        words(&ORDERS)
+    ))?;
+    let agent = event.agent.as_ref().map(|agent| agent.as_str());
+    let since = event.at.as_millis() - SAME_MS;
+    let rows = statement.query_map(params![event.installation, agent, since], |row| {
+        Ok((row.get(0)?, row.get::<_, String>(1)?))
+    })?;
+    let mut told = Vec::new();
+    for row in rows {
+        let (id, text) = row?;
+        told.extend(serde_json::from_str(&text).ok().map(|event| (id, event)));
+    }
+    Ok(told)
 }
 
 fn is_any(kind: &str, kinds: &[EventKind]) -> bool {

@@ -80,73 +80,48 @@ impl Marks {
 
     /// Kalit puts back the generation that this refresh token belongs to: once and not again.
     pub fn record_restored(&self, refresh: FenceDigest, at: Timestamp) -> Result<()> {
-        self.database.write(|transaction| {
-            transaction.execute(
-                "INSERT OR IGNORE INTO mark (generation, code, at) VALUES (?1, 'restored', ?2)",
-                params![restored_key(refresh), at.as_millis()],
-            )?;
-            Ok(())
-        })
+        self.note(&restored_key(refresh), "restored", at)
     }
 
     /// It did not come to that.
     pub fn forget_restored(&self, refresh: FenceDigest) -> Result<()> {
-        self.database.write(|transaction| {
-            transaction.execute("DELETE FROM mark WHERE generation = ?1", [restored_key(refresh)])?;
-            Ok(())
-        })
+        self.forget(&restored_key(refresh))
     }
 
     /// When Kalit put this generation back.
     pub fn restored(&self, refresh: FenceDigest) -> Result<Option<Timestamp>> {
-        self.database.read(None, |connection| {
-            connection
-                .prepare_cached("SELECT at FROM mark WHERE generation = ?1")?
-                .query_row([restored_key(refresh)], |row| {
-                    row.get(0).map(Timestamp::from_millis)
-                })
-                .optional()
-        })
+        self.noted(&restored_key(refresh))
     }
 
     /// The store in this directory cannot be read; an earlier time stands until it can be again.
     pub fn record_unreadable(&self, agent_dir: &Path, at: Timestamp) -> Result<()> {
-        if self.unreadable_since(agent_dir)?.is_some() {
-            return Ok(());
-        }
-        self.database.write(|transaction| {
-            transaction.execute(
-                "INSERT OR IGNORE INTO mark (generation, code, at) VALUES (?1, 'unreadable', ?2)",
-                params![unreadable_key(agent_dir), at.as_millis()],
-            )?;
-            Ok(())
-        })
+        self.note(&unreadable_key(agent_dir), "unreadable", at)
     }
 
     /// The store can be read.
     pub fn clear_unreadable(&self, agent_dir: &Path) -> Result<()> {
-        if self.unreadable_since(agent_dir)?.is_none() {
-            return Ok(());
-        }
-        self.database.write(|transaction| {
-            transaction.execute(
-                "DELETE FROM mark WHERE generation = ?1",
-                [unreadable_key(agent_dir)],
-            )?;
-            Ok(())
-        })
+        self.forget(&unreadable_key(agent_dir))
     }
 
     /// Since when an engine knows that the store cannot be read.
     pub fn unreadable_since(&self, agent_dir: &Path) -> Result<Option<Timestamp>> {
-        self.database.read(None, |connection| {
-            connection
-                .prepare_cached("SELECT at FROM mark WHERE generation = ?1")?
-                .query_row([unreadable_key(agent_dir)], |row| {
-                    row.get(0).map(Timestamp::from_millis)
-                })
-                .optional()
-        })
+        self.noted(&unreadable_key(agent_dir))
+    }
+
+    /// A renewal in this installation failed for want of a network; an earlier time stands until one
+    /// is answered.
+    pub fn record_offline(&self, state_dir: &Path, at: Timestamp) -> Result<()> {
+        self.note(&offline_key(state_dir), "offline", at)
+    }
+
+    /// A provider answered, or nothing waits for one any more.
+    pub fn clear_offline(&self, state_dir: &Path) -> Result<()> {
+        self.forget(&offline_key(state_dir))
+    }
+
+    /// Since when renewals in this installation fail for want of a network.
+    pub fn offline_since(&self, state_dir: &Path) -> Result<Option<Timestamp>> {
+        self.noted(&offline_key(state_dir))
     }
 
     /// Kalit is about to remove this profile: its absence is no surprise to any Kalit process.
@@ -222,6 +197,38 @@ impl Marks {
         })
     }
 
+    fn note(&self, key: &str, code: &str, at: Timestamp) -> Result<()> {
+        if self.noted(key)?.is_some() {
+            return Ok(());
+        }
+        self.database.write(|transaction| {
+            transaction.execute(
+                "INSERT OR IGNORE INTO mark (generation, code, at) VALUES (?1, ?2, ?3)",
+                params![key, code, at.as_millis()],
+            )?;
+            Ok(())
+        })
+    }
+
+    fn forget(&self, key: &str) -> Result<()> {
+        if self.noted(key)?.is_none() {
+            return Ok(());
+        }
+        self.database.write(|transaction| {
+            transaction.execute("DELETE FROM mark WHERE generation = ?1", [key])?;
+            Ok(())
+        })
+    }
+
+    fn noted(&self, key: &str) -> Result<Option<Timestamp>> {
+        self.database.read(None, |connection| {
+            connection
+                .prepare_cached("SELECT at FROM mark WHERE generation = ?1")?
+                .query_row([key], |row| row.get(0).map(Timestamp::from_millis))
+                .optional()
+        })
+    }
+
     fn put_gone(
         &self,
         agent_dir: &Path,
@@ -251,6 +258,10 @@ impl Marks {
 
 fn unreadable_key(agent_dir: &Path) -> String {
     format!("unreadable:{}", agent_dir.display())
+}
+
+fn offline_key(state_dir: &Path) -> String {
+    format!("offline:{}", state_dir.display())
 }
 
 /// OpenClaw's digest is another than a fingerprint.

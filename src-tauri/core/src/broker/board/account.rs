@@ -216,6 +216,7 @@ impl Context<'_> {
         if let Some(Failure {
             setback: Setback::Suspect { attempts, at },
             notice,
+            ..
         }) = setback
             && schedule::suspicion_is_told(attempts)
         {

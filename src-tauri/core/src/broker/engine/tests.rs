@@ -4,7 +4,8 @@ use serde_json::json;
 
 use super::*;
 use crate::clock::Clock;
-use crate::oauth::testing::Reply;
+use crate::ids::{AgentId, ProfileId};
+use crate::oauth::testing::{Reply, until};
 use crate::store::StoreLock;
 use crate::testbed::{ANN, Machine, answer, login};
 
@@ -100,6 +101,109 @@ async fn a_window_sees_what_an_engine_of_another_process_noticed() {
 }
 
 #[tokio::test]
+async fn a_window_learns_that_the_engine_of_another_process_is_offline() {
+    let machine = Machine::new();
+    let main = machine.agent_dir(".openclaw", "main");
+    machine.write_store(&main, &login("REF0", 60_000));
+    let closed = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    machine.lead_to(&format!("http://{closed}/token"));
+    let long_ago = machine.clock.now();
+    machine.clock.advance_millis(60_000);
+    let (broker, window) = (machine.broker(), machine.broker());
+    // An engine that is gone left this.
+    let installation = machine.path(".openclaw").canonicalize().unwrap();
+    broker
+        .inner
+        .marks
+        .record_offline(&installation, long_ago)
+        .unwrap();
+    assert_eq!(window.snapshot().offline_since, Some(long_ago));
+    let engine = broker.engine().await.unwrap();
+    let began = machine.clock.now();
+    let seen = async |wanted| {
+        until("what the window shows", || {
+            window.snapshot().offline_since == wanted
+        })
+        .await;
+    };
+    seen(Some(began)).await;
+
+    // The login is gone: nothing waits for a network any more.
+    machine.write_store(
+        &main,
+        &json!({"type": "api_key", "provider": "openai", "key": "KEY0"}),
+    );
+    seen(None).await;
+    engine.stop().await;
+}
+
+#[tokio::test]
+async fn an_order_that_another_program_stored_is_in_the_history() {
+    let machine = Machine::new();
+    let main = machine.agent_dir(".openclaw", "main");
+    fs::create_dir_all(&main).unwrap();
+    let store = |names: &[&str]| {
+        let key = |name: &&str| {
+            let key = json!({"type": "api_key", "provider": "openai", "key": name});
+            ((*name).to_owned(), key)
+        };
+        let profiles: serde_json::Map<_, _> = names.iter().map(key).collect();
+        let text = json!({"version": 1, "profiles": profiles}).to_string();
+        fs::write(main.join("auth-profiles.json"), text).unwrap();
+    };
+    let order = |ids: &[&str]| {
+        let text = json!({"version": 1, "order": {"openai": ids}}).to_string();
+        fs::write(main.join("auth-state.json"), text).unwrap();
+    };
+    let [one, two, three] = ["openai:one", "openai:two", "openai:three"];
+    store(&[one, two]);
+    order(&[one, two]);
+    let (engine, person) = (machine.broker(), machine.broker());
+    let mut observer = Observer::default();
+    let mut told = || {
+        engine.inner.tick(&mut observer, Ok(true));
+        let installation = machine.path(".openclaw").canonicalize().unwrap();
+        let about = crate::history::About {
+            installation: &installation.display().to_string(),
+            ..Default::default()
+        };
+        let events = engine.inner.history.newest(about, 9).unwrap();
+        let told = |event: Event| {
+            let ids: Vec<_> = event.order.iter().flatten().map(ToString::to_string).collect();
+            format!(
+                "{} {} {}",
+                event.kind.as_str(),
+                event.cause.unwrap_or_default(),
+                ids.join(" ")
+            )
+        };
+        events.into_iter().rev().map(told).collect::<Vec<_>>()
+    };
+    assert!(told().is_empty(), "what stood there at first");
+    let id = ProfileId::parse(two).unwrap();
+    person.activate(&AgentId::main(), &id).await.unwrap();
+    let switched = "switched kalit openai:two openai:one";
+    assert_eq!(told(), [switched]);
+    order(&[one, two]);
+    let outside = "order-changed outside openai:one openai:two";
+    assert_eq!(told(), [switched, outside]);
+
+    // An account that comes in front, or that goes, leaves the others in their order.
+    store(&[one, two, three]);
+    order(&[three, one, two]);
+    let added = "added outside ";
+    assert_eq!(told(), [switched, outside, added]);
+    store(&[one, three]);
+    order(&[three, one]);
+    assert_eq!(told(), [switched, outside, added]);
+    fs::write(main.join("auth-state.json"), r#"{"version":1}"#).unwrap();
+    assert_eq!(told(), [switched, outside, added, "order-changed outside "]);
+}
+
+#[tokio::test]
 async fn the_start_removes_what_interrupted_writes_left_in_agent_directories() {
     let machine = Machine::new();
     let [main, work, later] = ["main", "work", "later"].map(|agent| machine.agent_dir(".openclaw", agent));
@@ -116,8 +220,8 @@ async fn the_start_removes_what_interrupted_writes_left_in_agent_directories() {
     let lock = StoreLock::for_test(&work);
     let engine = machine.broker().engine().await.unwrap();
     let kept = ["auth-profiles.json", "auth-profiles.json.8c0f9a52.tmp"];
-    crate::oauth::testing::until("the removal", || machine.names(&main) == kept).await;
-    crate::oauth::testing::until("the other removal", || {
+    until("the removal", || machine.names(&main) == kept).await;
+    until("the other removal", || {
         machine.names(&later) == ["auth-profiles.json"]
     })
     .await;

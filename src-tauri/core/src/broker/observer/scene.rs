@@ -4,7 +4,7 @@ use super::{Newest, Profile};
 use crate::broker::{About, Inner};
 use crate::error::{Error, Result};
 use crate::event::EventKind;
-use crate::ids::ProfileId;
+use crate::ids::{ProfileId, ProviderId};
 use crate::oauth::{Claims, Identity, Providers, Sameness};
 use crate::refresh::{Fleet, FleetStore};
 use crate::secret::{Fingerprint, Secret};
@@ -123,6 +123,18 @@ impl Scene<'_> {
                 format!("{}: {text}", id.account_name()),
             );
         }
+    }
+
+    pub(super) fn reordered(&self, provider: &ProviderId, order: Option<&[ProfileId]>) {
+        self.emit_with(
+            EventKind::OrderChanged,
+            About {
+                order,
+                cause: Some("outside"),
+                ..About::default()
+            },
+            format!("The order of {provider} in {} was changed", self.store.agent),
+        );
     }
 
     pub(super) fn dropped(&self, fleet: &Fleet, id: &ProfileId) {

@@ -22,6 +22,7 @@ fn event(kind: EventKind, at: i64, generation: Option<&str>) -> Event {
         profile_id: ProfileId::parse("openai:me@example.com"),
         generation: generation.map(str::to_owned),
         snapshot: None,
+        order: None,
         cause: None,
         text: "Something happened.".to_owned(),
     }
@@ -122,6 +123,38 @@ fn a_sign_in_is_not_told_again_by_who_sees_it_in_the_store() {
             assert_eq!(kinds(&history), [EventKind::SignedIn], "{order:?}");
         }
     }
+}
+
+#[test]
+fn an_order_of_kalits_own_is_not_told_again_by_who_sees_it_in_the_store() {
+    let order = |names: &[&str]| names.iter().map(|name| ProfileId::parse(name).unwrap()).collect();
+    let told = |kind, at, cause: &str, ids: &[&str]| Event {
+        order: Some(order(ids)),
+        cause: Some(cause.to_owned()),
+        profile_id: None,
+        ..event(kind, at, None)
+    };
+    let [one, other] = [["openai:one", "openai:two"], ["openai:two", "openai:one"]];
+    let switched = told(EventKind::Switched, 10, "kalit", &other);
+    let seen = told(EventKind::OrderChanged, 20, "outside", &other);
+    for order in [[&switched, &seen], [&seen, &switched]] {
+        let data = tempfile::tempdir().unwrap();
+        let history = History::open(data.path());
+        order.into_iter().for_each(|event| history.append(event).unwrap());
+        assert_eq!(kinds(&history), [EventKind::Switched], "{order:?}");
+    }
+    let data = tempfile::tempdir().unwrap();
+    let history = History::open(data.path());
+    let back = told(EventKind::OrderChanged, 30, "outside", &one);
+    let elsewhere = told(EventKind::OrderChanged, 40, "kalit", &["google:one"]);
+    let again = told(EventKind::OrderChanged, 50, "outside", &other);
+    for event in [&switched, &seen, &back, &elsewhere, &back, &again] {
+        history.append(event).unwrap();
+    }
+    assert_eq!(
+        history.newest(ALL, 9).unwrap(),
+        [again, elsewhere, back, switched]
+    );
 }
 
 #[test]
