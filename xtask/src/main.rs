@@ -1,7 +1,7 @@
 //! What a newcomer would otherwise do by hand: `cargo xtask demo`, `cargo xtask test`,
 //! `cargo xtask prove`, `cargo xtask fuzz`, `cargo xtask gallery`, `cargo xtask bench`, and
 //! `cargo xtask setup`, which these call first; `cargo xtask man` and `cargo xtask package` for
-//! packages, `cargo xtask windows`, a check of another system's programs, and `cargo xtask texts` for
+//! packages, `cargo xtask pictures` for the documents, `cargo xtask windows`, a check of another system's programs, and `cargo xtask texts` for
 //! translators.
 
 mod bench;
@@ -45,6 +45,8 @@ enum Command {
     Fuzz(fuzz::Flags),
     /// Make a picture of every state of the window, in `target/gallery`
     Gallery,
+    /// Make the pictures of the documents anew, in `docs/images`
+    Pictures,
     /// Measure Kalit beside OpenClaw and against its limits
     Bench(bench::Flags),
     /// Write the manual pages of `kalit`
@@ -69,12 +71,32 @@ fn main() -> anyhow::Result<ExitCode> {
         Command::Prove(flags) => prove::run(&flags),
         Command::Fuzz(flags) => fuzz::run_fuzzer(&flags),
         Command::Gallery => gallery(),
+        Command::Pictures => pictures(),
         Command::Bench(flags) => bench::run(&flags),
         Command::Man(flags) => man::run(&flags),
         Command::Texts(flags) => texts::run(&flags),
         Command::Package(flags) => package::run(&flags),
         Command::Windows(flags) => windows::run(&flags),
     }
+}
+
+/// Of programs that were just built.
+fn pictures() -> anyhow::Result<ExitCode> {
+    setup::ensure(Needs::Everything)?;
+    cargo::run(&mut cargo::cargo(&["build", "--package", "kalit", "--bins"]))?;
+    let program = |name: &str| cargo::target_dir().join("debug").join(name);
+    let mut pictures = cargo::cargo(&[
+        "run",
+        "--quiet",
+        "--package",
+        "kalit-journeys",
+        "--example",
+        "pictures",
+    ]);
+    pictures.env("KALIT_DESKTOP_BIN", program("kalit-desktop"));
+    pictures.env("KALIT_WINDOW_BIN", program("kalit-window"));
+    cargo::run(&mut pictures)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The pictures are those of the test that audits the same states.
