@@ -1,4 +1,5 @@
-//! Lists the files of `lang`, so that adding a language is adding one file.
+//! Lists the files of `lang`, so that adding a language is adding one file, with what each language calls
+//! itself.
 
 use std::error::Error;
 use std::fmt::Write;
@@ -21,7 +22,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     for file in files {
         let code = file.file_stem().and_then(|stem| stem.to_str()).ok_or("no name")?;
         let path = file.canonicalize()?;
-        write!(list, "({code:?}, include_str!({path:?})),")?;
+        let language: serde_json::Value = serde_json::from_str(&fs::read_to_string(&path)?)?;
+        let name = language["name"].as_str().ok_or("a language without a name")?;
+        write!(list, "({code:?}, {name:?}, include_str!({path:?})),")?;
     }
     list.push(']');
     fs::write(PathBuf::from(env::var("OUT_DIR")?).join("languages.rs"), list)?;

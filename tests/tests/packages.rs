@@ -77,6 +77,7 @@ fn common(pages: &BTreeSet<String>) -> BTreeSet<String> {
             "/usr/share/applications/Kalit.desktop",
             "/usr/share/bash-completion/completions/kalit",
             "/usr/share/doc/kalit/changelog.gz",
+            "/usr/share/doc/kalit/third-party-licences.txt.gz",
             "/usr/share/fish/vendor_completions.d/kalit.fish",
             "/usr/share/icons/hicolor/scalable/apps/kalit-desktop.svg",
         ]
@@ -264,6 +265,8 @@ fn unpacked_works(deb: &Path, pages: &BTreeSet<String>) {
     let license = fs::read_to_string(share.join("doc/kalit/copyright")).unwrap();
     assert!(license.starts_with("MIT License\n\nCopyright (c) "), "{license}");
 
+    third_party_licences(&share.join("doc/kalit/third-party-licences.txt.gz"));
+
     let entry = share.join("applications/Kalit.desktop");
     said(Command::new("desktop-file-validate").arg(&entry));
     let entry = fs::read_to_string(entry).unwrap();
@@ -280,6 +283,36 @@ fn unpacked_works(deb: &Path, pages: &BTreeSet<String>) {
         let told = said(Command::new("identify").args(["-format", "%wx%h"]).arg(icon));
         assert_eq!(told, size);
     }
+}
+
+/// What is linked into the programs, and nothing of tests, builds and other systems.
+fn third_party_licences(file: &Path) {
+    let text = said(Command::new("zcat").arg(file));
+    let (crates, texts) = text.split_once("\n----").unwrap();
+    let named = |name: &str| crates.lines().any(|line| line.starts_with(&format!("{name} ")));
+    for name in ["tauri", "webkit2gtk", "ksni", "rusqlite", "ring", "age", "clap"] {
+        assert!(named(name), "{name}: {crates}");
+    }
+    for name in [
+        "kalit-core",
+        "clap_mangen",
+        "fantoccini",
+        "cc",
+        "serde_derive",
+        "winreg",
+        "tray-icon",
+    ] {
+        assert!(!named(name), "{name}: {crates}");
+    }
+    for words in [
+        "Apache License",
+        "Permission is hereby granted",
+        "Mozilla Public License",
+    ] {
+        assert!(texts.contains(words), "{words}");
+    }
+    let own = std::env::var("HOME").unwrap_or_default();
+    assert!(own.is_empty() || !text.contains(&own), "a path of this machine");
 }
 
 #[test]

@@ -5,6 +5,8 @@
 mod clean_root;
 #[cfg(target_os = "linux")]
 mod linux;
+#[cfg(target_os = "linux")]
+mod notices;
 
 use std::env::consts::EXE_SUFFIX;
 use std::fs;

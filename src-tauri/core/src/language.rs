@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use unic_langid::LanguageIdentifier;
 
-/// Code and text of each file, by code.
-const FILES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/languages.rs"));
+/// Code, own name and text of each language, by code.
+const FILES: &[(&str, &str, &str)] = include!(concat!(env!("OUT_DIR"), "/languages.rs"));
 
 /// The language that stands in the code.
 pub const ENGLISH: &str = "en";
@@ -46,12 +46,12 @@ pub enum Sentence {
 
 /// The codes of all languages, such as `uz`.
 pub fn codes() -> impl Iterator<Item = &'static str> {
-    FILES.iter().map(|(code, _)| *code)
+    FILES.iter().map(|(code, _, _)| *code)
 }
 
 /// The language with this code.
 pub fn language(code: &str) -> Option<Language> {
-    let (_, text) = FILES.iter().find(|(known, _)| *known == code)?;
+    let (_, _, text) = FILES.iter().find(|(known, _, _)| *known == code)?;
     serde_json::from_str(text).ok()
 }
 
@@ -89,7 +89,7 @@ pub struct WindowTexts {
     /// The texts of the language over the English ones.
     pub window: Map<String, Value>,
     /// Code and own name of every language, to choose from.
-    pub languages: Vec<(&'static str, String)>,
+    pub languages: Vec<(&'static str, &'static str)>,
 }
 
 /// The window's texts in a language.
@@ -98,16 +98,13 @@ pub fn window_texts(code: &'static str) -> WindowTexts {
         code,
         locale: ENGLISH.to_owned(),
         window: Map::new(),
-        languages: Vec::new(),
+        languages: FILES.iter().map(|(code, name, _)| (*code, *name)).collect(),
     };
-    for code in [ENGLISH, texts.code] {
-        if let Some(language) = language(code) {
-            texts.window = over(std::mem::take(&mut texts.window), language.window);
-            texts.locale = language.locale;
-        }
+    let other = (code != ENGLISH).then_some(code);
+    for language in [Some(ENGLISH), other].into_iter().flatten().filter_map(language) {
+        texts.window = over(std::mem::take(&mut texts.window), language.window);
+        texts.locale = language.locale;
     }
-    let named = codes().filter_map(|code| Some((code, language(code)?.name)));
-    texts.languages = named.collect();
     texts
 }
 

@@ -7,6 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use super::notices;
 use crate::cargo::{run, workspace};
 use crate::man;
 
@@ -77,6 +78,12 @@ fn common(dir: &Path, share: &Path) -> Result<Vec<Placed>> {
             completion(dir, share, "fish")?,
         ),
     ];
+    let licences = share.join("third-party-licences.txt");
+    fs::write(&licences, notices::text()?)?;
+    files.push((
+        "/usr/share/doc/kalit/third-party-licences.txt.gz".into(),
+        compressed(&licences, &licences)?,
+    ));
     let pages = share.join("man1");
     man::write(&pages)?;
     for page in fs::read_dir(&pages)? {
@@ -157,7 +164,7 @@ fn required(told: &str) -> Vec<String> {
 }
 
 /// What a program prints when it ends well.
-fn said(command: &mut Command) -> Result<String> {
+pub(super) fn said(command: &mut Command) -> Result<String> {
     let output = command
         .output()
         .with_context(|| format!("starting {command:?}"))?;

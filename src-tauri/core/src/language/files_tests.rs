@@ -95,7 +95,8 @@ fn plural_flaws(
         let found = placeholders(form);
         // Only what is said of one number alone can do without it.
         let needs_number = categories.get(category.as_str()) != Some(&1);
-        if !found.is_subset(wanted) || (needs_number && wanted.contains("n") && !found.contains("n")) {
+        let lacks = |name: &String| !found.contains(name) && (name != "n" || needs_number);
+        if !found.is_subset(wanted) || wanted.iter().any(lacks) {
             flaws.push(format!("has {found:?} in {category}: {place}"));
         }
     }
@@ -190,7 +191,7 @@ fn what_is_amiss_in_a_language_is_named() {
         "sentences": {
             "is fine: {a}": "{a}!",
             "lacks {a}": "nothing",
-            "{n} in {agent}": {"one": "1 in {agent}", "few": "{n} {who}", "many": "{n}", "other": "{n}"},
+            "{n} in {agent}": {"one": "1 in {agent}", "few": "{n} {who}", "many": "{n}", "other": "{n} in {agent}"},
             "{n} days": {"one": "{n}", "other": "{n}"},
             "{n} hours": "{n}",
             "should be “plain”": {"one": "1", "few": "2", "many": "3", "other": "4"},
@@ -212,6 +213,7 @@ fn what_is_amiss_in_a_language_is_named() {
         format!("has the forms {two} instead of {four}: {{n}} days"),
         "has plural forms: {n} hours".to_owned(),
         "has {\"n\", \"who\"} in few: {n} in {agent}".to_owned(),
+        "has {\"n\"} in many: {n} in {agent}".to_owned(),
         "has {\"agent\"} in one: {n} in {agent}".to_owned(),
         "unused: is in no source".to_owned(),
         "has {\"y\"}: a".to_owned(),
