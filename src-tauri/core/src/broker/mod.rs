@@ -33,6 +33,7 @@ mod snapshots;
 mod sqlite_tests;
 mod survey;
 mod test_logins;
+mod which_provider;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -49,6 +50,7 @@ pub use openclaw_login::{
 pub use requests::*;
 pub use settings::{Setting, SettingView, SettingsView};
 pub use sign_in::{LoginHandle, LoginSession};
+pub use which_provider::NamedProvider;
 
 use crate::clock::{Clock, Timestamp};
 use crate::environment::Environment;
