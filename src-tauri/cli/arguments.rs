@@ -123,6 +123,7 @@ pub enum Command {
         yes: bool,
     },
     /// Renew logins now
+    #[command(visible_alias = "renew")]
     Refresh {
         /// Only this profile [default: every login that can be renewed]
         profile_id: Option<String>,
@@ -363,7 +364,7 @@ pub enum SettingsAction {
     Set {
         /// Its name, as `kalit settings` shows it
         key: String,
-        /// What it is to be: true, false, an absolute path, milliseconds since 1970, or such as 1h from now
+        /// What it is to be: true, false, an absolute path; for mutedUntil 1h, tomorrow, off or a time such as 22:30
         value: String,
     },
     /// Return to the default

@@ -3,11 +3,14 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use kalit_core::broker::{
-    Activation, Broker, HistoryRequest, OpenClawLoginRequest, PasteKind, RefreshOutcome, RefreshResult,
-    RefreshTarget,
+    Activation, AgentInfo, Broker, HistoryRequest, ImportItem, NamedProvider, OpenClawLoginRequest,
+    PasteKind, RefreshOutcome, RefreshResult, RefreshTarget,
 };
+use kalit_core::event::Event;
 use kalit_core::ids::{AgentId, ProfileId, ProviderId};
-use kalit_core::view::{AccountState, AccountView, AgentView, AuthStatus, EraView, SCHEMA, Snapshot};
+use kalit_core::view::{
+    AccountState, AccountView, AgentView, AuthStatus, CredentialKind, EraView, SCHEMA, Snapshot,
+};
 use kalit_core::{Error, ErrorCode};
 use serde_json::json;
 
@@ -15,6 +18,7 @@ use crate::arguments::{AgentArgument, AgentsAction, Command, OrderAction, Provid
 use crate::asking::{asking, reading, saying};
 use crate::interrupt::Interrupt;
 use crate::prompt::confirm;
+use crate::table::table;
 use crate::{
     global_order, output, providers, remove, restore, sessions, settings, sign_in, snapshots, test_logins,
 };
@@ -226,21 +230,36 @@ async fn list(broker: &Broker, agent: &AgentArgument, json: bool) -> Result<u8> 
     if json {
         output::json(&output::list(&chosen, problem.as_ref()));
     } else {
-        for account in chosen
+        let accounts = chosen
             .iter()
             .flat_map(|agent| &agent.providers)
-            .flat_map(|provider| &provider.accounts)
-        {
-            let from = if account.inherited {
-                "\t(in main's store)"
-            } else {
-                ""
-            };
-            output::line(format!("{}\t{}{from}", account.profile_id, account.provider));
+            .flat_map(|provider| &provider.accounts);
+        let rows: Vec<_> = accounts.map(list_row).collect();
+        if rows.is_empty() && problem.is_none() {
+            output::note("There are no accounts yet.");
+        } else if !rows.is_empty() {
+            table(["PROFILE", "PROVIDER", "KIND", "STORE"], rows);
         }
         problem.iter().for_each(output::complaint);
     }
     Ok(problem.map_or(0, |problem| problem.code().exit_code()))
+}
+
+fn list_row(account: &AccountView) -> [String; 4] {
+    let kind = match account.kind {
+        CredentialKind::Oauth => "login",
+        CredentialKind::Token => "token",
+        CredentialKind::ApiKey => "API key",
+        CredentialKind::Unknown => "unknown kind",
+    };
+    let store = if account.inherited { "main's" } else { "" };
+    [
+        account.profile_id.as_str(),
+        account.provider.as_str(),
+        kind,
+        store,
+    ]
+    .map(str::to_owned)
 }
 
 /// What is used after a switch or a change of the order.
@@ -272,7 +291,9 @@ async fn clear_cooldown(broker: &Broker, id: &str, agent: &AgentArgument, json: 
 async fn order(broker: &Broker, action: OrderAction, json: bool) -> Result<u8> {
     match action {
         OrderAction::Get { provider, agent } => {
-            let view = broker.order(&chosen_agent(broker, &agent)?, &provider_id(&provider)?)?;
+            let agent = chosen_agent(broker, &agent)?;
+            let provider = named_provider(broker, Some(&agent), &provider)?;
+            let view = broker.order(&agent, &provider)?;
             if json {
                 output::json(&view);
             } else {
@@ -294,11 +315,12 @@ async fn order(broker: &Broker, action: OrderAction, json: bool) -> Result<u8> {
                 .iter()
                 .map(|id| parse_profile(id))
                 .collect::<Result<Vec<_>>>()?;
-            let provider = provider_id(&provider)?;
             if global.global {
+                let provider = named_provider(broker, None, &provider)?;
                 return global_order::run(broker, &provider, Some(ids), global.yes, json).await;
             }
             let agent = chosen_agent(broker, &agent)?;
+            let provider = named_provider(broker, Some(&agent), &provider)?;
             let work = asking(
                 || broker.asks_openclaw(),
                 broker.set_order(&agent, &provider, ids),
@@ -310,16 +332,30 @@ async fn order(broker: &Broker, action: OrderAction, json: bool) -> Result<u8> {
             agent,
             global,
         } => {
-            let provider = provider_id(&provider)?;
             if global.global {
+                let provider = named_provider(broker, None, &provider)?;
                 return global_order::run(broker, &provider, None, global.yes, json).await;
             }
             let agent = chosen_agent(broker, &agent)?;
+            let provider = named_provider(broker, Some(&agent), &provider)?;
             let work = asking(|| broker.asks_openclaw(), broker.clear_order(&agent, &provider));
             tell_activation(&Interrupt::listen()?.finish_telling(work).await?, json);
         }
     }
     Ok(0)
+}
+
+/// The provider whose order is meant. Says so where another id than the one that was typed has the
+/// accounts, and where two ids have the same name.
+fn named_provider(broker: &Broker, agent: Option<&AgentId>, typed: &str) -> Result<ProviderId> {
+    let NamedProvider { id, name, alike } = broker.named_provider(agent, typed)?;
+    if id != provider_id(typed)? {
+        output::note(format!("The accounts of {name} are those of {id} here."));
+    }
+    for other in alike {
+        output::note(format!("{other} is shown as {name}, too: this is about {id}."));
+    }
+    Ok(id)
 }
 
 /// A signal lets the request in flight come to its end and leaves the other logins as they are.
@@ -397,9 +433,8 @@ fn history(
     } else if history.events.is_empty() {
         output::line("Nothing has happened yet");
     } else {
-        history.events.iter().for_each(|event| {
-            output::event(event, false);
-        });
+        let row = |event: &Event| [output::moment(event.at), event.text.clone()];
+        table(["WHEN", "WHAT"], history.events.iter().map(row).collect());
     }
     Ok(0)
 }
@@ -408,8 +443,15 @@ async fn import(broker: &Broker, agent: &AgentArgument, yes: bool, json: bool) -
     let agent = chosen_agent(broker, agent)?;
     let items = broker.import_preview(&agent)?;
     if !json {
-        for item in &items {
-            output::line(format!("{}\t{}\t{}", item.profile_id, item.source, item.text));
+        let row = |item: &ImportItem| {
+            [
+                item.profile_id.to_string(),
+                item.source.clone(),
+                item.text.clone(),
+            ]
+        };
+        if !items.is_empty() {
+            table(["PROFILE", "FROM", "WHAT"], items.iter().map(row).collect());
         }
     }
     let imported = if items.iter().any(|item| item.verdict == "importable") {
@@ -457,15 +499,15 @@ async fn agents(broker: &Broker, action: AgentsAction, json: bool) -> Result<u8>
             if json {
                 output::json(&agents);
             } else {
-                for agent in &agents {
+                let row = |agent: &AgentInfo| {
                     let default = if agent.is_default { " (default)" } else { "" };
-                    output::line(format!(
-                        "{}{default}\t{}\t{}",
-                        agent.id,
-                        agent.agent_dir,
-                        agent.bindings.join(", ")
-                    ));
-                }
+                    let id = format!("{}{default}", agent.id);
+                    [id, agent.agent_dir.clone(), agent.bindings.join(", ")]
+                };
+                table(
+                    ["AGENT", "DIRECTORY", "BINDINGS"],
+                    agents.iter().map(row).collect(),
+                );
             }
         }
         AgentsAction::Add { id, workspace } => {

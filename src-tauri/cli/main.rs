@@ -16,6 +16,7 @@ mod sessions;
 mod settings;
 mod sign_in;
 mod snapshots;
+mod table;
 mod test_logins;
 
 use std::path::PathBuf;

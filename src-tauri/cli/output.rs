@@ -1,21 +1,24 @@
-//! Tables and sentences for people, JSON for programs.
+//! Sentences for people, JSON for programs.
 
 use std::io::{self, BufWriter, ErrorKind, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use kalit_core::broker::Diagnosis;
-use kalit_core::clock::Timestamp;
+use kalit_core::clock::{self, Clock, SystemClock, TimeZone, Timestamp};
 use kalit_core::event::Event;
 use kalit_core::ids::{AgentId, ProfileId};
+use kalit_core::language;
 use kalit_core::view::{
     AccountState, AccountView, AgentView, AuthStatus, CredentialKind, EraView, Notice, ProviderView, Reason,
-    Snapshot, Worst,
+    Snapshot,
 };
 use kalit_core::{Error, ErrorCode};
-use kalit_shell::diagnosis;
-use kalit_shell::words::{duration, holder};
+use kalit_shell::words::{capital, duration, holder};
+use kalit_shell::{diagnosis, summary};
 use serde::Serialize;
 use serde_json::{Value, json};
+
+use crate::table::{columns, paragraph};
 
 /// Whether something that was printed reached nobody who waits for it.
 static INCOMPLETE: AtomicBool = AtomicBool::new(false);
@@ -51,14 +54,41 @@ pub fn json(value: &impl Serialize) {
     );
 }
 
-/// One event; `false` when nobody reads any more.
+/// One event as it happens; `false` when nobody reads any more.
 pub fn event(event: &Event, as_json: bool) -> bool {
     let text = if as_json {
         serde_json::to_string(event).unwrap_or_default()
     } else {
-        format!("{} {}", event.at.to_iso8601(), event.text)
+        let at = clock::dated(event.at, SystemClock.now(), &TimeZone::system());
+        format!("{at}  {}", event.text)
     };
     print(writeln!(io::stdout(), "{text}"))
+}
+
+/// How many columns stdout has; `None` where it is no terminal, or does not say.
+pub fn terminal_width() -> Option<usize> {
+    #[cfg(unix)]
+    {
+        // What is no terminal has no size.
+        let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
+        (size.ws_col > 0).then_some(usize::from(size.ws_col))
+    }
+    #[cfg(not(unix))]
+    None
+}
+
+/// A time for people: "22:38", "27 Nov 22:38", "27 Nov 2025".
+pub fn moment(at: Timestamp) -> String {
+    clock::moment(at, SystemClock.now(), &TimeZone::system())
+}
+
+/// What the window says for a code of one of its lists, such as `snapshotReasons`; else the code.
+pub fn words_for(list: &str, code: &str) -> String {
+    let english = language::language(language::ENGLISH);
+    let said = english
+        .as_ref()
+        .and_then(|english| english.window.get(list)?.get(code)?.as_str());
+    said.unwrap_or(code).to_owned()
 }
 
 /// Whether it was written.
@@ -118,9 +148,9 @@ pub fn in_use(agent: &AgentId, effective: Option<&ProfileId>, reason: &Reason) -
         (Some(id), "stored-order" | "config-order") => {
             format!("Agent {agent} uses {id} first ({})", reason.text)
         }
+        (_, "none-usable") | (None, _) => format!("Agent {agent}: {}", reason.text),
         (Some(id), "only-one") => format!("Agent {agent} uses {id} ({})", reason.text),
         (Some(id), _) => format!("Next in agent {agent} is {id} ({})", reason.text),
-        (None, _) => format!("Agent {agent}: {}", reason.text),
     }
 }
 
@@ -244,95 +274,169 @@ pub fn list(agents: &[&AgentView], error: Option<&Error>) -> Value {
 
 /// The board in text.
 pub fn board(snapshot: &Snapshot) {
-    line(verdict(snapshot));
+    paragraph(0, verdict(snapshot));
     for notice in &snapshot.notices {
-        line(format!("  {} [{}]", notice.message, notice.code));
-        line(format!("  {}", notice.hint));
+        paragraph(2, format!("{} [{}]", notice.message, notice.code));
+        paragraph(2, &notice.hint);
     }
-    if snapshot.installation.era == EraView::Mixed {
-        return;
+    match snapshot.installation.era {
+        EraView::Mixed => return,
+        EraView::Json if !snapshot.attended && !snapshot.paused && renews(snapshot) => {
+            paragraph(
+                2,
+                "Nothing is renewed now: neither the tray nor `kalit watch` runs.",
+            );
+        }
+        EraView::Json | EraView::Sqlite | EraView::None => {}
     }
+    let main = snapshot.agents.iter().find(|agent| agent.id.is_main());
     for agent in &snapshot.agents {
         line(String::new());
         let default = if agent.is_default { " (default agent)" } else { "" };
         line(format!("{}{default}", agent.id));
         if let Some(lock) = &agent.lock {
-            line(format!("  The store is locked by {}.", holder(lock, snapshot.at)));
+            paragraph(
+                2,
+                format!("The store is locked by {}.", holder(lock, snapshot.at)),
+            );
         }
         for provider in &agent.missing_providers {
-            line(format!(
-                "  {provider}: a model in use asks for it, and there is no account"
-            ));
+            paragraph(
+                2,
+                format!("{provider}: a model in use asks for it, and there is no account"),
+            );
         }
         if let Some(error) = &agent.store_error {
-            line(format!("  {} [{}]", error.message, error.code));
-            line(format!("  {}", error.hint));
+            paragraph(2, format!("{} [{}]", error.message, error.code));
+            paragraph(2, &error.hint);
         } else if agent.providers.is_empty() {
-            line("  no accounts yet: `kalit login openai` or `kalit paste-api-key --provider …`");
+            paragraph(
+                2,
+                "no accounts yet: `kalit login openai` or `kalit paste-api-key --provider …`",
+            );
         }
-        for provider in &agent.providers {
-            provider_lines(provider, snapshot.at);
-        }
+        provider_lines(agent, main.filter(|main| main.id != agent.id), snapshot.at);
         for pin in &agent.pins {
-            line(format!(
-                "  session {} is pinned to {}",
-                pin.session, pin.profile_id
-            ));
+            paragraph(
+                2,
+                format!("session {} is pinned to {}", pin.session, pin.profile_id),
+            );
         }
     }
 }
 
-fn provider_lines(provider: &ProviderView, now: Timestamp) {
-    line(format!("  {}: {}", provider.name, provider.reason.text));
-    let width = provider
-        .accounts
+/// Whether there is something that Kalit would renew.
+fn renews(snapshot: &Snapshot) -> bool {
+    summary::own_accounts(snapshot).any(|account| account.due_at.is_some())
+}
+
+/// The providers of an agent; what it merely reads from main, and main shows, is said once.
+fn provider_lines(agent: &AgentView, main: Option<&AgentView>, now: Timestamp) {
+    let of_main: Vec<ProviderText> = main
         .iter()
-        .map(|account| account.profile_id.as_str().chars().count());
-    let width = width.max().unwrap_or(0);
-    for account in &provider.accounts {
-        let (mark, place) = match (&account.passed_over, account.in_use, account.effective) {
-            (_, true, _) => ("●", Some("in use".to_owned())),
-            (_, _, true) => ("◐", (provider.accounts.len() > 1).then(|| "next".to_owned())),
-            (Some(cause), ..) => ("◌", Some(format!("passed over: {cause}"))),
-            (None, false, false) => ("○", None),
+        .flat_map(|main| &main.providers)
+        .map(|provider| ProviderText::of(provider, now))
+        .collect();
+    let mut shared = Vec::new();
+    for provider in &agent.providers {
+        let text = ProviderText::of(provider, now);
+        if provider.accounts.iter().all(|account| account.inherited) && of_main.contains(&text) {
+            shared.push(provider.name.as_str());
+        } else {
+            text.print(provider);
+        }
+    }
+    if !shared.is_empty() && shared.len() == of_main.len() && shared.len() == agent.providers.len() {
+        paragraph(2, "shares main's accounts");
+    } else if !shared.is_empty() {
+        paragraph(2, format!("{}: as in main", shared.join(", ")));
+    }
+}
+
+/// What is said of a provider, whichever store holds its accounts.
+#[derive(PartialEq)]
+struct ProviderText {
+    title: String,
+    /// Mark and id, state, place, sentence.
+    rows: Vec<[String; 4]>,
+}
+
+impl ProviderText {
+    fn of(provider: &ProviderView, now: Timestamp) -> Self {
+        let row = |account: &AccountView| {
+            let (mark, place) = match (&account.passed_over, account.in_use, account.effective) {
+                (_, true, _) => ("●", "in use".to_owned()),
+                (_, _, true) if provider.accounts.len() > 1 => ("◐", "next".to_owned()),
+                (_, _, true) => ("◐", String::new()),
+                (Some(cause), ..) => ("◌", format!("passed over: {cause}")),
+                (None, false, false) => ("○", String::new()),
+            };
+            let id = format!("{mark} {}", account.profile_id);
+            [id, state_text(account, now), place, account.sentence.clone()]
         };
-        let mut words = vec![state_text(account, now)];
-        words.extend(account.inherited.then(|| "in main's store".to_owned()));
-        words.extend(place);
-        let id = account.profile_id.as_str();
-        line(format!("    {mark} {id:<width$}  {}", words.join(" · ")));
-        if !account.sentence.is_empty() {
-            line(format!("      {}", account.sentence));
+        Self {
+            // That nothing is ready names the provider itself.
+            title: match provider.reason.code.as_str() {
+                "none-usable" => capital(&provider.reason.text),
+                _ => format!("{}: {}", provider.name, provider.reason.text),
+            },
+            rows: provider.accounts.iter().map(row).collect(),
+        }
+    }
+
+    fn print(&self, provider: &ProviderView) {
+        paragraph(2, &self.title);
+        let cells = |(row, account): (&[String; 4], &AccountView)| {
+            let [id, state, place, _] = row;
+            let store = if account.inherited { "in main's store" } else { "" };
+            let words = [state.as_str(), store, place].map(|words| (!words.is_empty()).then_some(words));
+            [
+                id.clone(),
+                words.into_iter().flatten().collect::<Vec<_>>().join(" · "),
+            ]
+        };
+        let cells: Vec<_> = self.rows.iter().zip(&provider.accounts).map(cells).collect();
+        for (text, [.., sentence]) in columns(4, &cells, terminal_width()).iter().zip(&self.rows) {
+            line(text);
+            if !sentence.is_empty() {
+                paragraph(6, sentence);
+            }
         }
     }
 }
 
-/// One sentence over everything.
+/// One sentence over everything, the worst first, as the window has it.
 pub fn verdict(snapshot: &Snapshot) -> String {
-    match (snapshot.installation.era, snapshot.needs_you) {
+    let installation = &snapshot.installation;
+    let agents = &snapshot.agents;
+    let unreadable: Vec<&AgentView> = agents
+        .iter()
+        .filter(|agent| agent.store_error.is_some())
+        .collect();
+    let needs_you = |account: &&AccountView| account.lost.is_some() || account.state == AccountState::Missing;
+    let lost = summary::own_accounts(snapshot).filter(needs_you).count();
+    match (installation.era, unreadable.len() + lost) {
         (EraView::Mixed, _) => return "Stores of two kinds lie side by side".into(),
-        (EraView::None, 0) if !snapshot.installation.openclaw_found => return "OpenClaw not found".into(),
+        (_, needy) if needy > 0 && lost == 0 => {
+            return format!("The account file of {} cannot be read", unreadable[0].id);
+        }
+        (EraView::None, 0) if !installation.openclaw_found => return "OpenClaw not found".into(),
         (_, 0) => {}
         (_, 1) => return "One account needs you".into(),
         (_, many) => return format!("{many} accounts need you"),
     }
-    let accounts = snapshot
-        .agents
-        .iter()
-        .flat_map(|agent| &agent.providers)
-        .flat_map(|it| &it.accounts);
-    let noted = accounts
-        .filter(|account| !account.inherited && !account.sentence.is_empty())
-        .count();
-    match (snapshot.worst, noted) {
-        (Worst::Paused, _) => "Nothing is renewed: Kalit only watches".into(),
-        (Worst::Healthy | Worst::Notice | Worst::SignedOut, 0) => "Everything is in order".into(),
-        (Worst::Healthy | Worst::Notice | Worst::SignedOut, 1) => {
-            "No login is lost; see the note on one account".into()
+    let mut idle: Vec<&str> = Vec::new();
+    for provider in agents.iter().flat_map(|agent| &agent.providers) {
+        if provider.reason.code == "none-usable" && !idle.contains(&provider.name.as_str()) {
+            idle.push(&provider.name);
         }
-        (Worst::Healthy | Worst::Notice | Worst::SignedOut, many) => {
-            format!("No login is lost; see the notes on {many} accounts")
-        }
+    }
+    if !idle.is_empty() {
+        format!("No account is ready for {}", idle.join(", "))
+    } else if snapshot.paused && installation.era != EraView::Sqlite {
+        "Renewal is paused".into()
+    } else {
+        "Everything is in order".into()
     }
 }
 

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::asking::reading;
 use crate::output;
+use crate::table::table;
 
 /// A provider of Kalit's, and how OpenClaw signs in to it, if it does.
 #[derive(Serialize)]
@@ -24,24 +25,36 @@ pub async fn list(broker: &Broker, json: bool) -> Result<(), Error> {
         output::json(&rows);
         return Ok(());
     }
-    for Row {
-        provider,
-        openclaw_methods,
-    } in rows
-    {
-        let host = provider.token_host.as_deref().unwrap_or("-");
-        let methods = match openclaw_methods.as_slice() {
-            [] => String::new(),
-            methods => format!("\tOpenClaw: {}", methods.join(", ")),
+    let cells = |row: &Row| {
+        let provider = &row.provider;
+        let sign_in = match provider.flow.as_str() {
+            "pkce" => "browser",
+            "device" => "device code",
+            "api-key" => "API key",
+            "openclaw" => "OpenClaw",
+            other => other,
         };
-        output::line(format!(
-            "{}\t{}\t{host}\t{}{methods}",
-            provider.id, provider.flow, provider.source
-        ));
-        if let Some(error) = &provider.error {
-            output::complaint(&output::error_of(error));
-        }
-    }
+        let source = if provider.flow == "openclaw" {
+            ""
+        } else {
+            &provider.source
+        };
+        [
+            provider.id.to_string(),
+            sign_in.to_owned(),
+            provider.token_host.clone().unwrap_or_default(),
+            source.to_owned(),
+            row.openclaw_methods.join(", "),
+        ]
+    };
+    table(
+        ["PROVIDER", "SIGN-IN", "HOST", "FROM", "OPENCLAW'S METHODS"],
+        rows.iter().map(cells).collect(),
+    );
+    let errors = rows.iter().filter_map(|row| row.provider.error.as_ref());
+    errors
+        .map(output::error_of)
+        .for_each(|error| output::complaint(&error));
     Ok(())
 }
 

@@ -43,7 +43,7 @@ fn tell_preview(preview: &RestorePreview) {
         "OpenClaw dropped {} of agent {}. Kalit's copy is of {}.",
         preview.profile_id,
         preview.agent,
-        preview.sealed_at.to_iso8601()
+        output::moment(preview.sealed_at)
     ));
     preview.known.iter().for_each(output::line);
     output::line(&preview.warning);

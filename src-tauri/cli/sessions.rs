@@ -9,6 +9,7 @@ use crate::asking::asking;
 use crate::commands::{chosen_agent, parse_profile};
 use crate::interrupt::Interrupt;
 use crate::output;
+use crate::table::table;
 
 pub async fn run(broker: &Broker, action: SessionsAction, json: bool) -> Result<u8, Error> {
     match action {
@@ -45,9 +46,13 @@ fn list(broker: &Broker, agent: &AgentArgument, json: bool) -> Result<u8, Error>
         output::json(&view);
         return Ok(0);
     }
-    view.sessions.iter().for_each(|session| tell(session, false));
     if view.sessions.is_empty() {
-        output::note("There are no sessions.");
+        output::note("This agent has no session yet.");
+    } else {
+        table(
+            ["SESSION", "MODEL", "PINNED TO"],
+            view.sessions.iter().map(row).collect(),
+        );
     }
     if let Some(why) = &view.why_not {
         output::note(format!(
@@ -58,21 +63,30 @@ fn list(broker: &Broker, agent: &AgentArgument, json: bool) -> Result<u8, Error>
     Ok(0)
 }
 
-/// One line: the session, its model as one would send it, and who pinned it.
+fn row(session: &SessionView) -> [String; 3] {
+    let model = match (&session.provider, &session.model) {
+        (Some(provider), Some(model)) if !model.starts_with(&format!("{provider}/")) => {
+            format!("{provider}/{model}")
+        }
+        (_, Some(model)) => model.clone(),
+        (_, None) => String::new(),
+    };
+    let pin = match (&session.profile_id, session.source.as_deref()) {
+        (Some(id), Some("auto")) => format!("{id} by OpenClaw"),
+        (Some(id), _) => id.to_string(),
+        (None, _) => "follows the order".to_owned(),
+    };
+    [session.session.clone(), model, pin]
+}
+
+/// What a session uses after a pin was set or taken off.
 fn tell(session: &SessionView, json: bool) {
     if json {
         return output::json(session);
     }
-    let model = match (&session.provider, &session.model) {
-        (Some(provider), Some(model)) => format!("{provider}/{model}"),
-        (None, Some(model)) => model.clone(),
-        (Some(_) | None, None) => "<model>".to_owned(),
-    };
-    let pin = match &session.profile_id {
-        Some(id) => format!("/model {model}@{id}"),
-        None => "-".to_owned(),
-    };
-    let source = session.source.as_ref().filter(|_| session.profile_id.is_some());
-    let source = source.map_or_else(String::new, |source| format!("\t({source})"));
-    output::line(format!("{}\t{pin}{source}", session.session));
+    let name = &session.session;
+    output::line(match &session.profile_id {
+        Some(id) => format!("{name} is pinned to {id}"),
+        None => format!("{name} follows the order again"),
+    });
 }

@@ -1,14 +1,18 @@
 //! `kalit settings`: what a person chose, and changing it.
 
-use kalit_core::broker::{Broker, Mute, Setting, SettingView, SettingsView, muted_until};
-use kalit_core::clock::{Clock, SystemClock};
-use kalit_core::oauth::paste;
+use kalit_core::broker::{Broker, Setting, SettingView, SettingsView};
+use kalit_core::clock::{Clock, SystemClock, TimeZone, Timestamp};
+use kalit_core::settings::{Key, muted_until};
 use kalit_core::{Error, ErrorCode};
 use kalit_shell::process;
 use serde_json::Value;
 
 use crate::arguments::SettingsAction;
 use crate::output;
+use crate::table::table;
+
+/// The one setting that is a time.
+const MUTED: &str = Key::MutedUntil.name();
 
 /// Runs one command; the answer is the exit code.
 pub fn run(broker: &Broker, action: Option<SettingsAction>, json: bool) -> Result<u8, Error> {
@@ -28,23 +32,18 @@ fn change(broker: &Broker, key: &str, value: &Value, json: bool) -> Result<(), E
     if json {
         output::json(&view);
     } else {
-        output::line(line(&view, view.key.len()));
+        let [value, default] = [&view.value, &view.default].map(|value| words(view.key, value));
+        output::line(format!("{}  {value}  [default: {default}]", view.key));
     }
     Ok(())
 }
 
 /// What was typed as the JSON that it stands for; whether a setting can be that, core decides.
 fn typed(key: &str, text: &str) -> Value {
-    // A time span from now, or until tomorrow, as the window offers it.
-    if key == "mutedUntil" {
-        let now = SystemClock.now();
-        let until = match text {
-            "tomorrow" => muted_until(Mute::Tomorrow, now),
-            _ => paste::expires_in(text).ok().map(|span| now.plus(span)),
-        };
-        if let Some(until) = until {
-            return Value::from(until.as_millis());
-        }
+    if key == MUTED
+        && let Some(until) = muted_until(text, SystemClock.now(), &TimeZone::system())
+    {
+        return until.map_or(Value::Null, |at| Value::from(at.as_millis()));
     }
     match text {
         "true" => Value::Bool(true),
@@ -59,10 +58,14 @@ fn show(view: &SettingsView, json: bool) {
     if json {
         return output::json(view);
     }
-    let width = view.settings.iter().map(|setting| setting.key.len()).max();
-    for setting in &view.settings {
-        output::line(line(setting, width.unwrap_or(0)));
-    }
+    let row = |setting: &SettingView| {
+        let [value, default] = [&setting.value, &setting.default].map(|value| words(setting.key, value));
+        [setting.key.to_owned(), value, default]
+    };
+    table(
+        ["SETTING", "VALUE", "DEFAULT"],
+        view.settings.iter().map(row).collect(),
+    );
     let openclaw = match (&view.openclaw, &view.openclaw_version) {
         (Some(program), Some(version)) => format!("OpenClaw {version} ({program})"),
         (Some(program), None) => format!("OpenClaw of an unknown version ({program})"),
@@ -72,15 +75,15 @@ fn show(view: &SettingsView, json: bool) {
     output::note(format!("Kept in {}", view.file));
 }
 
-fn line(setting: &SettingView, width: usize) -> String {
-    let (value, default) = (words(&setting.value), words(&setting.default));
-    format!("{:<width$}  {value}  [default: {default}]", setting.key)
-}
-
-fn words(value: &Value) -> String {
+fn words(key: &str, value: &Value) -> String {
     match value {
         Value::Null => "none".to_owned(),
         Value::String(text) => text.clone(),
+        Value::Number(millis) if key == MUTED => {
+            let at = Timestamp::from_millis(millis.as_i64().unwrap_or(i64::MAX));
+            let over = if at <= SystemClock.now() { " (over)" } else { "" };
+            format!("{}{over}", output::moment(at))
+        }
         other => other.to_string(),
     }
 }

@@ -2,7 +2,7 @@
 
 use kalit_core::Error;
 use kalit_core::broker::{
-    Broker, PutBackVerdict, SnapshotChoice, SnapshotInfo, SnapshotPreview, SnapshotRestored,
+    Broker, PutBackVerdict, SnapshotChoice, SnapshotInfo, SnapshotPreview, SnapshotProfile, SnapshotRestored,
 };
 use kalit_core::ids::AgentId;
 use kalit_core::view::SCHEMA;
@@ -14,6 +14,7 @@ use crate::commands::parse_profile;
 use crate::interrupt::Interrupt;
 use crate::output;
 use crate::prompt::consent;
+use crate::table::{columns, table};
 
 const OPENING: &str = "Opening the sealed copies…";
 
@@ -26,7 +27,10 @@ pub async fn run(broker: &Broker, action: SnapshotsAction, json: bool) -> Result
             } else if snapshots.is_empty() {
                 output::line("Nothing was sealed yet: the tray and `kalit watch` seal what they see.");
             } else {
-                snapshots.iter().for_each(info_line);
+                table(
+                    ["SNAPSHOT", "WHEN", "PROFILES", "MISSING NOW", "WHY"],
+                    snapshots.iter().map(row).collect(),
+                );
             }
             Ok(0)
         }
@@ -78,33 +82,38 @@ fn choice(id: String, agent: &AnyAgentArgument, profile_id: Option<&str>) -> Res
     })
 }
 
-fn info_line(info: &SnapshotInfo) {
-    let at = info.at.map_or_else(|| "?".to_owned(), |at| at.to_iso8601());
-    let reason = info.reason.as_deref().unwrap_or("not in the index");
-    let profiles = match info.profiles {
-        0 => String::new(),
-        1 => "\t1 profile".to_owned(),
-        many => format!("\t{many} profiles"),
+fn row(info: &SnapshotInfo) -> [String; 5] {
+    let count = |count: usize| {
+        if count == 0 {
+            String::new()
+        } else {
+            count.to_string()
+        }
     };
-    let missing = match info.missing {
-        0 => String::new(),
-        many => format!(", {many} missing now"),
-    };
-    output::line(format!("{}\t{at}\t{reason}{profiles}{missing}", info.id));
+    [
+        info.id.clone(),
+        info.at.map_or_else(String::new, output::moment),
+        count(info.profiles),
+        count(info.missing),
+        match &info.reason {
+            Some(code) => output::words_for("snapshotReasons", code),
+            None => "its entry in the index is lost".to_owned(),
+        },
+    ]
 }
 
 fn tell_preview(preview: &SnapshotPreview) {
     output::line(format!(
         "Snapshot of {} ({})",
-        preview.at.to_iso8601(),
-        preview.reason
+        output::moment(preview.at),
+        output::words_for("snapshotReasons", &preview.reason)
     ));
     for store in &preview.stores {
         output::line(format!("{}  {}", store.agent, store.path));
         if let Some(problem) = &store.problem {
             output::line(format!("  {} [{}]", problem.message, problem.code));
         }
-        for profile in &store.profiles {
+        let row = |profile: &SnapshotProfile| {
             let mark = match profile.verdict {
                 PutBackVerdict::PutBack | PutBackVerdict::NewestInstead => "+",
                 PutBackVerdict::Kept => "=",
@@ -115,8 +124,12 @@ fn tell_preview(preview: &SnapshotPreview) {
             } else {
                 &profile.text
             };
-            output::line(format!("  {mark} {}  {text}", profile.profile_id));
-        }
+            [format!("{mark} {}", profile.profile_id), text.to_owned()]
+        };
+        let rows: Vec<_> = store.profiles.iter().map(row).collect();
+        columns(2, &rows, output::terminal_width())
+            .iter()
+            .for_each(output::line);
         for provider in &store.orders {
             output::line(format!("  + the order of {provider}"));
         }

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use jiff::tz::TimeZone;
+
 /// A point in wall-clock time: milliseconds since the Unix epoch, the unit of OpenClaw's
 /// `expires`. May be negative or far in the future, because files can say anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -58,6 +60,56 @@ impl Timestamp {
 impl fmt::Display for Timestamp {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.to_iso8601())
+    }
+}
+
+/// A point in time for people: "22:38" today, else as [`dated`].
+pub fn moment(at: Timestamp, now: Timestamp, time_zone: &TimeZone) -> String {
+    match (local(at, time_zone), local(now, time_zone)) {
+        (Some(there), Some(here)) if there.date() == here.date() => there.strftime("%H:%M").to_string(),
+        _ => dated(at, now, time_zone),
+    }
+}
+
+/// A point in time with its day: "27 Nov 22:38" this year, "27 Nov 2025" in another one.
+pub fn dated(at: Timestamp, now: Timestamp, time_zone: &TimeZone) -> String {
+    match (local(at, time_zone), local(now, time_zone)) {
+        (Some(at), Some(now)) if at.year() == now.year() => say!(
+            "{day} {month} {time}",
+            day = at.day(),
+            month = month(at.month()),
+            time = at.strftime("%H:%M")
+        ),
+        (Some(at), _) => say!(
+            "{day} {month} {year}",
+            day = at.day(),
+            month = month(at.month()),
+            year = at.year()
+        ),
+        (None, _) => say!("the far future"),
+    }
+}
+
+fn local(at: Timestamp, time_zone: &TimeZone) -> Option<jiff::Zoned> {
+    let instant = jiff::Timestamp::from_millisecond(at.0).ok()?;
+    Some(instant.to_zoned(time_zone.clone()))
+}
+
+/// A month beside a day, by its number from 1 on.
+fn month(number: i8) -> String {
+    match number {
+        1 => say!("Jan"),
+        2 => say!("Feb"),
+        3 => say!("Mar"),
+        4 => say!("Apr"),
+        5 => say!("May"),
+        6 => say!("Jun"),
+        7 => say!("Jul"),
+        8 => say!("Aug"),
+        9 => say!("Sep"),
+        10 => say!("Oct"),
+        11 => say!("Nov"),
+        _ => say!("Dec"),
     }
 }
 
@@ -116,6 +168,28 @@ impl Clock for ManualClock {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_moment_has_its_day_when_that_is_another_one_and_its_year_then_too() {
+        let at = |text: &str| Timestamp::from_iso8601(text).unwrap();
+        let east = TimeZone::fixed(jiff::tz::offset(5));
+        let now = at("2026-11-27T18:00:00Z");
+        let cases = [
+            ("2026-11-27T17:38:00Z", "22:38"),
+            ("2026-11-27T18:59:00Z", "23:59"),
+            ("2026-11-27T19:01:00Z", "28 Nov 00:01"),
+            ("2026-01-03T01:05:00Z", "3 Jan 06:05"),
+            ("2026-12-31T19:00:00Z", "1 Jan 2027"),
+        ];
+        for (time, words) in cases {
+            assert_eq!(moment(at(time), now, &east), words);
+        }
+        assert_eq!(dated(now, now, &east), "27 Nov 23:00");
+        assert_eq!(
+            moment(Timestamp::from_millis(i64::MAX), now, &east),
+            "the far future"
+        );
+    }
 
     #[test]
     fn iso8601_matches_javascript() {

@@ -3,6 +3,7 @@
 //! that does not parse is never overwritten.
 
 mod key;
+mod mute;
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -18,6 +19,7 @@ use crate::{Error, ErrorCode, Result};
 
 pub use key::Key;
 pub(crate) use key::{flag, invalid};
+pub use mute::muted_until;
 
 /// Larger files are not settings.
 const MAX_BYTES: u64 = 1024 * 1024;

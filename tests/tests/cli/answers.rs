@@ -121,12 +121,17 @@ fn list_has_the_profiles_and_the_auth_array_of_the_channels_command() {
             .contains(&json!({"id": WORK, "provider": "openai-codex", "type": "oauth", "isExternal": false}))
     );
     let other = bed.run(&["list", "--agent", "other"]);
-    assert!(other.stdout.contains("google:other\tgoogle\n"), "{other:?}");
-    assert!(
-        other
-            .stdout
-            .contains(&format!("{WORK}\topenai-codex\t(in main's store)")),
-        "{other:?}"
+    let lines: Vec<&str> = other.stdout.lines().collect();
+    assert_eq!(
+        lines[..2],
+        [
+            "PROFILE                        PROVIDER      KIND     STORE",
+            "openai-codex:work@example.com  openai-codex  login    main's",
+        ]
+    );
+    assert_eq!(
+        lines.last(),
+        Some(&"google:other                   google        API key")
     );
 }
 
@@ -164,6 +169,61 @@ fn order_get_has_openclaws_five_fields() {
 }
 
 #[test]
+fn an_order_is_found_by_the_name_that_people_see() {
+    let bed = Bed::with_accounts();
+    for typed in ["openai", "ChatGPT"] {
+        let get = ["order", "get", "--provider", typed];
+        let answer = bed.run(&[&get[..], &["--json"]].concat()).json();
+        assert_eq!(answer["provider"], "openai-codex", "{typed}");
+        assert_eq!(answer["kalit"]["candidates"][0], WORK);
+        let ran = bed.run(&get);
+        assert!(
+            ran.stderr
+                .contains("The accounts of ChatGPT are those of openai-codex here."),
+            "{ran:?}"
+        );
+    }
+    let set = bed.run(&["order", "set", "--provider", "openai", OLD, WORK]);
+    assert_eq!(set.status, 0, "{set:?}");
+    let get = ["order", "get", "--provider", "openai-codex"];
+    assert_eq!(bed.run(&get).stdout, format!("{OLD}\n{WORK}\n"));
+
+    // An API key of OpenAI is shown under the same name.
+    let mut profiles = bed.profiles("main");
+    profiles["openai:key"] = json!({"type": "api_key", "provider": "openai", "key": "fake-secret-k"});
+    bed.write_store("main", &profiles);
+    let key = bed.run(&["order", "get", "--provider", "openai"]);
+    assert!(
+        key.stderr
+            .contains("openai-codex is shown as ChatGPT, too: this is about openai."),
+        "{key:?}"
+    );
+    assert!(key.stderr.contains("openai:key"), "{key:?}");
+    let both = bed.run(&["order", "get", "--provider", "ChatGPT"]);
+    assert_eq!(both.status, 64, "{both:?}");
+    assert!(
+        both.stderr
+            .contains("several providers are shown as ChatGPT: openai, openai-codex"),
+        "{both:?}"
+    );
+
+    // One that has no account here is no unknown one.
+    let none = bed.run(&["order", "get", "--provider", "anthropic", "--agent", "main"]);
+    assert_eq!(none.status, 0, "{none:?}");
+    for verb in ["get", "clear"] {
+        let ran = bed.run(&["order", verb, "--provider", "nosuch"]);
+        assert_eq!(ran.status, 64, "{ran:?}");
+        assert!(
+            ran.stderr.contains("[provider.unknown]")
+                && ran
+                    .stderr
+                    .contains("Known here: anthropic, google, openai, openai-codex."),
+            "{ran:?}"
+        );
+    }
+}
+
+#[test]
 fn agents_are_listed_with_their_bindings() {
     let bed = Bed::with_accounts();
     bed.write(
@@ -189,7 +249,12 @@ fn agents_are_listed_with_their_bindings() {
     );
     let text = bed.run(&["agents", "list"]);
     assert!(
-        text.stdout.contains("work (default)") && text.stdout.contains("telegram"),
+        text.stdout.starts_with("AGENT           DIRECTORY") && text.stdout.contains("telegram"),
+        "{text:?}"
+    );
+    assert!(text.stdout.contains("\nwork (default)  /"), "{text:?}");
+    assert!(
+        !text.stdout.contains('\t') && !text.stdout.contains(" \n"),
         "{text:?}"
     );
 }

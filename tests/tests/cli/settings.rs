@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use super::bed::{Bed, Case};
+use super::bed::{Bed, Case, now};
 use serde_json::{Value, json};
 
 const REFUSED: &[Case] = &[
@@ -41,6 +41,13 @@ const REFUSED: &[Case] = &[
         status: 64,
         stdout: &[],
         stderr: &["[settings.invalid]", "a program that exists"],
+    },
+    Case {
+        args: &["settings", "set", "mutedUntil", "later"],
+        stdin: "",
+        status: 64,
+        stdout: &[],
+        stderr: &["[settings.invalid]", "`1h`", "`tomorrow`", "`off`", "`22:30`"],
     },
     Case {
         args: &["settings", "set", "watchOnly"],
@@ -90,8 +97,9 @@ fn a_setting_is_changed_by_name_and_what_is_unknown_stays() {
     let shown = bed.run(&["settings"]);
     assert_eq!(shown.status, 0, "{shown:?}");
     assert!(
-        shown.stdout.contains("watchOnly       false  [default: false]\n")
-            && shown.stdout.contains("stateDir        none  [default: none]\n"),
+        shown.stdout.starts_with("SETTING         VALUE  DEFAULT\n")
+            && shown.stdout.contains("watchOnly       false  false\n")
+            && shown.stdout.contains("stateDir        none   none\n"),
         "{shown:?}"
     );
     assert!(
@@ -124,6 +132,29 @@ fn a_setting_is_changed_by_name_and_what_is_unknown_stays() {
         fs::read_to_string(file(&bed)).unwrap(),
         "{\n  \"version\": 1,\n  \"later\": [\n    1.50\n  ]\n}\n"
     );
+}
+
+#[test]
+fn notifications_are_muted_in_words_and_shown_by_the_clock() {
+    let bed = Bed::with_accounts();
+    let before = now();
+    for (typed, least, most) in [("1h", 1, 2), ("tomorrow", 7, 33), ("23:59", 0, 24)] {
+        let set = bed.run(&["settings", "set", "mutedUntil", typed, "--json"]);
+        let until = set.json()["value"].as_i64().unwrap();
+        let hours = (until - before) / 3_600_000;
+        assert!((least..=most).contains(&hours), "{typed}: {hours} hours");
+        let shown = bed.run(&["settings"]).stdout;
+        let row = shown.lines().find(|line| line.starts_with("mutedUntil")).unwrap();
+        assert!(!row.contains(&until.to_string()), "{row}");
+        assert_eq!(
+            value(&bed.run(&["settings", "--json"]).json(), "mutedUntil"),
+            until
+        );
+    }
+    let over = bed.run(&["settings", "set", "mutedUntil", "1000"]);
+    assert!(over.stdout.contains("1 Jan 1970 (over)"), "{over:?}");
+    let off = bed.run(&["settings", "set", "mutedUntil", "off"]);
+    assert_eq!(off.stdout, "mutedUntil  none  [default: none]\n");
 }
 
 #[cfg(target_os = "linux")]

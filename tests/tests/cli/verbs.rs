@@ -103,7 +103,28 @@ const CASES: &[Case] = &[
         stdin: "y\n",
         status: 64,
         stdout: &[],
-        stderr: &["[confirmation.needed]", "--yes"],
+        stderr: &["[confirmation.needed]", "--yes", "kalit snapshots list"],
+    },
+    Case {
+        args: &["snapshots", "show", "20251123-0"],
+        stdin: "",
+        status: 64,
+        stdout: &[],
+        stderr: &["[snapshot.unknown]", "kalit snapshots list"],
+    },
+    Case {
+        args: &["snapshots", "restore", "20251123-0", "--yes"],
+        stdin: "",
+        status: 64,
+        stdout: &[],
+        stderr: &["[snapshot.unknown]"],
+    },
+    Case {
+        args: &["renew", "--due", WORK],
+        stdin: "",
+        status: 64,
+        stdout: &[],
+        stderr: &["cannot be used with"],
     },
     Case {
         args: &["remove", "google:default", "--everywhere", "--yes"],
@@ -231,6 +252,7 @@ fn what_cannot_be_done_is_told_and_nothing_changes() {
 #[test]
 fn every_command_explains_itself() {
     let bed = Bed::new();
+    assert!(bed.run(&["--help"]).stdout.contains("[alias: renew]"));
     for command in [
         "status",
         "list",
@@ -341,6 +363,52 @@ fn a_cleared_account_is_used_again_and_keeps_what_else_was_noted() {
     assert_eq!(bed.profiles("main"), accounts_of(&bed));
     let shown = bed.run(&["status"]);
     assert!(!shown.stdout.contains("leaves it alone"), "{shown:?}");
+}
+
+#[test]
+fn the_first_line_says_the_worst_and_the_others_what_is_shared() {
+    let bed = Bed::with_accounts();
+    bed.write(
+        &bed.config(),
+        "{agents: {list: [{id: 'main', default: true}, {id: 'work'}, {id: 'lab'}]}}",
+    );
+    bed.write_store(
+        "lab",
+        &json!({"mistral:default": {"type": "api_key", "provider": "mistral", "key": "fake-secret-m"}}),
+    );
+    let first = |bed: &Bed| bed.run(&["status"]).stdout.lines().next().unwrap().to_owned();
+    let shown = bed.run(&["status"]).stdout;
+    assert_eq!(first(&bed), "Everything is in order", "{shown}");
+    assert!(shown.contains("\nwork\n  shares main's accounts\n"), "{shown}");
+    assert!(
+        shown.contains("  ChatGPT, Anthropic, google: as in main\n"),
+        "{shown}"
+    );
+    assert_eq!(shown.matches(WORK).count(), 1, "{shown}");
+    assert!(shown.contains("Nothing is renewed now"), "{shown}");
+
+    assert_eq!(bed.run(&["settings", "set", "watchOnly", "true"]).status, 0);
+    assert_eq!(first(&bed), "Renewal is paused");
+
+    let state = bed.agent_dir("main").join("auth-state.json");
+    let rests = json!({"cooldownUntil": now() + 3_600_000, "cooldownReason": "rate_limit", "errorCount": 1});
+    let usage = json!({"version": 1, "usageStats": {WORK: rests, OLD: rests}});
+    bed.write(&state, usage.to_string());
+    assert_eq!(first(&bed), "No account is ready for ChatGPT");
+    let shown = bed.run(&["status"]).stdout;
+    assert!(
+        shown.contains("\n  No account is ready for ChatGPT until ")
+            && !shown.contains("ChatGPT: no account"),
+        "{shown}"
+    );
+
+    let mut profiles = bed.profiles("main");
+    profiles["google:empty"] = json!({"type": "api_key", "provider": "google"});
+    bed.write_store("main", &profiles);
+    assert_eq!(first(&bed), "One account needs you");
+
+    bed.write(&bed.store("main"), "{");
+    assert_eq!(first(&bed), "The account file of main cannot be read");
 }
 
 fn accounts_of(bed: &Bed) -> serde_json::Value {

@@ -354,7 +354,11 @@ pub(super) fn order_path(installation: &Installation, agent: &Agent) -> PathBuf 
 }
 
 /// The providers of the models that an agent is set to use, without those it has accounts for.
-fn missing_providers(installation: &Installation, agent: &Agent, present: &[ProviderId]) -> Vec<ProviderId> {
+pub(super) fn missing_providers(
+    installation: &Installation,
+    agent: &Agent,
+    present: &[ProviderId],
+) -> Vec<ProviderId> {
     let rules = installation.rules().order_rules;
     let mut missing = Vec::new();
     let fallbacks = installation.fallback_models(&agent.id).iter().map(String::as_str);

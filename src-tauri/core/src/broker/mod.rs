@@ -33,6 +33,7 @@ mod snapshots;
 mod sqlite_tests;
 mod survey;
 mod test_logins;
+mod which_provider;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -47,8 +48,9 @@ pub use openclaw_login::{
     OpenClawLoginRequest,
 };
 pub use requests::*;
-pub use settings::{Mute, Setting, SettingView, SettingsView, muted_until};
+pub use settings::{Mute, Setting, SettingView, SettingsView};
 pub use sign_in::{LoginHandle, LoginSession};
+pub use which_provider::NamedProvider;
 
 use crate::clock::{Clock, Timestamp};
 use crate::environment::Environment;

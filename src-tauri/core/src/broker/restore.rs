@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::{About, Broker, Inner, RestorePreview, Restored, blocking, sentences};
-use crate::clock::Timestamp;
+use super::{About, Broker, Inner, RestorePreview, Restored, blocking};
+use crate::clock::{self, TimeZone, Timestamp};
 use crate::error::{Error, ErrorCode, Result};
 use crate::event::EventKind;
 use crate::ids::{AgentId, ProfileId, ProviderId};
@@ -22,7 +22,6 @@ use crate::language;
 use crate::openclaw::cli::Cli;
 use crate::openclaw::renewal_log;
 use crate::refresh::{Fleet, FleetStore};
-use crate::routing::TimeZone;
 use crate::store::json;
 use crate::store::lock::inspect_refresh_lock;
 use crate::store::sqlite::restore::{AccountsCell, Change, Place};
@@ -310,7 +309,7 @@ impl Inner {
 
     fn preview(&self, plan: Plan) -> RestorePreview {
         let (now, time_zone) = (self.now(), TimeZone::system());
-        let clock = |at| sentences::clock_time(at, now, &time_zone);
+        let clock = |at| clock::moment(at, now, &time_zone);
         let mut known = Vec::new();
         if let Some(at) = plan.dropped_at {
             known.push(say!("OpenClaw wrote the store last at {at}.", at = clock(at)));

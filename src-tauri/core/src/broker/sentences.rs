@@ -1,9 +1,8 @@
 //! One sentence for each state of an account: the cause first, then what happens or what to do.
 //! The words are those of tray, window and command line.
 
-use crate::clock::Timestamp;
+use crate::clock::{TimeZone, Timestamp, moment};
 use crate::error::ErrorCode;
-use crate::routing::TimeZone;
 use crate::view::{AccountState, AccountView, RestoreView};
 
 /// Empty for a healthy account: space is attention.
@@ -42,7 +41,7 @@ pub(super) fn sentence(view: &AccountView, now: Timestamp, time_zone: &TimeZone)
             let Some(cooldown) = &view.cooldown else {
                 return String::new();
             };
-            let until = clock_time(cooldown.until, now, time_zone);
+            let until = moment(cooldown.until, now, time_zone);
             match &cooldown.reason {
                 Some(reason) => say!(
                     "OpenClaw leaves it alone until {until} ({cause}).",
@@ -179,18 +178,6 @@ fn program(lock: &crate::view::LockView) -> String {
         (None, Some(pid)) => say!("Process {pid}", pid),
         (_, None) => say!("Another program"),
     }
-}
-
-pub(super) fn clock_time(at: Timestamp, now: Timestamp, time_zone: &TimeZone) -> String {
-    let Ok(instant) = jiff::Timestamp::from_millisecond(at.as_millis()) else {
-        return say!("later");
-    };
-    let format = if at.millis_since(now) < 86_400_000 {
-        "%H:%M"
-    } else {
-        "%Y-%m-%d %H:%M"
-    };
-    instant.to_zoned(time_zone.clone()).strftime(format).to_string()
 }
 
 fn capital(text: &str) -> String {

@@ -2,18 +2,16 @@
 //! whether Kalit starts at login, which the system knows.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::Value;
 
 use super::Broker;
 use crate::autostart;
-use crate::clock::Timestamp;
 use crate::error::{Error, ErrorCode, Result};
 use crate::install::{paths, program};
 use crate::routing::TimeZone;
-use crate::settings::{Key, Settings, flag, invalid, settings_path};
+use crate::settings::{Key, Settings, flag, invalid, muted_until, settings_path};
 use crate::view::SCHEMA;
 
 /// A setting by its name.
@@ -91,16 +89,18 @@ pub enum Mute {
     Off,
 }
 
-/// The hour at which "until tomorrow" ends, as in the window.
-const MORNING: i8 = 8;
-
 impl Broker {
     /// Mutes notifications, for all Kalit's processes.
     ///
     /// # Errors
     /// `settings.unparsable`, `lock.busy`, `vault.failed`.
     pub fn mute(&self, mute: Mute) -> Result<()> {
-        let until = muted_until(mute, self.inner.now());
+        let text = match mute {
+            Mute::Hour => "1h",
+            Mute::Tomorrow => "tomorrow",
+            Mute::Off => "off",
+        };
+        let until = muted_until(text, self.inner.now(), &TimeZone::system()).flatten();
         Settings::update(&self.inner.environment, |settings| settings.muted_until = until).map(|_| ())
     }
 
@@ -189,23 +189,6 @@ impl Broker {
     }
 }
 
-/// When that ends.
-pub fn muted_until(mute: Mute, now: Timestamp) -> Option<Timestamp> {
-    let in_hours = |hours: u64| now.plus(Duration::from_secs(hours * 60 * 60));
-    match mute {
-        Mute::Hour => Some(in_hours(1)),
-        Mute::Tomorrow => Some(next_morning(now, TimeZone::system()).unwrap_or_else(|| in_hours(24))),
-        Mute::Off => None,
-    }
-}
-
-fn next_morning(now: Timestamp, time_zone: TimeZone) -> Option<Timestamp> {
-    let now = jiff::Timestamp::from_millisecond(now.as_millis()).ok()?;
-    let tomorrow = now.to_zoned(time_zone.clone()).date().tomorrow().ok()?;
-    let morning = tomorrow.at(MORNING, 0, 0, 0).to_zoned(time_zone).ok()?;
-    Some(Timestamp::from_millis(morning.timestamp().as_millisecond()))
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -254,24 +237,6 @@ mod tests {
         let view = machine.broker().settings().unwrap();
         assert_eq!(view.state_dir, dir.display().to_string());
         assert_eq!(view.file, file.display().to_string());
-    }
-
-    #[test]
-    fn until_tomorrow_ends_in_the_morning_of_the_next_day() {
-        let ends = |now: &str, zone| {
-            let now = Timestamp::from_iso8601(now).unwrap();
-            next_morning(now, zone).unwrap().to_iso8601()
-        };
-        let east = TimeZone::fixed(jiff::tz::offset(5));
-        assert_eq!(
-            ends("2025-11-23T12:13:20Z", TimeZone::UTC),
-            "2025-11-24T08:00:00.000Z"
-        );
-        assert_eq!(
-            ends("2025-11-23T18:59:59Z", east.clone()),
-            "2025-11-24T03:00:00.000Z"
-        );
-        assert_eq!(ends("2025-11-23T19:00:00Z", east), "2025-11-25T03:00:00.000Z");
     }
 
     #[test]

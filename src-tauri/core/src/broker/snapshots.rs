@@ -76,7 +76,7 @@ impl Broker {
     /// `snapshot.unknown`; `agent.unknown`, `profile.unknown` for what the snapshot does not hold;
     /// `keychain.unavailable` and `vault.unreadable` without the key of the sealed copies.
     pub async fn snapshot_preview(&self, choice: SnapshotChoice) -> Result<SnapshotPreview> {
-        let key = keychain::read_key(&self.inner.environment.data_dir()).await?;
+        let key = self.key_for(&choice).await?;
         let inner = self.inner.clone();
         blocking(move || {
             let fleet = inner.fleet()?;
@@ -94,7 +94,7 @@ impl Broker {
     /// or refused; `restore.not_needed`; `store.unparsable` for one profile of a store that cannot be
     /// read; `era.sqlite` for what OpenClaw alone may store; `store.changed`; those of writing a store.
     pub async fn restore_snapshot(&self, choice: SnapshotChoice) -> Result<SnapshotRestored> {
-        let key = keychain::read_key(&self.inner.environment.data_dir()).await?;
+        let key = self.key_for(&choice).await?;
         if self.inner.openclaw_writes()? {
             let (inner, wanted) = (self.inner.clone(), choice.clone());
             let request = blocking(move || inner.paste_of(&wanted, &key)).await?;
@@ -110,6 +110,13 @@ impl Broker {
         }
         let inner = self.inner.clone();
         blocking(move || inner.put_back_snapshot(&choice, &key)).await
+    }
+
+    /// Before anything is sealed there is no key: that there is no such snapshot comes first.
+    async fn key_for(&self, choice: &SnapshotChoice) -> Result<SealKey> {
+        let (inner, id) = (self.inner.clone(), choice.id.clone());
+        blocking(move || inner.vault_of(&inner.fleet()?).find(&id)).await?;
+        keychain::read_key(&self.inner.environment.data_dir()).await
     }
 }
 

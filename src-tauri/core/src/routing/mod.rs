@@ -11,7 +11,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-pub use jiff::tz::TimeZone;
+pub use crate::clock::TimeZone;
 
 use crate::clock::Timestamp;
 use crate::ids::{ProfileId, ProviderId};

@@ -3,11 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::clock::Timestamp;
+use crate::clock::{TimeZone, Timestamp, moment};
 use crate::ids::ProfileId;
 use crate::view::{OrderSource, Reason};
 
-use super::{ConfigMode, Input, TimeZone, Unusable};
+use super::{ConfigMode, Input, Unusable};
 
 /// Why a profile of the provider is not a candidate.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -195,7 +195,7 @@ fn none_usable(input: &Input<'_>, found: &Found<'_>) -> Reason {
     let provider = input.provider_name;
     let mut text = match (soonest, found.passed_over.first()) {
         (Some(window), _) => {
-            let until = until(window.until, input.now, input.time_zone);
+            let until = moment(window.until, input.now, input.time_zone);
             say!(
                 "no account is ready for {provider} until {until}",
                 provider,
@@ -234,7 +234,7 @@ impl Unusable {
     /// "studio is resting until 16:40 (rate limit)".
     pub fn describe(&self, id: &ProfileId, now: Timestamp, time_zone: &TimeZone) -> String {
         let name = id.account_name();
-        let until = until(self.until, now, time_zone);
+        let until = moment(self.until, now, time_zone);
         match self.reason.as_deref() {
             Some("billing") => say!("{name} has no credit, tried again at {until}", name, until),
             Some(reason) => say!(
@@ -260,47 +260,5 @@ fn cause(reason: &str) -> String {
         "model_not_found" => say!("model not found"),
         "format" | "empty_response" => say!("unusable answer"),
         _ => say!("unknown cause"),
-    }
-}
-
-/// A month beside a day, by its number from 1 on.
-fn month(number: i8) -> String {
-    match number {
-        1 => say!("Jan"),
-        2 => say!("Feb"),
-        3 => say!("Mar"),
-        4 => say!("Apr"),
-        5 => say!("May"),
-        6 => say!("Jun"),
-        7 => say!("Jul"),
-        8 => say!("Aug"),
-        9 => say!("Sep"),
-        10 => say!("Oct"),
-        11 => say!("Nov"),
-        _ => say!("Dec"),
-    }
-}
-
-/// The clock time, with the day if it is another one.
-fn until(at: Timestamp, now: Timestamp, time_zone: &TimeZone) -> String {
-    let local = |at: Timestamp| {
-        let instant = jiff::Timestamp::from_millisecond(at.as_millis()).ok()?;
-        Some(instant.to_zoned(time_zone.clone()))
-    };
-    match (local(at), local(now)) {
-        (Some(at), Some(now)) if at.date() == now.date() => at.strftime("%H:%M").to_string(),
-        (Some(at), Some(now)) if at.year() == now.year() => say!(
-            "{day} {month} {time}",
-            day = at.day(),
-            month = month(at.month()),
-            time = at.strftime("%H:%M")
-        ),
-        (Some(at), _) => say!(
-            "{day} {month} {year}",
-            day = at.day(),
-            month = month(at.month()),
-            year = at.year()
-        ),
-        (None, _) => say!("the far future"),
     }
 }

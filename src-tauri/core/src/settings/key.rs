@@ -145,7 +145,9 @@ pub(crate) fn flag() -> String {
 }
 
 fn time() -> String {
-    say!("Allowed: a time in milliseconds since 1970, such as `date +%s000` prints.")
+    say!(
+        "Allowed: a time span such as `1h`, `tomorrow`, `off`, a time such as `22:30` or `2026-11-28 22:30`, or milliseconds since 1970."
+    )
 }
 
 fn any_path() -> String {
