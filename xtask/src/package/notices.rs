@@ -27,6 +27,7 @@ struct Crate {
     /// Such as `ring 0.17.14`.
     name: String,
     licence: String,
+    /// Else where its repository is.
     authors: String,
     source: PathBuf,
 }
@@ -68,7 +69,10 @@ pub fn text() -> Result<String> {
         let name = format!("{} {}", word("name"), word("version"));
         if !package["source"].is_null() && linked.contains(&name) {
             let authors = package["authors"].as_array().into_iter().flatten();
-            let authors: Vec<&str> = authors.filter_map(Value::as_str).collect();
+            let mut authors: Vec<&str> = authors.filter_map(Value::as_str).collect();
+            if authors.is_empty() {
+                authors.extend(package["repository"].as_str());
+            }
             let manifest = PathBuf::from(word("manifest_path"));
             ensure!(package["license"].is_string(), "{name} does not name its licence");
             crates.push(Crate {
