@@ -186,7 +186,7 @@ mod tests {
         let narrow = lines(&rows, Some(80)).join("\n");
         assert!(narrow.lines().all(|line| line.width() <= 80), "{narrow}");
         // the wide ones give, a narrow one nothing
-        let begin = "openai-code…example.com  /a/very/lon…f/accounts  oauth  it expired";
+        let begin = "openai-cod…xample.com  /a/very/lo…/accounts  oauth  it expired";
         assert!(narrow.starts_with(begin), "{narrow}");
         let words: Vec<&str> = narrow.split_whitespace().collect();
         assert!(words.join(" ").ends_with(note), "{narrow}");
