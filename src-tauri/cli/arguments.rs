@@ -123,7 +123,7 @@ pub enum Command {
         yes: bool,
     },
     /// Renew logins now
-    #[command(visible_alias = "renew")]
+    #[command(visible_alias = "renew", after_help = "`kalit renew` is the same.")]
     Refresh {
         /// Only this profile [default: every login that can be renewed]
         profile_id: Option<String>,

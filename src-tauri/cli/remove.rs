@@ -21,18 +21,22 @@ pub async fn run(
 ) -> Result<u8, Error> {
     let agent = chosen_agent(broker, agent)?;
     let id = parse_profile(id)?;
-    let question = if everywhere {
-        let preview = broker.removal_preview(&agent, &id)?;
-        if let Some(why) = preview.why_not.as_ref().filter(|_| !preview.has_ended) {
-            let text = format!("{id} cannot be signed out everywhere: {why}");
-            return Err(Error::new(ErrorCode::RevokeUnavailable, text));
+    // What cannot be removed is no question.
+    let preview = (everywhere || !yes)
+        .then(|| broker.removal_preview(&agent, &id))
+        .transpose()?;
+    let question = match preview.filter(|_| everywhere) {
+        Some(preview) => {
+            if let Some(why) = preview.why_not.as_ref().filter(|_| !preview.has_ended) {
+                let text = format!("{id} cannot be signed out everywhere: {why}");
+                return Err(Error::new(ErrorCode::RevokeUnavailable, text));
+            }
+            if !json {
+                tell_preview(&preview);
+            }
+            format!("Sign {id} out everywhere and forget it in agent {agent}?")
         }
-        if !json {
-            tell_preview(&preview);
-        }
-        format!("Sign {id} out everywhere and forget it in agent {agent}?")
-    } else {
-        format!("Forget {id} in agent {agent}? The login stays valid at the provider.")
+        None => format!("Forget {id} in agent {agent}? The login stays valid at the provider."),
     };
     confirm(yes, json, &question, &ErrorCode::ConfirmationNeeded.hint())?;
     let work = asking(|| broker.asks_openclaw(), broker.remove(&agent, &id, everywhere));

@@ -52,6 +52,8 @@ mod tests {
             verbs.iter().map(|verb| format!("{verb}.1")).collect(),
             "a page for each verb"
         );
+        let refresh = std::fs::read_to_string(flags.dir.join("kalit-refresh.1")).unwrap();
+        assert!(refresh.contains("`kalit renew`"), "{refresh}");
         for verb in verbs {
             let page = std::fs::read_to_string(flags.dir.join(format!("{verb}.1"))).unwrap();
             let name = verb.replace('-', "\\-");

@@ -16,7 +16,7 @@ fn every_shell_gets_a_script_that_knows_the_verbs_and_nothing_is_touched() {
     for shell in SHELLS {
         let ran = bed.run(&["completions", shell]);
         assert_eq!((ran.status, ran.stderr.as_str()), (0, ""), "{shell}");
-        for verb in ["paste-api-key", "snapshots", "completions", "unpin"] {
+        for verb in ["paste-api-key", "snapshots", "completions", "unpin", "renew"] {
             assert!(ran.stdout.contains(verb), "{shell} does not know {verb}");
         }
         let answer = bed.run(&["completions", shell, "--json"]).json();

@@ -106,6 +106,13 @@ const CASES: &[Case] = &[
         stderr: &["[confirmation.needed]", "--yes", "kalit snapshots list"],
     },
     Case {
+        args: &["remove", "openai-codex:nobody"],
+        stdin: "y\n",
+        status: 64,
+        stdout: &[],
+        stderr: &["[profile.unknown]", "kalit list"],
+    },
+    Case {
         args: &["snapshots", "show", "20251123-0"],
         stdin: "",
         status: 64,
