@@ -138,7 +138,7 @@ pub fn provider(id: &str, name: &str, ordered: bool, mut accounts: Vec<AccountVi
         .collect();
     let (code, text) = match (ordered, ids.len()) {
         (_, 0 | 1) => ("only-one", "the only account"),
-        (true, _) => ("stored-order", "first in the order stored for this agent"),
+        (true, _) => ("stored-order", "stored order"),
         (false, _) => ("rotating", "accounts take turns, the one used longest ago first"),
     };
     ProviderView {

@@ -495,7 +495,7 @@ fn calm() -> Snapshot {
 fn groups() -> Vec<kalit_core::view::ProviderView> {
     let work = AccountView {
         email: Some("mary@example.com".to_owned()),
-        plan: Some("Team".to_owned()),
+        plan: Some("team".to_owned()),
         copies_in: vec![AgentId::normalize("research")],
         ..account(WORK, AccountState::Healthy)
     };
@@ -653,7 +653,7 @@ fn signed_in() -> SignedIn {
         provider: provider_id("openai"),
         profile_id: profile_id(WORK),
         email: Some("mary@example.com".to_owned()),
-        plan: Some("Team".to_owned()),
+        plan: Some("team".to_owned()),
         expires_at: Some(in_millis(10 * DAY)),
         generation: Some("0123456789abcdef".to_owned()),
         replaced: false,
@@ -661,7 +661,7 @@ fn signed_in() -> SignedIn {
         effective: Some(profile_id(OLD)),
         reason: Reason {
             code: "stored-order".to_owned(),
-            text: "first in the order stored for this agent".to_owned(),
+            text: "stored order".to_owned(),
             fallback_model: None,
         },
         notes: Vec::new(),
