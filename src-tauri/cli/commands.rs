@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use kalit_core::broker::{
-    Activation, AgentInfo, Broker, HistoryRequest, ImportItem, NamedProvider, OpenClawLoginRequest,
-    PasteKind, RefreshOutcome, RefreshResult, RefreshTarget,
+    Activation, AgentInfo, Broker, HistoryRequest, ImportItem, OpenClawLoginRequest, PasteKind,
+    RefreshOutcome, RefreshResult, RefreshTarget,
 };
 use kalit_core::event::Event;
 use kalit_core::ids::{AgentId, ProfileId, ProviderId};
@@ -14,14 +14,12 @@ use kalit_core::view::{
 use kalit_core::{Error, ErrorCode};
 use serde_json::json;
 
-use crate::arguments::{AgentArgument, AgentsAction, Command, OrderAction, ProvidersAction};
+use crate::arguments::{AgentArgument, AgentsAction, Command, ProvidersAction};
 use crate::asking::{asking, reading, saying};
 use crate::interrupt::Interrupt;
 use crate::prompt::confirm;
 use crate::table::table;
-use crate::{
-    global_order, output, providers, remove, restore, sessions, settings, sign_in, snapshots, test_logins,
-};
+use crate::{order, output, providers, remove, restore, sessions, settings, sign_in, snapshots, test_logins};
 
 type Result<T> = std::result::Result<T, Error>;
 
@@ -67,7 +65,7 @@ pub async fn run(broker: &Broker, command: Command, json: bool) -> Result<u8> {
         Command::ClearCooldown { profile_id, agent } => {
             clear_cooldown(broker, &profile_id, &agent, json).await
         }
-        Command::Order { action } => order(broker, action, json).await,
+        Command::Order { action } => order::run(broker, action, json).await,
         Command::Sessions { action } => sessions::run(broker, action, json).await,
         Command::TestLogins { yes } => test_logins::run(broker, yes, json).await,
         Command::Refresh {
@@ -286,76 +284,6 @@ async fn clear_cooldown(broker: &Broker, id: &str, agent: &AgentArgument, json: 
         output::line(output::in_use(&done.agent, done.effective.as_ref(), &done.reason));
     }
     Ok(0)
-}
-
-async fn order(broker: &Broker, action: OrderAction, json: bool) -> Result<u8> {
-    match action {
-        OrderAction::Get { provider, agent } => {
-            let agent = chosen_agent(broker, &agent)?;
-            let provider = named_provider(broker, Some(&agent), &provider)?;
-            let view = broker.order(&agent, &provider)?;
-            if json {
-                output::json(&view);
-            } else {
-                match &view.order {
-                    Some(order) => order.iter().for_each(|id| output::line(id.as_str())),
-                    None => output::note("No order is stored."),
-                }
-                let first = view.kalit.candidates.first();
-                output::note(output::in_use(&view.agent_id, first, &view.kalit.reason));
-            }
-        }
-        OrderAction::Set {
-            provider,
-            agent,
-            global,
-            profile_ids,
-        } => {
-            let ids = profile_ids
-                .iter()
-                .map(|id| parse_profile(id))
-                .collect::<Result<Vec<_>>>()?;
-            if global.global {
-                let provider = named_provider(broker, None, &provider)?;
-                return global_order::run(broker, &provider, Some(ids), global.yes, json).await;
-            }
-            let agent = chosen_agent(broker, &agent)?;
-            let provider = named_provider(broker, Some(&agent), &provider)?;
-            let work = asking(
-                || broker.asks_openclaw(),
-                broker.set_order(&agent, &provider, ids),
-            );
-            tell_activation(&Interrupt::listen()?.finish_telling(work).await?, json);
-        }
-        OrderAction::Clear {
-            provider,
-            agent,
-            global,
-        } => {
-            if global.global {
-                let provider = named_provider(broker, None, &provider)?;
-                return global_order::run(broker, &provider, None, global.yes, json).await;
-            }
-            let agent = chosen_agent(broker, &agent)?;
-            let provider = named_provider(broker, Some(&agent), &provider)?;
-            let work = asking(|| broker.asks_openclaw(), broker.clear_order(&agent, &provider));
-            tell_activation(&Interrupt::listen()?.finish_telling(work).await?, json);
-        }
-    }
-    Ok(0)
-}
-
-/// The provider whose order is meant. Says so where another id than the one that was typed has the
-/// accounts, and where two ids have the same name.
-fn named_provider(broker: &Broker, agent: Option<&AgentId>, typed: &str) -> Result<ProviderId> {
-    let NamedProvider { id, name, alike } = broker.named_provider(agent, typed)?;
-    if id != provider_id(typed)? {
-        output::note(format!("The accounts of {name} are those of {id} here."));
-    }
-    for other in alike {
-        output::note(format!("{other} is shown as {name}, too: this is about {id}."));
-    }
-    Ok(id)
 }
 
 /// A signal lets the request in flight come to its end and leaves the other logins as they are.

@@ -7,6 +7,7 @@ mod completions;
 mod global_order;
 mod interrupt;
 mod openclaw_login;
+mod order;
 mod output;
 mod prompt;
 mod providers;
