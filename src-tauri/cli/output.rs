@@ -84,7 +84,7 @@ pub fn moment(at: Timestamp) -> String {
 
 /// What the window says for a code of one of its lists, such as `snapshotReasons`; else the code.
 pub fn words_for(list: &str, code: &str) -> String {
-    let english = language::language(language::ENGLISH);
+    let english = language::english();
     let said = english
         .as_ref()
         .and_then(|english| english.window.get(list)?.get(code)?.as_str());

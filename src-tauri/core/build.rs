@@ -18,15 +18,16 @@ fn main() -> Result<(), Box<dyn Error>> {
         .collect::<Result<_, _>>()?;
     files.retain(|file| file.extension().is_some_and(|extension| extension == "json"));
     files.sort();
-    let mut list = "&[".to_owned();
+    let (mut names, mut texts) = (String::new(), String::new());
     for file in files {
         let code = file.file_stem().and_then(|stem| stem.to_str()).ok_or("no name")?;
         let path = file.canonicalize()?;
         let language: serde_json::Value = serde_json::from_str(&fs::read_to_string(&path)?)?;
         let name = language["name"].as_str().ok_or("a language without a name")?;
-        write!(list, "({code:?}, {name:?}, include_str!({path:?})),")?;
+        write!(names, "({code:?}, {name:?}),")?;
+        write!(texts, "include_str!({path:?}),")?;
     }
-    list.push(']');
+    let list = format!("(&[{names}], &[{texts}])");
     fs::write(PathBuf::from(env::var("OUT_DIR")?).join("languages.rs"), list)?;
     Ok(())
 }

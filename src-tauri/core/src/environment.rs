@@ -3,13 +3,23 @@
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
+use crate::language;
+
 /// Environment variables, home and working directory of the process (or of a test).
 #[derive(Clone, Debug)]
 pub struct Environment {
     vars: BTreeMap<String, String>,
     os_home: PathBuf,
     working_dir: PathBuf,
-    locales: Option<Vec<String>>,
+    speech: Option<Speech>,
+}
+
+/// The locales of a process that speaks other languages, too. Only such a program names the function,
+/// and so carries their texts.
+#[derive(Clone, Debug)]
+struct Speech {
+    locales: Vec<String>,
+    speak: fn(&'static str),
 }
 
 impl Environment {
@@ -24,7 +34,7 @@ impl Environment {
             vars: vars.into_iter().collect(),
             os_home: os_home.into(),
             working_dir: working_dir.into(),
-            locales: None,
+            speech: None,
         }
     }
 
@@ -32,12 +42,19 @@ impl Environment {
     /// locales of the system that Kalit knows. Without this it speaks English.
     #[must_use]
     pub fn speaking(mut self, locales: Vec<String>) -> Self {
-        self.locales = Some(locales);
+        self.speech = Some(Speech {
+            locales,
+            speak: language::speak,
+        });
         self
     }
 
-    pub(crate) fn locales(&self) -> Option<&[String]> {
-        self.locales.as_deref()
+    /// From now on the process speaks the language that was `chosen`, if it is one that does.
+    pub(crate) fn speak(&self, chosen: Option<&str>) {
+        if let Some(Speech { locales, speak }) = &self.speech {
+            let known = chosen.into_iter().chain(locales.iter().map(String::as_str));
+            speak(language::first_known(known));
+        }
     }
 
     /// A variable that is set and, after trimming, not empty.

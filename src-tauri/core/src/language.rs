@@ -14,8 +14,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use unic_langid::LanguageIdentifier;
 
-/// Code, own name and text of each language, by code.
-const FILES: &[(&str, &str, &str)] = include!(concat!(env!("OUT_DIR"), "/languages.rs"));
+type Names = &'static [(&'static str, &'static str)];
+
+/// Code and own name of each language, by code, and their texts: a program that asks for none of the
+/// texts does not carry them.
+const FILES: (Names, &[&str]) = include!(concat!(env!("OUT_DIR"), "/languages.rs"));
+const ENGLISH_FILE: &str = include_str!("../../../lang/en.json");
 
 /// The language that stands in the code.
 pub const ENGLISH: &str = "en";
@@ -46,13 +50,18 @@ pub enum Sentence {
 
 /// The codes of all languages, such as `uz`.
 pub fn codes() -> impl Iterator<Item = &'static str> {
-    FILES.iter().map(|(code, _, _)| *code)
+    FILES.0.iter().map(|(code, _)| *code)
 }
 
 /// The language with this code.
 pub fn language(code: &str) -> Option<Language> {
-    let (_, _, text) = FILES.iter().find(|(known, _, _)| *known == code)?;
-    serde_json::from_str(text).ok()
+    let at = codes().position(|known| known == code)?;
+    serde_json::from_str(FILES.1[at]).ok()
+}
+
+/// English, for what speaks nothing else.
+pub fn english() -> Option<Language> {
+    serde_json::from_str(ENGLISH_FILE).ok()
 }
 
 /// The code of the first of these locales (BCP 47 or POSIX, such as `ru-RU`, `uz_UZ.UTF-8`) whose
@@ -98,7 +107,7 @@ pub fn window_texts(code: &'static str) -> WindowTexts {
         code,
         locale: ENGLISH.to_owned(),
         window: Map::new(),
-        languages: FILES.iter().map(|(code, name, _)| (*code, *name)).collect(),
+        languages: FILES.0.to_vec(),
     };
     let other = (code != ENGLISH).then_some(code);
     for language in [Some(ENGLISH), other].into_iter().flatten().filter_map(language) {

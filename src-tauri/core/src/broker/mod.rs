@@ -271,14 +271,8 @@ pub fn speak(environment: &Environment) {
 /// The settings, in whose language the process speaks from now on, if it is one that does.
 fn heeded_settings(environment: &Environment) -> Result<Settings> {
     let settings = Settings::load(environment);
-    if let Some(locales) = environment.locales() {
-        let chosen = settings
-            .as_ref()
-            .ok()
-            .and_then(|settings| settings.language.as_deref());
-        let known = chosen.into_iter().chain(locales.iter().map(String::as_str));
-        language::speak(language::first_known(known));
-    }
+    let chosen = settings.as_ref().ok();
+    environment.speak(chosen.and_then(|settings| settings.language.as_deref()));
     settings
 }
 
