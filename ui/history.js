@@ -11,7 +11,7 @@ const STEP = 100;
 /** What ended a login, and what is odd but harmless; everything else went as it should. */
 const LOST = ['signed-out', 'openclaw-refused', 'dropped', 'vanished', 'store-unreadable'];
 const ODD = ['refresh-failed', 'not-renewed', 'changed', 'added', 'adopted', 'sign-in-sealed'];
-/** Programs that a person acts with; what Kalit does by itself has none of these causes. */
+/** What a person does, wherever it was done with Kalit. */
 const YOURS = ['signed-in', 'imported', 'switched', 'cooldown-cleared', 'removed', 'revoked', 'restored', 'order-changed'];
 
 /** The sheet of the history. */

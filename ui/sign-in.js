@@ -148,7 +148,7 @@ export function step(look, number, title, sub = null, end = []) {
 
 /** Turns a step that waits as well into one that is not where the sign-in stands. */
 export function pending(node) {
-  node.classList.replace('now', 'open');
+  node.classList.remove('now');
   node.removeAttribute('aria-current');
 }
 
