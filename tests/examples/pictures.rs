@@ -13,6 +13,7 @@ mod linux {
     use kalit_journeys::authserver::{self, AuthorizationServer};
     use kalit_journeys::desktop::{DesktopSession, Part};
     use kalit_journeys::http::free_port;
+    use kalit_journeys::kalit::directories;
     use kalit_journeys::notifications::NotificationMonitor;
     use kalit_journeys::openclaw::{TestHome, write_json};
     use kalit_journeys::process::{Process, binary, run, workspace};
@@ -83,17 +84,9 @@ mod linux {
         }
 
         fn env(&self) -> Vec<(String, String)> {
-            let own = |name: &str| self.home.path().join("kalit").join(name).display().to_string();
-            [
-                ("HOME", self.home.path().display().to_string()),
-                ("OPENCLAW_STATE_DIR", self.home.state_dir().display().to_string()),
-                ("KALIT_CONFIG_DIR", own("config")),
-                ("KALIT_DATA_DIR", own("data")),
-                ("KALIT_PROVIDERS_DIR", own("providers")),
-                ("KALIT_TEST_PROVIDERS", "1".to_owned()),
-            ]
-            .map(|(name, value)| (name.to_owned(), value))
-            .into()
+            let mut vars = directories(&self.home);
+            vars.push(("HOME".to_owned(), self.home.path().display().to_string()));
+            vars
         }
 
         async fn tray(&self, session: &DesktopSession) -> Result<(Process, TrayItem)> {

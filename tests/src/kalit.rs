@@ -46,6 +46,20 @@ pub struct DatabasesWritten {
     pub others: Vec<Written>,
 }
 
+/// Where a desktop program of Kalit's finds OpenClaw in `home`, its own files and the manifests of tests.
+pub fn directories(home: &TestHome) -> Vec<(String, String)> {
+    let own = |name: &str| home.path().join("kalit").join(name).display().to_string();
+    [
+        ("OPENCLAW_STATE_DIR", home.state_dir().display().to_string()),
+        ("KALIT_CONFIG_DIR", own("config")),
+        ("KALIT_DATA_DIR", own("data")),
+        ("KALIT_PROVIDERS_DIR", own("providers")),
+        ("KALIT_TEST_PROVIDERS", "1".to_owned()),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .into()
+}
+
 /// How a command ended and what it printed.
 #[derive(Debug)]
 pub struct Ran {

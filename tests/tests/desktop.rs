@@ -15,6 +15,7 @@ use kalit_journeys::authserver::{self, AuthorizationServer, fingerprint};
 use kalit_journeys::browser::Browser;
 use kalit_journeys::desktop::{DesktopSession, Part, colours, ensure_not_blank};
 use kalit_journeys::http::free_port;
+use kalit_journeys::kalit::directories;
 use kalit_journeys::notifications::{self, Notification, NotificationMonitor};
 use kalit_journeys::openclaw::{self, TestHome, Version, read_json};
 use kalit_journeys::process::{Process, binary, build_dir, run};
@@ -349,16 +350,7 @@ impl Place {
     }
 
     fn env(&self) -> Vec<(String, String)> {
-        let own = |name: &str| self.home.path().join("kalit").join(name).display().to_string();
-        [
-            ("OPENCLAW_STATE_DIR", self.home.state_dir().display().to_string()),
-            ("KALIT_CONFIG_DIR", own("config")),
-            ("KALIT_DATA_DIR", own("data")),
-            ("KALIT_PROVIDERS_DIR", own("providers")),
-            ("KALIT_TEST_PROVIDERS", "1".to_owned()),
-        ]
-        .map(|(name, value)| (name.to_owned(), value))
-        .into()
+        directories(&self.home)
     }
 
     fn command(&self, session: &DesktopSession) -> Result<Command> {

@@ -15,6 +15,7 @@ use kalit_core::clock::{Clock, SystemClock};
 use kalit_journeys::authserver;
 use kalit_journeys::desktop::{DesktopSession, Part};
 use kalit_journeys::http::free_port;
+use kalit_journeys::kalit::directories;
 use kalit_journeys::notifications::{self, Notification, NotificationMonitor};
 use kalit_journeys::openclaw::{TestHome, write_json};
 use kalit_journeys::process::{Process, binary, build_dir};
@@ -256,17 +257,10 @@ impl Stage {
     }
 
     fn env(&self) -> Vec<(String, String)> {
-        let own = |name: &str| self.home.path().join(name).display().to_string();
-        [
-            ("OPENCLAW_STATE_DIR", self.home.state_dir().display().to_string()),
-            ("CODEX_HOME", own("codex")),
-            ("KALIT_CONFIG_DIR", own("kalit/config")),
-            ("KALIT_DATA_DIR", own("kalit/data")),
-            ("KALIT_PROVIDERS_DIR", own("kalit/providers")),
-            ("KALIT_TEST_PROVIDERS", "1".to_owned()),
-        ]
-        .map(|(name, value)| (name.to_owned(), value))
-        .into()
+        let mut vars = directories(&self.home);
+        let codex = self.home.path().join("codex").display().to_string();
+        vars.push(("CODEX_HOME".to_owned(), codex));
+        vars
     }
 
     async fn tray(&self) -> Result<(Process, TrayItem)> {
