@@ -10,7 +10,7 @@ const STEP = 100;
 
 /** What ended a login, and what is odd but harmless; everything else went as it should. */
 const LOST = ['signed-out', 'openclaw-refused', 'dropped', 'vanished', 'store-unreadable'];
-const ODD = ['refresh-failed', 'not-renewed', 'changed', 'added', 'adopted', 'sign-in-sealed'];
+const ODD = ['refresh-failed', 'not-renewed', 'changed', 'added', 'adopted', 'sign-in-sealed', 'shared', 'renewed-elsewhere'];
 /** What a person does, wherever it was done with Kalit. */
 const YOURS = ['signed-in', 'imported', 'switched', 'cooldown-cleared', 'removed', 'revoked', 'restored', 'order-changed'];
 

@@ -43,6 +43,10 @@ pub enum EventKind {
     /// Another program rotated it.
     Adopted,
     RefreshFailed,
+    /// Another program was found to hold the same generation; `cause` names it.
+    Shared,
+    /// A program that held the same generation renewed it for itself; `cause` names it.
+    RenewedElsewhere,
     SignedOut,
     OpenclawRefused,
     /// OpenClaw could not renew it and dropped the token from its store.
@@ -78,6 +82,8 @@ impl EventKind {
             Self::Refreshed => "refreshed",
             Self::Adopted => "adopted",
             Self::RefreshFailed => "refresh-failed",
+            Self::Shared => "shared",
+            Self::RenewedElsewhere => "renewed-elsewhere",
             Self::SignedOut => "signed-out",
             Self::OpenclawRefused => "openclaw-refused",
             Self::Dropped => "dropped",

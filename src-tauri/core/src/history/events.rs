@@ -33,13 +33,15 @@ CREATE INDEX event_profile ON event (installation, profile_id, agent, id);
 ";
 
 /// What a process sees in a store, without having done it.
-const NOTICED: [EventKind; 9] = [
+const NOTICED: [EventKind; 11] = [
     EventKind::Added,
     EventKind::Adopted,
     EventKind::Changed,
     EventKind::Dropped,
     EventKind::NotRenewed,
     EventKind::OpenclawRefused,
+    EventKind::RenewedElsewhere,
+    EventKind::Shared,
     EventKind::StoreReadable,
     EventKind::StoreUnreadable,
     EventKind::Vanished,
