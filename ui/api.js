@@ -40,6 +40,7 @@ export const startTray = () => invoke('start_tray');
 export const addAgent = id => invoke('add_agent', { id });
 export const diagnosis = () => invoke('diagnosis');
 export const texts = () => invoke('texts');
+export const radar = keychain => invoke('radar', { keychain });
 export const history = (agent, profile, limit) => invoke('history', { agent, profile, limit });
 export const settings = () => invoke('settings');
 export const setSetting = (key, value) => invoke('set_setting', { key, value });

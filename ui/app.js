@@ -11,6 +11,7 @@ import { copy } from './clipboard.js';
 import { diagnose, diagnosticsActions, diagnosticsSheet } from './diagnostics.js';
 import { ask } from './dialog.js';
 import { everywhereActions } from './everywhere.js';
+import { radarActions, radarSheet, readRadar } from './radar.js';
 import { historyActions, historySheet, readHistory } from './history.js';
 import { byKey } from './keys.js';
 import { morph } from './morph.js';
@@ -32,7 +33,7 @@ const sheet = document.getElementById('sheet');
 const toast = document.getElementById('toast');
 const state = {
   view: null, problem: null, providers: [], logins: [], busy: new Map(), firstRun: false,
-  signIn: null, starting: null, restore: null, snapshots: null, chosen: null, sessions: null, test: null, diagnosis: null, order: null, settings: null, history: null, search: '', place: places.parse(location.hash),
+  signIn: null, starting: null, restore: null, snapshots: null, chosen: null, sessions: null, test: null, diagnosis: null, order: null, settings: null, history: null, radar: null, search: '', place: places.parse(location.hash),
 };
 let redraw, hideToast, undo, counted;
 
@@ -68,6 +69,7 @@ function content(now) {
   if (place.view === 'order') return orderSheet(state, now, place) ?? board(state, now);
   if (place.view === 'diagnostics') return diagnosticsSheet(state);
   if (place.view === 'history') return historySheet(state, now, place);
+  if (place.view === 'radar') return radarSheet(state);
   if (place.view === 'settings') return settingsSheet(state, now);
   return board(state, now, place.view === 'agent' ? place.agent : undefined);
 }
@@ -121,7 +123,8 @@ function index() {
   fill(part('index-agents'), several ? [...agents.map(agent => agentLink(agent, place)), another].filter(Boolean) : null);
   const diagnostics = link(text.diagnostics, places.diagnostics, null, place.view === 'diagnostics');
   const history = link(text.history, places.history(), null, place.view === 'history');
-  fill(part('index-own'), [history, diagnostics, link(text.settings, places.settings, null, place.view === 'settings')]);
+  const radar = link(text.radar, places.radar, null, place.view === 'radar');
+  fill(part('index-own'), [history, radar, diagnostics, link(text.settings, places.settings, null, place.view === 'settings')]);
   fill(part('foot'), view && foot(view.snapshot));
   morph(nav, fresh);
 }
@@ -161,6 +164,7 @@ function receive(view) {
   // One of Kalit's other programs may have changed them.
   if (state.place.view === 'settings') readSettings(shell);
   if (state.place.view === 'history') readHistory(shell, state.place);
+  if (state.place.view === 'radar') readRadar(shell);
 }
 
 async function reload() {
@@ -392,6 +396,7 @@ function arrive() {
   state.order = null;
   if (state.place.view !== 'snapshot' || ['id', 'agent', 'profile'].some(part => state.chosen?.[part] !== state.place[part])) state.chosen = null;
   if (state.place.view !== 'settings') state.settings = null;
+  if (state.place.view !== 'radar') state.radar = null;
   if (state.view) begun(state.place);
   render();
 }
@@ -408,6 +413,7 @@ function begun(place) {
   else if (place.view === 'diagnostics') diagnose(shell);
   else if (place.view === 'settings') readSettings(shell);
   else if (place.view === 'history') readHistory(shell, place);
+  else if (place.view === 'radar') readRadar(shell);
 }
 
 /** Copies the command for an account as its own button does, then stays with the account. Where that
@@ -440,7 +446,7 @@ async function goWhereWanted() {
 }
 
 const shell = { state, sheet, actions, render, reload, say, tell, fail, find, work, changing, followSignIn };
-Object.assign(actions, everywhereActions(shell), removeActions(shell), restoreActions(shell), sessionActions(shell), settingActions(shell), snapshotActions(shell), testActions(shell), diagnosticsActions(shell), historyActions(shell), orderActions(shell), openclawActions(shell));
+Object.assign(actions, everywhereActions(shell), removeActions(shell), restoreActions(shell), sessionActions(shell), settingActions(shell), snapshotActions(shell), testActions(shell), diagnosticsActions(shell), historyActions(shell), radarActions(shell), orderActions(shell), openclawActions(shell));
 Object.assign(forms, openclawForms(shell), newAgentForms(shell));
 
 addEventListener('hashchange', arrive);

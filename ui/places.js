@@ -1,6 +1,6 @@
 // The window's addresses: #/board, #/agent/<id>, #/account/<agent>/<profile>, #/copy/<agent>/<profile>, #/sessions/<agent>,
 // #/order/<agent>/<provider>, #/restore/<agent>/<profile>, #/snapshots,
-// #/snapshots/<id>?agent=&profile=, #/history?agent=&profile=, #/tested, #/settings, #/diagnostics, #/new-agent, #/add?agent=,
+// #/snapshots/<id>?agent=&profile=, #/history?agent=&profile=, #/tested, #/settings, #/diagnostics, #/radar, #/new-agent, #/add?agent=,
 // #/sign-in/<provider>?agent=&profile=&code=, #/paste/<provider>?agent=&profile=&kind=.
 
 const encode = encodeURIComponent;
@@ -22,6 +22,7 @@ export const history = (agentId, profile) => withQuery('#/history', { agent: age
 export const tested = '#/tested';
 export const newAgent = '#/new-agent';
 export const diagnostics = '#/diagnostics';
+export const radar = '#/radar';
 export const settings = '#/settings';
 export const add = agentId => withQuery('#/add', { agent: agentId });
 export const signIn = (provider, agentId, profile, { code = false } = {}) =>
@@ -45,7 +46,7 @@ export function parse(hash) {
   if (view === 'order' && first && second) return { view, agent: first, provider: second };
   if (view === 'snapshots' && first) return { view: 'snapshot', id: first, agent: params.get('agent') || null, profile: named.profile };
   if (view === 'history') return { view, agent: params.get('agent') || null, profile: named.profile };
-  if (['tested', 'snapshots', 'settings', 'diagnostics', 'new-agent'].includes(view)) return { view };
+  if (['tested', 'snapshots', 'settings', 'diagnostics', 'radar', 'new-agent'].includes(view)) return { view };
   if (view === 'add') return { view, agent: named.agent };
   if (view === 'sign-in' && first) return { view, provider: first, ...named, code: params.has('code') };
   if (view === 'paste' && first) return { view, provider: first, ...named };

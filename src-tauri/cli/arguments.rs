@@ -161,6 +161,15 @@ pub enum Command {
         #[command(subcommand)]
         action: SnapshotsAction,
     },
+    /// Show which logins several programs hold, and what will come of it
+    Radar {
+        /// Look into other programs' items in the keychain, too: it may ask whether that is allowed
+        #[arg(long)]
+        keychain: bool,
+        /// Exit 1 when a program will be signed out if nothing is done
+        #[arg(long)]
+        check: bool,
+    },
     /// Show what happened to the accounts, the newest first
     History {
         /// Only this profile

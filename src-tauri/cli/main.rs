@@ -11,6 +11,7 @@ mod order;
 mod output;
 mod prompt;
 mod providers;
+mod radar;
 mod remove;
 mod restore;
 mod sessions;

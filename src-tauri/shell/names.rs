@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use kalit_core::ids::ProfileId;
 use kalit_core::say;
+use kalit_core::view::radar::RadarView;
 use kalit_core::view::{Notice, ProviderView, Snapshot};
 
 /// Words that OpenClaw gives to accounts itself tell nothing about a person.
@@ -80,6 +81,19 @@ impl Cover {
             }
         }
         Arc::new(seen)
+    }
+
+    /// What the radar found, as it may be seen.
+    pub fn radar(&self, found: &mut RadarView) {
+        for finding in &mut found.findings {
+            self.words(&mut finding.title);
+            self.words(&mut finding.text);
+            finding
+                .places
+                .iter_mut()
+                .for_each(|place| self.words(&mut place.name));
+            finding.ways.iter_mut().for_each(|way| self.words(&mut way.text));
+        }
     }
 
     fn notice(&self, notice: &mut Notice) {

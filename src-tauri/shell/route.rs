@@ -38,6 +38,8 @@ pub enum Route {
     Settings,
     /// What Kalit found, to be shown to others.
     Diagnostics,
+    /// Which logins several programs hold.
+    Radar,
     /// The sealed copies that one can go back to.
     Snapshots,
     /// What one of them holds, and the question whether to put it back: the accounts of one agent,
@@ -50,7 +52,7 @@ pub enum Route {
 }
 
 impl Route {
-    /// Parses `board`, `agent/<id>`, `account/<agent>/<profile>`, `copy/<agent>/<profile>`, `add`, `settings`, `diagnostics`, `restore/<agent>/<profile>`, `snapshots`,
+    /// Parses `board`, `agent/<id>`, `account/<agent>/<profile>`, `copy/<agent>/<profile>`, `add`, `settings`, `diagnostics`, `radar`, `restore/<agent>/<profile>`, `snapshots`,
     /// `snapshots/<id>?agent=<id>&profile=<id>` or `sign-in/<provider>?agent=<id>&profile=<id>`; the
     /// agent is main unless named. `None` for anything else.
     pub fn parse(text: &str) -> Option<Self> {
@@ -71,6 +73,7 @@ impl Route {
             ["add"] => Some(Self::Add),
             ["settings"] => Some(Self::Settings),
             ["diagnostics"] => Some(Self::Diagnostics),
+            ["radar"] => Some(Self::Radar),
             ["agent", agent] if !agent.is_empty() => Some(Self::Agent(AgentId::normalize(&decoded(agent)?))),
             ["copy", agent, profile] if !agent.is_empty() => Some(Self::Copy {
                 agent: AgentId::normalize(&decoded(agent)?),
@@ -121,6 +124,7 @@ impl fmt::Display for Route {
             Self::Add => formatter.write_str("add"),
             Self::Settings => formatter.write_str("settings"),
             Self::Diagnostics => formatter.write_str("diagnostics"),
+            Self::Radar => formatter.write_str("radar"),
             Self::SignIn {
                 provider,
                 agent,

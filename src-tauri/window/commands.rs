@@ -13,8 +13,10 @@ use kalit_core::broker::{
 use kalit_core::ids::{AgentId, ProfileId, ProviderId};
 use kalit_core::language::{self, WindowTexts};
 use kalit_core::secret::Secret;
+use kalit_core::view::radar::RadarView;
 use kalit_core::view::{SessionView, SessionsView};
 use kalit_core::{Error, ErrorCode, say};
+use kalit_shell::names::Cover;
 use kalit_shell::{diagnosis, process};
 use serde_json::Value;
 use tauri::ipc::Invoke;
@@ -63,6 +65,7 @@ pub fn handler() -> impl Fn(Invoke<Wry>) -> bool + Send + Sync + 'static {
         removal_preview,
         remove,
         history,
+        radar,
         settings,
         set_setting,
         set_paused,
@@ -335,6 +338,16 @@ async fn history(
     Ok(async_runtime::spawn_blocking(move || broker.history(&request)).await??)
 }
 
+/// Who holds which login. `keychain`: a person wants other programs' items in it looked at, too.
+#[tauri::command]
+async fn radar(session: Window<'_>, keychain: bool) -> Answer<RadarView> {
+    let broker = session.broker()?;
+    let mut found = broker.radar(keychain).await?;
+    let snapshot = async_runtime::spawn_blocking(move || broker.snapshot()).await?;
+    Cover::of(&snapshot).radar(&mut found);
+    Ok(found)
+}
+
 #[tauri::command]
 async fn settings(session: Window<'_>) -> Answer<SettingsView> {
     let broker = session.broker()?;
@@ -430,7 +443,7 @@ mod tests {
             .step_by(2)
             .collect();
         let called = between(include_str!("../../ui/api.js"), "invoke('", "'");
-        assert_eq!(commands.len(), 41);
+        assert_eq!(commands.len(), 42);
         assert_eq!(commands, handled);
         assert_eq!(commands, allowed);
         assert_eq!(commands, called);

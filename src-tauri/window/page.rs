@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 const PAGE: &str = include_str!("../../ui/index.html");
 const STYLE: &str = include_str!("../../ui/app.css");
-const SCRIPTS: [(&str, &str); 28] = [
+const SCRIPTS: [(&str, &str); 29] = [
     ("account.js", include_str!("../../ui/account.js")),
     ("add.js", include_str!("../../ui/add.js")),
     ("api.js", include_str!("../../ui/api.js")),
@@ -18,6 +18,7 @@ const SCRIPTS: [(&str, &str); 28] = [
     ("dialog.js", include_str!("../../ui/dialog.js")),
     ("dom.js", include_str!("../../ui/dom.js")),
     ("everywhere.js", include_str!("../../ui/everywhere.js")),
+    ("radar.js", include_str!("../../ui/radar.js")),
     ("history.js", include_str!("../../ui/history.js")),
     ("key.js", include_str!("../../ui/key.js")),
     ("keys.js", include_str!("../../ui/keys.js")),

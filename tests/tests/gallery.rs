@@ -28,6 +28,8 @@ mod accounts;
 mod keys;
 #[path = "gallery/language.rs"]
 mod language;
+#[path = "gallery/radar.rs"]
+mod radar;
 #[path = "gallery/search.rs"]
 mod search;
 #[path = "gallery/states.rs"]

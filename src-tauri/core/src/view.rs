@@ -1,6 +1,8 @@
 //! What may leave core: the one snapshot that tray, window and CLI render. No type here can hold
 //! a secret. Times are epoch milliseconds. Within a schema fields are only added.
 
+pub mod radar;
+
 use serde::Serialize;
 
 use crate::clock::Timestamp;

@@ -206,6 +206,9 @@ pub fn menu(snapshot: &Snapshot, now: Timestamp) -> MenuModel {
             Action::Open(Route::Snapshots),
         ));
     }
+    if is_shared(snapshot) {
+        more.push(verb("radar", &say!("Shared logins…"), Action::Open(Route::Radar)));
+    }
     more.extend(match snapshot.installation.era {
         EraView::Sqlite => vec![line("renewal", &say!("OpenClaw renews these logins on use"))],
         EraView::None => Vec::new(),

@@ -24,6 +24,8 @@ use crate::accounts::{
     resting, restorable, snapshot,
 };
 
+use crate::radar::radar;
+
 const WORK: &str = "openai:mary@example.com";
 const OLD: &str = "openai:mary.of.the.long.name@a-customer-of-ours.example.com";
 
@@ -337,6 +339,9 @@ fn sheets() -> Vec<State> {
             "events.sqlite was written by a later version of Kalit",
             "Update Kalit, or move the file away to start a new history.",
         ),
+        State::at("radar", "#/radar", "One login in several hands", &calm).answers("radar", radar(true)),
+        State::at("radar-none", "#/radar", "No login lies where", &calm).answers("radar", radar(false)),
+        State::at("radar-looking", "#/radar", "Looking where your logins lie", &calm).never_answers("radar"),
         State::at("diagnostics", "#/diagnostics", "Rules in force", &calm).answers("diagnosis", DIAGNOSIS),
         State::at(
             "diagnostics-looking",

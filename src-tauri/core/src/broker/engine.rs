@@ -19,6 +19,7 @@ use crate::durable;
 use crate::error::{Error, ErrorCode, Result};
 use crate::event::{Event, EventKind};
 use crate::install::Installation;
+use crate::radar::Program;
 use crate::refresh::schedule::{self, Item};
 use crate::refresh::{Attempt, Fleet, answers_wait, replay};
 use crate::secret::Fingerprint;
@@ -401,6 +402,12 @@ fn watched_by<'a>(inner: &Inner, installations: impl Iterator<Item = &'a Install
         inner.environment.config_dir(),
         ["settings.json"],
     )];
+    for program in Program::ALL {
+        let file = program.file(&inner.environment);
+        if let (Some(dir), Some(name)) = (file.parent(), file.file_name()) {
+            dirs.push(WatchedDir::only(dir, [name]));
+        }
+    }
     for installation in installations {
         let state_dir = &installation.state_dir.path;
         dirs.push(WatchedDir::only(state_dir, ["openclaw.json"]));

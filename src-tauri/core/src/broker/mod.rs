@@ -18,6 +18,7 @@ mod observer;
 mod online;
 mod openclaw_login;
 mod pasting;
+mod radar;
 mod renewal;
 mod requests;
 mod rescue;

@@ -3,6 +3,9 @@
 //! each family in memory, so that a store that a program without locks overwrote can be mended.
 
 mod scene;
+mod sightings;
+#[cfg(test)]
+mod sightings_tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
@@ -146,6 +149,7 @@ impl Observer {
                 }
             }
         }
+        sightings::look(inner, fleet, &installation);
         for kept in inner.refresher.take_kept() {
             let (generation, tokens) = (kept.generation, kept.tokens);
             for holder in kept.holders {

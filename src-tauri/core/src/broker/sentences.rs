@@ -3,6 +3,7 @@
 
 use crate::clock::{TimeZone, Timestamp, moment};
 use crate::error::ErrorCode;
+use crate::radar::Program;
 use crate::view::{AccountState, AccountView, RestoreView};
 
 /// Empty for a healthy account: space is attention.
@@ -15,10 +16,10 @@ pub(super) fn sentence(view: &AccountView, now: Timestamp, time_zone: &TimeZone)
     }
     match view.state {
         AccountState::Healthy | AccountState::Static => {
+            if is_superseded(view) {
+                return last_error(view);
+            }
             view.last_error.as_ref().map_or_else(String::new, |error| {
-                if error.code == ErrorCode::RefreshSuperseded.as_str() {
-                    return format!("{}. {}", capital(&error.message), error.hint);
-                }
                 say!(
                     "The last renewal did not work: {why}. Kalit tries again.",
                     why = error.message
@@ -31,7 +32,7 @@ pub(super) fn sentence(view: &AccountView, now: Timestamp, time_zone: &TimeZone)
             None => say!("It is being renewed."),
         },
         AccountState::Expired => match &view.last_error {
-            Some(error) => format!("{}. {}", capital(&error.message), error.hint),
+            Some(_) => last_error(view),
             None if view.renewal.is_some() => {
                 say!("It has expired: OpenClaw renews it when it is next used.")
             }
@@ -58,14 +59,13 @@ pub(super) fn sentence(view: &AccountView, now: Timestamp, time_zone: &TimeZone)
         AccountState::Unknown => {
             say!("A renewal was sent and its answer never came. Kalit tries once more after a minute.")
         }
-        AccountState::Shared if view.renewal.is_some() => say!(
-            "{programs} uses the same login: whoever renews it signs the other out. Sign in separately for OpenClaw.",
-            programs = view.shared_with.join(", ")
+        AccountState::Shared if is_superseded(view) => last_error(view),
+        AccountState::Shared if view.shared_with.iter().any(|name| name == Program::Codex.name()) => format!(
+            "{} {}",
+            shared(view),
+            say!("`codex logout` and `codex login` end it here, too.")
         ),
-        AccountState::Shared => say!(
-            "{programs} uses the same login: whoever renews it signs the other out. Kalit does not renew it. Sign in separately for OpenClaw.",
-            programs = view.shared_with.join(", ")
-        ),
+        AccountState::Shared => shared(view),
         AccountState::NotRenewed
         | AccountState::Vanished
         | AccountState::Suspected
@@ -73,6 +73,33 @@ pub(super) fn sentence(view: &AccountView, now: Timestamp, time_zone: &TimeZone)
         | AccountState::Dropped
         | AccountState::SignedOut => String::new(),
     }
+}
+
+fn is_superseded(view: &AccountView) -> bool {
+    let code = ErrorCode::RefreshSuperseded.as_str();
+    view.last_error.as_ref().is_some_and(|error| error.code == code)
+}
+
+/// What went wrong last, and what to do.
+fn last_error(view: &AccountView) -> String {
+    let error = view.last_error.as_ref();
+    error.map_or_else(String::new, |error| {
+        format!("{}. {}", capital(&error.message), error.hint)
+    })
+}
+
+fn shared(view: &AccountView) -> String {
+    let programs = view.shared_with.join(", ");
+    if view.renewal.is_some() {
+        return say!(
+            "{programs} uses the same login: whoever renews it signs the other out. Sign in separately for OpenClaw.",
+            programs
+        );
+    }
+    say!(
+        "{programs} uses the same login: whoever renews it signs the other out. Kalit does not renew it. Sign in separately for OpenClaw.",
+        programs
+    )
 }
 
 /// `managed`: in the sqlite era, where Kalit cannot try by itself.

@@ -29,6 +29,14 @@ pub struct Gone {
     pub at: Timestamp,
 }
 
+/// Another program holds a generation that a store of OpenClaw holds, too.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sighting {
+    /// [`crate::radar::Program::word`].
+    pub program: String,
+    pub generation: Fingerprint,
+}
+
 /// Shared by all Kalit processes of this user.
 #[derive(Debug)]
 pub struct Marks {
@@ -197,6 +205,34 @@ impl Marks {
         })
     }
 
+    /// The program was seen with the generation; `false` when that was known.
+    pub fn record_sighting(&self, sighting: &Sighting, at: Timestamp) -> Result<bool> {
+        let key = sighting.key();
+        if self.noted(&key)?.is_some() {
+            return Ok(false);
+        }
+        self.note(&key, SIGHTING, at).map(|()| true)
+    }
+
+    /// The program holds it no more.
+    pub fn forget_sighting(&self, sighting: &Sighting) -> Result<()> {
+        self.forget(&sighting.key())
+    }
+
+    /// Who was seen with what, and has been seen to hold it no more.
+    pub fn sightings(&self) -> Result<Vec<Sighting>> {
+        self.database.read(Vec::new(), |connection| {
+            let mut statement = connection
+                .prepare_cached("SELECT generation FROM mark WHERE code = ?1 ORDER BY at, generation")?;
+            let rows = statement.query_map([SIGHTING], |row| row.get::<_, String>(0))?;
+            let mut sightings = Vec::new();
+            for row in rows {
+                sightings.extend(Sighting::parse(&row?));
+            }
+            Ok(sightings)
+        })
+    }
+
     fn note(&self, key: &str, code: &str, at: Timestamp) -> Result<()> {
         if self.noted(key)?.is_some() {
             return Ok(());
@@ -256,6 +292,23 @@ impl Marks {
     }
 }
 
+/// What marks of sightings are called.
+const SIGHTING: &str = "held";
+
+impl Sighting {
+    fn key(&self) -> String {
+        format!("{SIGHTING}:{}:{}", self.program, self.generation)
+    }
+
+    fn parse(key: &str) -> Option<Self> {
+        let (program, generation) = key.strip_prefix(SIGHTING)?.strip_prefix(':')?.split_once(':')?;
+        Some(Self {
+            program: program.to_owned(),
+            generation: Fingerprint::parse(generation)?,
+        })
+    }
+}
+
 fn unreadable_key(agent_dir: &Path) -> String {
     format!("unreadable:{}", agent_dir.display())
 }
@@ -297,6 +350,25 @@ mod tests {
             at,
         };
         assert_eq!(marks.vanished(agent).unwrap(), [gone]);
+    }
+
+    #[test]
+    fn a_sighting_stands_until_it_is_forgotten() {
+        let dir = tempfile::tempdir().unwrap();
+        let marks = Marks::open(dir.path()).unwrap();
+        let sighting = Sighting {
+            program: "codex-cli".to_owned(),
+            generation: Secret::new("REF0").fingerprint(),
+        };
+        let at = Timestamp::from_millis(7);
+        assert!(marks.record_sighting(&sighting, at).unwrap());
+        assert!(!marks.record_sighting(&sighting, at).unwrap());
+        assert_eq!(
+            Marks::open(dir.path()).unwrap().sightings().unwrap(),
+            std::slice::from_ref(&sighting)
+        );
+        marks.forget_sighting(&sighting).unwrap();
+        assert_eq!(marks.sightings().unwrap(), []);
     }
 
     #[test]

@@ -19,7 +19,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior};
 
 pub use events::{About, History};
 pub use generations::{Family, Generation, Generations, Refusal, SignIn};
-pub use marks::{Gone, Mark, Marks};
+pub use marks::{Gone, Mark, Marks, Sighting};
 
 use crate::error::{Error, ErrorCode, Result};
 

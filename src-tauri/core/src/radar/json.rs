@@ -10,31 +10,73 @@ use crate::store::fence;
 /// The keys under which a refresh token stands: Codex, Gemini, Qwen and MiniMax; Claude; OpenClaw.
 const REFRESH_KEYS: [&str; 3] = ["refresh_token", "refreshToken", "refresh"];
 
-/// The fingerprints of all refresh tokens anywhere in a JSON document; `None` when it is not JSON.
+/// Under which an account id stands: Codex; OpenClaw.
+const ACCOUNT_KEYS: [&str; 2] = ["account_id", "accountId"];
+
+/// The logins in a document.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Logins {
+    /// Sorted, each once.
+    pub(super) generations: Vec<Fingerprint>,
+    /// If there is exactly one login and one account.
+    pub(super) account_id: Option<String>,
+}
+
+/// All refresh tokens anywhere in a JSON document, as fingerprints; `None` when it is not JSON.
 /// Programs move their tokens about between releases, so the key counts and not the place.
-pub(super) fn generations_in_json(bytes: &[u8]) -> Option<Vec<Fingerprint>> {
-    let mut found = Vec::new();
+pub(super) fn read_logins(bytes: &[u8]) -> Option<Logins> {
+    let mut found = Found::default();
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     Walk {
-        under_refresh_key: false,
+        under: Key::Other,
         found: &mut found,
     }
     .deserialize(&mut deserializer)
     .ok()?;
     deserializer.end().ok()?;
-    Some(found)
+    let Found {
+        mut generations,
+        mut accounts,
+    } = found;
+    generations.sort_unstable();
+    generations.dedup();
+    accounts.sort_unstable();
+    accounts.dedup();
+    let account_id = if generations.len() == 1 && accounts.len() == 1 {
+        accounts.pop()
+    } else {
+        None
+    };
+    Some(Logins {
+        generations,
+        account_id,
+    })
+}
+
+#[derive(Default)]
+struct Found {
+    generations: Vec<Fingerprint>,
+    accounts: Vec<String>,
+}
+
+/// What a text stands under.
+#[derive(Clone, Copy)]
+enum Key {
+    Refresh,
+    Account,
+    Other,
 }
 
 /// Walks a document without building it, so that no copy of a token is left in memory.
 struct Walk<'a> {
-    under_refresh_key: bool,
-    found: &'a mut Vec<Fingerprint>,
+    under: Key,
+    found: &'a mut Found,
 }
 
 impl Walk<'_> {
-    fn deeper(&mut self, under_refresh_key: bool) -> Walk<'_> {
+    fn deeper(&mut self, under: Key) -> Walk<'_> {
         Walk {
-            under_refresh_key,
+            under,
             found: self.found,
         }
     }
@@ -56,8 +98,12 @@ impl<'de> Visitor<'de> for Walk<'_> {
     }
 
     fn visit_str<E>(self, text: &str) -> Result<(), E> {
-        if self.under_refresh_key && !text.is_empty() && !fence::is_mark(text) {
-            self.found.push(Secret::new(text).fingerprint());
+        match self.under {
+            Key::Refresh if !text.is_empty() && !fence::is_mark(text) => {
+                self.found.generations.push(Secret::new(text).fingerprint());
+            }
+            Key::Account if !text.is_empty() => self.found.accounts.push(text.to_owned()),
+            Key::Refresh | Key::Account | Key::Other => {}
         }
         Ok(())
     }
@@ -83,14 +129,18 @@ impl<'de> Visitor<'de> for Walk<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(mut self, mut items: A) -> Result<(), A::Error> {
-        while items.next_element_seed(self.deeper(false))?.is_some() {}
+        while items.next_element_seed(self.deeper(Key::Other))?.is_some() {}
         Ok(())
     }
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut entries: A) -> Result<(), A::Error> {
         while let Some(key) = entries.next_key::<String>()? {
-            let refresh = REFRESH_KEYS.contains(&key.as_str());
-            entries.next_value_seed(self.deeper(refresh))?;
+            let under = match key.as_str() {
+                key if REFRESH_KEYS.contains(&key) => Key::Refresh,
+                key if ACCOUNT_KEYS.contains(&key) => Key::Account,
+                _ => Key::Other,
+            };
+            entries.next_value_seed(self.deeper(under))?;
         }
         Ok(())
     }
@@ -99,6 +149,10 @@ impl<'de> Visitor<'de> for Walk<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn generations_in_json(bytes: &[u8]) -> Option<Vec<Fingerprint>> {
+        read_logins(bytes).map(|logins| logins.generations)
+    }
 
     fn generation(name: &str) -> Fingerprint {
         Secret::new(name).fingerprint()
@@ -125,8 +179,33 @@ mod tests {
             generations_in_json(
                 br#"{"a":[{"refreshToken":"R1"},1,-2.5e3,true,null],"b":{"refresh":"R\u0032"},"refresh_token":"R3"}"#
             ),
-            Some(vec![generation("R1"), generation("R2"), generation("R3")])
+            Some(sorted([generation("R1"), generation("R2"), generation("R3")]))
         );
+    }
+
+    fn sorted(generations: [Fingerprint; 3]) -> Vec<Fingerprint> {
+        let mut sorted = generations.to_vec();
+        sorted.sort_unstable();
+        sorted
+    }
+
+    #[test]
+    fn an_account_is_named_where_it_is_the_only_one() {
+        let account = |text: &str| read_logins(text.as_bytes()).unwrap().account_id;
+        assert_eq!(
+            account(r#"{"tokens":{"refresh_token":"R1","account_id":"acct"},"account_id":"acct"}"#)
+                .as_deref(),
+            Some("acct")
+        );
+        assert_eq!(
+            account(r#"{"a":{"refresh":"R1","accountId":"x"},"b":{"accountId":"y"}}"#),
+            None
+        );
+        assert_eq!(
+            account(r#"{"a":{"refresh":"R1","accountId":"x"},"b":{"refresh":"R2"}}"#),
+            None
+        );
+        assert_eq!(account(r#"{"accountId":"x"}"#), None);
     }
 
     #[test]

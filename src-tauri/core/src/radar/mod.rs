@@ -6,6 +6,9 @@
 //! All functions block on the disk: async callers use `spawn_blocking`.
 
 mod json;
+pub mod keychain;
+pub mod place;
+pub mod report;
 
 use std::fmt;
 use std::fs::{self, File};
@@ -15,7 +18,9 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use self::json::generations_in_json;
+use self::json::read_logins;
+pub use self::place::{Place, Program};
+use crate::clock::Timestamp;
 use crate::environment::Environment;
 use crate::secret::Fingerprint;
 
@@ -24,33 +29,24 @@ const SIZE_LIMIT: u64 = 16 * 1024 * 1024;
 /// Some writers truncate in place (OpenClaw 2026.2.17, older Codex): a half-written file is read
 /// once more after this time.
 const HALF_WRITTEN: Duration = Duration::from_millis(50);
-const MIXED_OPENCLAW: &str = template!("an OpenClaw with both JSON and SQLite stores");
 
-/// A place outside OpenClaw's JSON stores with a copy of a generation.
+/// A file outside OpenClaw's stores with a copy of a generation.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Holder {
-    /// For people, such as "Codex CLI".
-    pub program: &'static str,
+    pub place: Place,
     pub path: PathBuf,
-    pub kind: HolderKind,
     pub generation: Fingerprint,
-}
-
-/// What a place means for a refresh.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum HolderKind {
-    /// A program that renews the login on its own: the generation is shared.
-    OtherProgram,
-    /// A cache, backup or archive that nobody renews: reported, no obstacle.
-    Leftover,
+    /// The account whose login it is, if the file names exactly one.
+    pub account_id: Option<String>,
+    /// When the file was written last.
+    pub changed_at: Option<Timestamp>,
 }
 
 /// A place that exists but could not be understood.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Unreadable {
-    pub program: &'static str,
+    pub place: Place,
     pub path: PathBuf,
-    pub kind: HolderKind,
     /// Lower case, without a full stop, without content.
     pub reason: String,
 }
@@ -73,30 +69,16 @@ impl Found {
     pub fn obstacles(&self, generation: Fingerprint) -> impl Iterator<Item = &Holder> {
         self.holders
             .iter()
-            .filter(move |holder| holder.generation == generation && holder.kind != HolderKind::Leftover)
+            .filter(move |holder| holder.generation == generation && holder.place != Place::Leftover)
     }
 }
 
 /// Looks at the credential files of the programs that OpenClaw's users sign in with. A program
 /// that keeps its login in the keychain cannot be seen.
 pub fn read_external(environment: &Environment) -> Found {
-    let home = environment.home();
-    let own_dir = |variable: &str, default: &str| match environment.var(variable) {
-        Some(dir) => environment.working_dir().join(dir),
-        None => home.join(default),
-    };
     let mut found = Found::default();
-    for (program, path) in [
-        ("Codex CLI", own_dir("CODEX_HOME", ".codex").join("auth.json")),
-        (
-            "Claude Code",
-            own_dir("CLAUDE_CONFIG_DIR", ".claude").join(".credentials.json"),
-        ),
-        ("Gemini CLI", home.join(".gemini/oauth_creds.json")),
-        ("Qwen CLI", home.join(".qwen/oauth_creds.json")),
-        ("MiniMax CLI", home.join(".minimax/oauth_creds.json")),
-    ] {
-        found.read_json(program, &path, HolderKind::OtherProgram);
+    for program in Program::ALL {
+        found.read_json(Place::Program(program), &program.file(environment));
     }
     found
 }
@@ -107,7 +89,7 @@ pub fn read_unmoved(agent_dirs: &[PathBuf]) -> Found {
     let mut found = Found::default();
     for dir in agent_dirs {
         let store = dir.join("auth-profiles.json");
-        found.read_json(MIXED_OPENCLAW, &store, HolderKind::OtherProgram);
+        found.read_json(Place::Unmoved, &store);
     }
     found
 }
@@ -132,7 +114,7 @@ pub fn leftovers(state_dir: &Path, oauth_dir: &Path, agent_dirs: &[PathBuf]) -> 
             .collect();
         names.sort();
         for name in names {
-            found.read_json("OpenClaw leftover", &dir.join(name), HolderKind::Leftover);
+            found.read_json(Place::Leftover, &dir.join(name));
         }
     }
     found
@@ -147,42 +129,38 @@ fn is_leftover(name: &str) -> bool {
 }
 
 impl Found {
-    fn read_json(&mut self, program: &'static str, path: &Path, kind: HolderKind) {
-        let generations = match generations_in_file(path) {
+    fn read_json(&mut self, place: Place, path: &Path) {
+        let read = match read_file(path) {
             Err(Reading::HalfWritten) => {
                 std::thread::sleep(HALF_WRITTEN);
-                generations_in_file(path)
+                read_file(path)
             }
             done => done,
         };
-        match generations {
-            Ok(generations) => self.add(program, path, kind, generations),
+        match read {
+            Ok(read) => self
+                .holders
+                .extend(read.logins.generations.into_iter().map(|generation| Holder {
+                    place,
+                    path: path.to_owned(),
+                    generation,
+                    account_id: read.logins.account_id.clone(),
+                    changed_at: read.changed_at,
+                })),
             Err(reading) => self.unreadable.push(Unreadable {
-                program,
+                place,
                 path: path.to_owned(),
-                kind,
                 reason: reading.to_string(),
             }),
         }
     }
+}
 
-    fn add(
-        &mut self,
-        program: &'static str,
-        path: &Path,
-        kind: HolderKind,
-        mut generations: Vec<Fingerprint>,
-    ) {
-        generations.sort_unstable();
-        generations.dedup();
-        self.holders
-            .extend(generations.into_iter().map(|generation| Holder {
-                program,
-                path: path.to_owned(),
-                kind,
-                generation,
-            }));
-    }
+/// What a credential file says.
+#[derive(Default)]
+struct Login {
+    logins: json::Logins,
+    changed_at: Option<Timestamp>,
 }
 
 /// Why a file says nothing.
@@ -205,12 +183,12 @@ impl fmt::Display for Reading {
 }
 
 /// No file, no generations.
-fn generations_in_file(path: &Path) -> Result<Vec<Fingerprint>, Reading> {
+fn read_file(path: &Path) -> Result<Login, Reading> {
     let failed = |error: io::Error| Reading::Io(error.kind());
     // Looked at before opening: to open a named pipe would wait for a writer.
     let metadata = match fs::metadata(path) {
         Ok(metadata) => metadata,
-        Err(error) if is_absent(&error) => return Ok(Vec::new()),
+        Err(error) if is_absent(&error) => return Ok(Login::default()),
         Err(error) => return Err(failed(error)),
     };
     if !metadata.is_file() {
@@ -224,10 +202,17 @@ fn generations_in_file(path: &Path) -> Result<Vec<Fingerprint>, Reading> {
     ));
     match File::open(path) {
         Ok(file) => file.take(SIZE_LIMIT).read_to_end(&mut bytes).map_err(failed)?,
-        Err(error) if is_absent(&error) => return Ok(Vec::new()),
+        Err(error) if is_absent(&error) => return Ok(Login::default()),
         Err(error) => return Err(failed(error)),
     };
-    generations_in_json(&bytes).ok_or(Reading::HalfWritten)
+    let changed_at = metadata.modified().ok().and_then(|at| {
+        let since = at.duration_since(std::time::UNIX_EPOCH).ok()?;
+        Some(Timestamp::from_millis(i64::try_from(since.as_millis()).ok()?))
+    });
+    Ok(Login {
+        logins: read_logins(&bytes).ok_or(Reading::HalfWritten)?,
+        changed_at,
+    })
 }
 
 fn is_absent(error: &io::Error) -> bool {
@@ -263,7 +248,7 @@ mod tests {
         found
             .holders
             .iter()
-            .map(|holder| (holder.program, holder.path.as_path(), holder.generation))
+            .map(|holder| (holder.place.name(), holder.path.as_path(), holder.generation))
             .collect()
     }
 
@@ -318,6 +303,8 @@ mod tests {
             ]
         );
         assert_eq!(found.unreadable, []);
+        assert_eq!(found.holders[0].account_id.as_deref(), Some("a"));
+        assert!(found.holders.iter().all(|holder| holder.changed_at.is_some()));
         assert_eq!(found.obstacles(generation("REF-codex")).count(), 1);
         assert_eq!(found.obstacles(generation("REF-other")).count(), 0);
     }
@@ -364,9 +351,8 @@ mod tests {
             assert_eq!(
                 found.unreadable,
                 [Unreadable {
-                    program: "Codex CLI",
+                    place: Place::Program(Program::Codex),
                     path: path.clone(),
-                    kind: HolderKind::OtherProgram,
                     reason: reason.to_owned(),
                 }]
             );
@@ -458,6 +444,6 @@ mod tests {
         let found = leftovers(state.path(), &oauth, &[agent]);
         assert_eq!(found.holders.len(), 4);
         assert_eq!(found.unreadable.len(), 1);
-        assert_eq!(found.unreadable[0].kind, HolderKind::Leftover);
+        assert_eq!(found.unreadable[0].place, Place::Leftover);
     }
 }

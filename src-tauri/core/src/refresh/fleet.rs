@@ -170,6 +170,11 @@ impl Fleet {
         Index::of(self).find(self, generation)
     }
 
+    /// What lies in other programs' files, and in stores of other installations that count no less.
+    pub fn external(&self) -> &radar::Found {
+        &self.external
+    }
+
     /// The installation that a holder belongs to.
     pub fn installation(&self, state_dir: &Path) -> Option<&Installation> {
         self.installations

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::ids::{AgentId, ProfileId};
 use crate::language;
-use crate::radar::HolderKind;
+use crate::radar::{Place, Program};
 use crate::secret::Fingerprint;
 use crate::store::credential::Credential;
 
@@ -108,8 +108,8 @@ impl Index {
             unreadable: self.unreadable.clone(),
         };
         for holder in fleet.external.obstacles(generation) {
-            if !holders.foreign.iter().any(|known| known == holder.program) {
-                holders.foreign.push(holder.program.to_owned());
+            if !holders.foreign.iter().any(|known| known == holder.place.name()) {
+                holders.foreign.push(holder.place.name().to_owned());
             }
         }
         // A file of Codex that cannot be read may hold the same ChatGPT login.
@@ -120,8 +120,7 @@ impl Index {
             .any(|holder| matches!(holder.provider.trim(), "openai" | "openai-codex"))
         {
             let unreadable = fleet.external.unreadable.iter();
-            let codex = unreadable
-                .filter(|place| place.program == "Codex CLI" && place.kind == HolderKind::OtherProgram);
+            let codex = unreadable.filter(|file| file.place == Place::Program(Program::Codex));
             holders.unreadable.extend(codex.map(|place| place.path.clone()));
         }
         holders

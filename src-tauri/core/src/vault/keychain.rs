@@ -29,6 +29,20 @@ pub async fn read_key(data_dir: &Path) -> Result<SealKey> {
     read_with(data_dir, LIMIT, Entry::new).await
 }
 
+/// Another program's item, because a person asked for it; `None` where there is none.
+///
+/// # Errors
+/// `keychain.unavailable`.
+pub(crate) async fn read_foreign(service: String, account: String) -> Result<Option<Vec<u8>>> {
+    within(LIMIT, move || {
+        match Entry::new(&service, &account)?.get_secret() {
+            Err(keyring::Error::NoEntry) => Ok(None),
+            read => read.map(Some),
+        }
+    })
+    .await
+}
+
 async fn move_with(
     data_dir: &Path,
     limit: Duration,

@@ -7,6 +7,7 @@ use crate::clock::Timestamp;
 use crate::history::{Generation, Gone};
 use crate::ids::{AgentId, ProviderId};
 use crate::oauth::{Claims, Provider, classify};
+use crate::radar::{Place, Program};
 use crate::refresh::due_item;
 use crate::refresh::schedule::{self, Setback};
 use crate::routing::{PassedOver, Resolution};
@@ -75,6 +76,18 @@ impl Context<'_> {
                 let item = due_item(inner.generations(), credential, Some(provider), generation).ok()??;
                 schedule::next_attempt(&item, now)
             });
+        let spent_by = known.as_ref().and_then(|known| self.spent_by(known));
+        let mut shared_with = holders
+            .as_ref()
+            .map(|holders| {
+                if self.managed {
+                    holders.with_whom_but(state_dir)
+                } else {
+                    holders.with_whom()
+                }
+            })
+            .unwrap_or_default();
+        shared_with.extend(spent_by.map(|program| program.name().to_owned()));
         let mut view = AccountView {
             name: seen.id.account_name().to_owned(),
             profile_id: seen.id.clone(),
@@ -108,16 +121,7 @@ impl Context<'_> {
             inherited: seen.inherited,
             passed_over: passed_over.map(PassedOver::text),
             cooldown,
-            shared_with: holders
-                .as_ref()
-                .map(|holders| {
-                    if self.managed {
-                        holders.with_whom_but(state_dir)
-                    } else {
-                        holders.with_whom()
-                    }
-                })
-                .unwrap_or_default(),
+            shared_with,
             copies_in: holders
                 .map(|holders| {
                     let mut agents: Vec<AgentId> = holders
@@ -157,6 +161,17 @@ impl Context<'_> {
         view
     }
 
+    /// The program that has newer tokens of a login whose copy stands in the store.
+    fn spent_by(&self, known: &Generation) -> Option<Program> {
+        known.superseded_by.filter(|by| *by != known.fingerprint)?;
+        let newest = self.inner.generations().newest_of(known.family).ok()??;
+        let mut holders = self.fleet.external().obstacles(newest.fingerprint);
+        holders.find_map(|holder| match holder.place {
+            Place::Program(program) => Some(program),
+            Place::Unmoved | Place::Leftover => None,
+        })
+    }
+
     /// Why a newer generation is known than the one in the store.
     pub(super) fn superseded(&self, known: &Generation) -> Notice {
         let code = crate::ErrorCode::RefreshSuperseded;
@@ -168,6 +183,17 @@ impl Context<'_> {
             );
             return Notice {
                 hint: say!("Keep Kalit running, or run `kalit refresh`."),
+                ..Notice::new(code, text)
+            };
+        }
+        if let Some(program) = self.spent_by(known) {
+            let program = program.name();
+            let text = say!(
+                "{program} has newer tokens of this login: the copy here is most likely spent",
+                program
+            );
+            return Notice {
+                hint: say!("Sign in separately for OpenClaw."),
                 ..Notice::new(code, text)
             };
         }
