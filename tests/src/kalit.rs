@@ -14,7 +14,7 @@ use kalit_core::broker::{Broker, Options};
 use kalit_core::clock::{Clock, SystemClock};
 use kalit_core::environment::Environment;
 use serde_json::{Value, json};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::Command;
 
 use crate::canary::Searcher;
@@ -259,6 +259,30 @@ impl Kalit {
             }
         }
         Ok(output.into())
+    }
+
+    /// A sign-in without a browser: `consent` answers the address of the sign-in with that of the last
+    /// page, which is pasted.
+    pub async fn signs_in(
+        &self,
+        args: &[&str],
+        consent: impl AsyncFnOnce(&str) -> Result<String>,
+    ) -> Result<()> {
+        let mut command = self.command(&[args, &["--no-browser"]].concat())?;
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn()?;
+        let mut stdin = child.stdin.take().context("no standard input")?;
+        let mut lines = BufReader::new(child.stdout.take().context("no standard output")?).lines();
+        while let Some(line) = lines.next_line().await? {
+            if line.starts_with("http") {
+                let last = consent(&line).await?;
+                stdin.write_all(format!("{last}\n").as_bytes()).await?;
+                break;
+            }
+        }
+        while lines.next_line().await?.is_some() {}
+        ensure!(child.wait().await?.success(), "the sign-in failed");
+        Ok(())
     }
 
     /// `kalit <args>` to be spoken with: its stdin is a pipe, its output is read while it runs.

@@ -11,6 +11,7 @@ pub mod bad_network;
 #[cfg(target_os = "linux")]
 pub mod browser;
 pub mod canary;
+pub mod codex;
 #[cfg(target_os = "linux")]
 pub mod desktop;
 pub mod dialogue;

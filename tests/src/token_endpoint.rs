@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use kalit_core::clock::{Clock, SystemClock, Timestamp};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
@@ -19,6 +19,7 @@ use rcgen::{
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use url::Url;
 
 use crate::http::{Answer, Reply, Request, Server, value_of};
 use crate::openclaw::TestHome;
@@ -26,6 +27,21 @@ use crate::process::harness;
 use crate::wait::until_some;
 use families::{Families, Refused};
 pub use families::{Login, access_token, authorization_code, canary_code};
+
+/// The address of the last page of a sign-in to which this account consented.
+pub fn last_page(authorize_url: &str, account_id: &str) -> Result<String> {
+    let url = Url::parse(authorize_url)?;
+    let of = |wanted: &str| {
+        let found = url.query_pairs().find(|(name, _)| name == wanted);
+        found.map(|(_, value)| value.into_owned()).context("no parameter")
+    };
+    let code = authorization_code(account_id);
+    Ok(format!(
+        "{}?code={code}&state={}",
+        of("redirect_uri")?,
+        of("state")?
+    ))
+}
 
 /// The names OpenClaw asks for.
 pub const HOSTS: [&str; 3] = ["auth.openai.com", "chatgpt.com", "api.openai.com"];

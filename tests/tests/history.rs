@@ -8,10 +8,8 @@ use kalit_core::clock::{Clock, SystemClock};
 use kalit_journeys::http::free_port;
 use kalit_journeys::kalit::Kalit;
 use kalit_journeys::openclaw::{TestHome, Version, read_json, release, write_json};
-use kalit_journeys::token_endpoint::{Login, TokenEndpoint, access_token, authorization_code};
+use kalit_journeys::token_endpoint::{Login, TokenEndpoint, access_token, last_page};
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use url::Url;
 
 const SOON: Duration = Duration::from_secs(30);
 const LIFETIME: Duration = Duration::from_secs(864_000);
@@ -121,29 +119,8 @@ impl Scene {
 
     /// Ada signs in, and pastes the address of the last page.
     async fn sign_in(&self) -> Result<()> {
-        let mut command = self.kalit.command(&["login", "openai", "--no-browser"])?;
-        command
-            .stdin(std::process::Stdio::piped())
-            .stdout(std::process::Stdio::piped());
-        let mut child = command.spawn()?;
-        let mut stdin = child.stdin.take().context("no stdin")?;
-        let mut lines = BufReader::new(child.stdout.take().context("no stdout")?).lines();
-        while let Some(line) = lines.next_line().await? {
-            let Some(url) = Url::parse(&line).ok().filter(|url| url.has_host()) else {
-                continue;
-            };
-            let of = |wanted: &str| {
-                let found = url.query_pairs().find(|(name, _)| name == wanted);
-                found.map(|(_, value)| value.into_owned()).context("no parameter")
-            };
-            let code = authorization_code(&self.login.account_id);
-            let last = format!("{}?code={code}&state={}\n", of("redirect_uri")?, of("state")?);
-            stdin.write_all(last.as_bytes()).await?;
-            break;
-        }
-        while lines.next_line().await?.is_some() {}
-        ensure!(child.wait().await?.success(), "the sign-in failed");
-        Ok(())
+        let consent = async |url: &str| last_page(url, &self.login.account_id);
+        self.kalit.signs_in(&["login", "openai"], consent).await
     }
 
     async fn history(&self, more: &[&str]) -> Result<Value> {

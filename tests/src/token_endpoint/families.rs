@@ -178,7 +178,7 @@ impl Families {
             let rest = code.strip_prefix(&authorization_code(&family.login.account_id));
             rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
         };
-        Some(self.families.iter().find(of_code)?.current.clone())
+        Some(self.families.iter().rfind(of_code)?.current.clone())
     }
 
     pub(super) fn current_access(&self, account_id: &str) -> Option<String> {
