@@ -7,6 +7,7 @@ mod databases;
 mod desktop;
 #[cfg(target_os = "linux")]
 mod process_table;
+mod radar;
 mod store;
 mod table;
 #[cfg(target_os = "linux")]
@@ -93,7 +94,8 @@ async fn command_line(flags: &Flags, table: &mut Table) -> Result<()> {
             Some(&release),
         )?;
     }
-    many_agents(table)
+    many_agents(table)?;
+    radar::measure(table)
 }
 
 /// How long each program takes to tell what it knows of a store.
