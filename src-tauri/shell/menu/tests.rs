@@ -43,6 +43,22 @@ fn accounts(snapshot: &Snapshot) -> Vec<String> {
 }
 
 #[test]
+fn shared_logins_have_a_line_while_there_are_any() {
+    let of = |state| {
+        let account = account("openai:me@example.com", state);
+        let all = snapshot(vec![agent(
+            "main",
+            vec![provider(OrderSource::Stored, vec![account])],
+        )]);
+        menu(&all, NOW).find("radar").cloned()
+    };
+    assert_eq!(of(AccountState::Healthy), None);
+    let line = of(AccountState::Shared).unwrap();
+    assert_eq!(line.label, "Shared logins…");
+    assert_eq!(line.action(), Some(&Action::Open(Route::Radar)));
+}
+
+#[test]
 fn the_menu_of_an_order_marks_the_account_in_use() {
     let work = account("openai:work", AccountState::Healthy);
     let spare = account("openai:spare", AccountState::Static);

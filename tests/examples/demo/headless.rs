@@ -8,21 +8,26 @@ use fantoccini::Locator;
 use kalit_core::clock::Timestamp;
 use kalit_journeys::authserver::{Entry, ServerProcess};
 use kalit_journeys::browser::Browser;
+use kalit_journeys::codex::Codex;
 use kalit_journeys::desktop::{DesktopSession, Part, ensure_not_blank};
 use kalit_journeys::http::free_port;
 use kalit_journeys::notifications::{self, Notification, NotificationMonitor};
 use kalit_journeys::process::{Process, binary};
 use kalit_journeys::tray::{self, TrayItem};
 use kalit_journeys::webview::WebView;
+use kalit_shell::menu::MenuModel;
 
 use crate::Sabotage;
 use crate::installation::{Installation, Stored};
 use crate::report::Report;
 
 // What Kalit calls things: the story's only knowledge of its texts.
-const SIGN_IN: &str = "Sign in";
-const QUIT: &str = "Quit";
 const SIGN_IN_AGAIN: &str = "Sign in again";
+const SIGNED_OUT: &str = "signed out";
+const SHARED_LOGINS: &str = "Shared logins";
+/// What the window says of signing out in the other program.
+const SIGN_OUT_THERE: &str = "codex logout";
+const CODEX: &str = "Codex CLI";
 /// The window's button that starts a sign-in to OpenAI.
 const SIGN_IN_TO_OPENAI: &str =
     "//*[contains(@class,'choice')][contains(.,'ChatGPT')]//a[contains(@class,'main')]";
@@ -94,6 +99,7 @@ struct Stage {
     item: TrayItem,
     monitor: NotificationMonitor,
     installation: Installation,
+    codex: Codex,
     server: ServerProcess,
     session: DesktopSession,
 }
@@ -113,6 +119,7 @@ impl Stage {
             "somebody is signed in already"
         );
         report.says("file system", "auth-profiles.json", "does not exist");
+        let codex = Codex::new(&session.home(), server.url())?;
         let monitor = NotificationMonitor::start(&session).await?;
         let mut command = session.command(binary("KALIT_DESKTOP_BIN", "kalit-desktop")?);
         command.envs(installation.env());
@@ -125,7 +132,7 @@ impl Stage {
         report.says(
             "dbusmenu",
             "layout",
-            item.menu_with(SIGN_IN, SOON).await?.to_string(),
+            item.menu_with(&menu_label("add"), SOON).await?.to_string(),
         );
         let browser = Browser::in_session(&session).await?;
         let stage = Self {
@@ -134,6 +141,7 @@ impl Stage {
             item,
             monitor,
             installation,
+            codex,
             server,
             session,
         };
@@ -146,7 +154,12 @@ impl Stage {
         let second = self.renewed(report, &first).await?;
         let refused = self.revoked(report, &second).await?;
         let notification = self.notified(report, &refused).await?;
-        self.sign_in_again(report, &notification, &second).await?;
+        let third = self.sign_in_again(report, &notification, &second).await?;
+        self.shared(report, &third).await?;
+        let refused = self.ended_by_codex(report, &third).await?;
+        let notification = self.named(report, &refused).await?;
+        self.sign_in_again(report, &notification, &third).await?;
+        self.parted(report).await?;
         self.quit(report).await
     }
 
@@ -156,8 +169,9 @@ impl Stage {
         let window = WebView::open(&self.session, &kalit, &["board"], &self.installation.env()).await?;
         window.shows(CHATGPT, SOON).await?;
         let before = self.server.last_request();
-        self.item.click(&[SIGN_IN]).await?;
-        report.says("dbusmenu", "clicked", SIGN_IN);
+        let add = menu_label("add");
+        self.item.click(&[&add]).await?;
+        report.says("dbusmenu", "clicked", add);
         let choice = window
             .client()
             .wait()
@@ -270,9 +284,14 @@ impl Stage {
             .request("the revocation", before, SOON, |entry| entry.is("revoke"))
             .await?;
         report.says("server log", "revoke request", pressed.request);
+        self.refused(report, pressed.request, current).await
+    }
+
+    /// Kalit's next renewal, which is refused.
+    async fn refused(&self, report: &mut Report, after: u64, current: &Stored) -> Result<Entry> {
         let refused = self
             .server
-            .request("a refused renewal", pressed.request, RENEWAL, |entry| {
+            .request("a refused renewal", after, RENEWAL, |entry| {
                 entry.is_refresh() && entry.status == 401
             })
             .await?;
@@ -285,12 +304,96 @@ impl Stage {
         Ok(refused)
     }
 
-    async fn notified(&self, report: &mut Report, refused: &Entry) -> Result<Notification> {
-        report.step("the notification");
-        let has_button = |seen: &Notification| seen.actions.iter().any(|(_, label)| label == SIGN_IN_AGAIN);
+    /// A copy of the login comes to the real Codex CLI: the clash is told before it happens.
+    async fn shared(&self, report: &mut Report, current: &Stored) -> Result<()> {
+        report.step("Codex CLI gets a copy of the login");
+        let [access, refresh, account] = self.installation.login(&current.profile_id)?;
+        self.codex.is_given(&access, &refresh, &account)?;
+        report.says("file system", "copied to", self.codex.home().to_string_lossy());
+        self.tray_shows(report, CODEX).await?;
+        self.tray_shows(report, SHARED_LOGINS).await?;
         let seen = self
             .monitor
-            .notification("a notification with \"Sign in again\"", SOON, has_button)
+            .notification("a notification with the other program", SOON, |seen| {
+                seen.title.contains(CODEX)
+            })
+            .await?;
+        report.says("session bus", "title", seen.title.as_str());
+        // The window in which somebody signed in again shows no text to the driver.
+        if self.session.window_process().is_some() {
+            let closed = || self.session.window_process().is_none();
+            self.session.close_window(closed).await?;
+        }
+        let kalit = binary("KALIT_WINDOW_BIN", "kalit-window")?;
+        let window = WebView::open(&self.session, &kalit, &["radar"], &self.installation.env()).await?;
+        let shown = window.shows(SIGN_OUT_THERE, SOON).await?;
+        report.says("window", "shows", first_line_with(&shown, CODEX));
+        report.says("window", "shows", first_line_with(&shown, SIGN_OUT_THERE));
+        window.screenshot(&report.screenshot("shared-logins")).await?;
+        window.close().await?;
+        Ok(())
+    }
+
+    async fn ended_by_codex(&self, report: &mut Report, current: &Stored) -> Result<Entry> {
+        report.step("`codex logout` ends it for both");
+        let before = self.server.last_request();
+        self.codex.logs_out().await?;
+        let ended = self
+            .server
+            .request("the revocation", before, SOON, |entry| entry.is("revoke"))
+            .await?;
+        report.says("server log", "revoke request", ended.request);
+        ensure!(
+            ended.text("sent") == current.generation,
+            "Codex CLI ended another login than the one that it shared"
+        );
+        self.refused(report, ended.request, current).await
+    }
+
+    /// The notification says whose doing it was.
+    async fn named(&self, report: &mut Report, refused: &Entry) -> Result<Notification> {
+        report.step("the cause is named");
+        let seen = self
+            .notified_of(report, refused, |seen| seen.body.contains(CODEX))
+            .await?;
+        self.picture(report, "cause-named")?;
+        Ok(seen)
+    }
+
+    /// With a login of its own nobody is in the other's way.
+    async fn parted(&self, report: &mut Report) -> Result<()> {
+        report.step("nobody shares a login any more");
+        let mut command = std::process::Command::new(binary("KALIT_BIN", "kalit")?);
+        command.args(["radar", "--check"]).envs(self.installation.env());
+        let found = command.env("HOME", self.session.home()).output()?;
+        let said = String::from_utf8_lossy(&found.stdout).into_owned();
+        ensure!(found.status.success(), "a clash is left: {said}");
+        report.says("kalit radar", "says", said.lines().next().unwrap_or_default());
+        Ok(())
+    }
+
+    async fn notified(&self, report: &mut Report, refused: &Entry) -> Result<Notification> {
+        report.step("the notification");
+        let seen = self.notified_of(report, refused, |_| true).await?;
+        notifications::window(&self.session, SOON).await?;
+        self.picture(report, "notification")?;
+        report.says("dbusmenu", "layout", self.item.menu().await?.to_string());
+        Ok(seen)
+    }
+
+    /// A notification of a lost login, with its button.
+    async fn notified_of(
+        &self,
+        report: &mut Report,
+        refused: &Entry,
+        wanted: impl Fn(&Notification) -> bool,
+    ) -> Result<Notification> {
+        let has_button = |seen: &Notification| seen.actions.iter().any(|(_, label)| label == SIGN_IN_AGAIN);
+        let is_lost =
+            |seen: &Notification| has_button(seen) && wanted(seen) && seen.title.contains(SIGNED_OUT);
+        let seen = self
+            .monitor
+            .notification("a notification with \"Sign in again\"", SOON, is_lost)
             .await?;
         ensure!(refused.text("account") == PERSON, "somebody else was refused");
         report.says("session bus", "Notify from", seen.app.as_str());
@@ -298,9 +401,6 @@ impl Stage {
         report.says("session bus", "body", seen.body.as_str());
         let labels: Vec<&str> = seen.actions.iter().map(|(_, label)| label.as_str()).collect();
         report.says("session bus", "buttons", labels);
-        notifications::window(&self.session, SOON).await?;
-        self.picture(report, "notification")?;
-        report.says("dbusmenu", "layout", self.item.menu().await?.to_string());
         Ok(seen)
     }
 
@@ -309,7 +409,7 @@ impl Stage {
         report: &mut Report,
         notification: &Notification,
         old: &Stored,
-    ) -> Result<()> {
+    ) -> Result<Stored> {
         report.step("signed in again from the notification");
         let opened = self.session.opened_urls().len();
         let before = self.server.last_request();
@@ -335,12 +435,13 @@ impl Stage {
         ensure!(self.installation.stored().len() == 1, "a second profile was made");
         report.says("store", "profiles", 1);
         self.tray_shows(report, PERSON).await?;
-        self.picture(report, "signed-in-again")
+        self.picture(report, "signed-in-again")?;
+        Ok(stored)
     }
 
     async fn quit(&mut self, report: &mut Report) -> Result<()> {
         report.step("quit from the tray");
-        self.item.click(&[QUIT]).await?;
+        self.item.click(&[&menu_label("quit")]).await?;
         let status = self.kalit.end(SOON).await?;
         report.says("process", "exit status", status.to_string());
         ensure!(status.success(), "kalit-desktop ended with {status}");
@@ -381,6 +482,12 @@ impl Stage {
         self.session.screenshot(&path)?;
         ensure_not_blank(&path)
     }
+}
+
+/// How the tray calls one of the lines that it always has.
+fn menu_label(id: &str) -> String {
+    let menu = MenuModel::without_snapshot("");
+    menu.find(id).map(|line| line.label.clone()).unwrap_or_default()
 }
 
 fn first_line_with(shown: &str, text: &str) -> String {

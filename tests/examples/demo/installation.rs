@@ -57,6 +57,7 @@ impl Installation {
         let text = |path: PathBuf| path.to_string_lossy().into_owned();
         [
             ("OPENCLAW_STATE_DIR", text(self.state_dir())),
+            ("CODEX_HOME", text(self.root.join("codex"))),
             ("KALIT_CONFIG_DIR", text(self.root.join("kalit/config"))),
             ("KALIT_DATA_DIR", text(self.root.join("kalit/data"))),
             ("KALIT_PROVIDERS_DIR", text(self.providers_dir())),
@@ -87,6 +88,18 @@ impl Installation {
             Some(oauth.collect())
         };
         read().unwrap_or_default()
+    }
+
+    /// Access token, refresh token and account id of a profile.
+    pub fn login(&self, profile_id: &str) -> Result<[String; 3]> {
+        let store: Value = serde_json::from_slice(&fs::read(self.store_file())?)?;
+        let of = |name: &str| -> Result<String> {
+            let value = store["profiles"][profile_id][name].as_str();
+            Ok(value
+                .with_context(|| format!("{profile_id} has no {name}"))?
+                .to_owned())
+        };
+        Ok([of("access")?, of("refresh")?, of("accountId")?])
     }
 
     /// Waits until a profile holds the generation with this fingerprint.
