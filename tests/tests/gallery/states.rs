@@ -786,9 +786,11 @@ fn history(set_aside: Option<&str>) -> HistoryView {
         agent: Some(AgentId::main()),
         profile_id: Some(profile_id(id)),
         generation: None,
+        family: None,
         snapshot: None,
         order: None,
         cause: Some(cause.to_owned()),
+        source: kind.source(Some(cause)).to_owned(),
         text: "What the command line says.".to_owned(),
     };
     HistoryView {

@@ -314,6 +314,7 @@ impl Inner {
 
     /// Keeps an event in the history and tells this process's subscribers.
     fn emit(&self, kind: EventKind, about: About<'_>, text: impl Into<String>) {
+        let family = |generation| self.generations().family_of(generation).ok();
         let event = Event {
             schema: SCHEMA,
             kind,
@@ -322,9 +323,11 @@ impl Inner {
             agent: about.agent.cloned(),
             profile_id: about.profile_id.cloned(),
             generation: about.generation.map(|generation| generation.short()),
+            family: about.generation.and_then(family).map(|family| family.short()),
             snapshot: about.snapshot.map(str::to_owned),
             order: about.order.map(<[_]>::to_vec),
             cause: about.cause.map(str::to_owned),
+            source: kind.source(about.cause).to_owned(),
             text: text.into(),
         };
         // The history is a convenience: a full disk there must not stop a refresh.

@@ -21,9 +21,11 @@ fn event(kind: EventKind, at: i64, generation: Option<&str>) -> Event {
         agent: Some(AgentId::main()),
         profile_id: ProfileId::parse("openai:me@example.com"),
         generation: generation.map(str::to_owned),
+        family: None,
         snapshot: None,
         order: None,
         cause: None,
+        source: "unknown".to_owned(),
         text: "Something happened.".to_owned(),
     }
 }
