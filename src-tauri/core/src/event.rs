@@ -191,7 +191,10 @@ mod tests {
             assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str());
         }
         let source = |kind: EventKind, cause| kind.source(cause).to_owned();
-        assert_eq!(source(EventKind::RenewedElsewhere, Some("codex-cli")), "codex-cli");
+        assert_eq!(
+            source(EventKind::RenewedElsewhere, Some("codex-cli")),
+            "codex-cli"
+        );
         assert_eq!(source(EventKind::OrderChanged, Some("outside")), "unknown");
         assert_eq!(source(EventKind::OrderChanged, Some("kalit")), "person");
         assert_eq!(source(EventKind::SignedOut, Some("invalid_grant")), "kalit");

@@ -34,6 +34,7 @@ mod sqlite_tests;
 mod survey;
 mod test_logins;
 mod which_provider;
+mod why;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -51,6 +52,7 @@ pub use requests::*;
 pub use settings::{Mute, Setting, SettingView, SettingsView};
 pub use sign_in::{LoginHandle, LoginSession};
 pub use which_provider::NamedProvider;
+pub use why::WhyView;
 
 use crate::clock::{Clock, Timestamp};
 use crate::environment::Environment;

@@ -9,6 +9,7 @@ use rusqlite::{Connection, params};
 use super::Database;
 use crate::error::{Error, ErrorCode, Result};
 use crate::event::{Event, EventKind};
+use crate::ids::ProfileId;
 use crate::vault::{lock_dir, write_failed};
 
 const FILE: &str = "events.sqlite";
@@ -104,12 +105,32 @@ impl History {
                      ORDER BY id DESC LIMIT ?4",
                 )?;
                 let values = params![about.installation, about.agent, about.profile_id, limit];
-                let rows = statement.query_map(values, |row| row.get::<_, String>(0))?;
-                let mut events = Vec::new();
-                for row in rows {
-                    events.extend(serde_json::from_str(&row?).ok());
-                }
-                Ok(events)
+                read_events(statement.query_map(values, |row| row.get::<_, String>(0))?)
+            })
+        })
+    }
+
+    /// The newest events of a profile, in whichever agent, and of its family (16 hex) under other names,
+    /// newest first, at most `limit`. Of the family only what is among the newest 2000 of all.
+    pub fn of_account(
+        &self,
+        installation: &str,
+        id: &ProfileId,
+        family: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<Event>> {
+        self.unless_broken(|database| {
+            database.read(Vec::new(), |connection| {
+                let mut statement = connection.prepare_cached(
+                    "SELECT id, event FROM event WHERE installation = ?1 AND profile_id = ?2
+                     UNION
+                     SELECT id, event FROM event WHERE ?3 IS NOT NULL AND installation = ?1
+                       AND id > (SELECT max(id) FROM event) - 2000 AND event ->> '$.family' = ?3
+                     ORDER BY id DESC LIMIT ?4",
+                )?;
+                let values = params![installation, id.as_str(), family, limit];
+                let rows = statement.query_map(values, |row| row.get::<_, String>(1))?;
+                read_events(rows)
             })
         })
     }
@@ -159,6 +180,15 @@ impl History {
         }
         Ok(())
     }
+}
+
+/// Rows of a later version of Kalit that this one cannot read are left out.
+fn read_events(rows: impl Iterator<Item = rusqlite::Result<String>>) -> rusqlite::Result<Vec<Event>> {
+    let mut events = Vec::new();
+    for row in rows {
+        events.extend(serde_json::from_str(&row?).ok());
+    }
+    Ok(events)
 }
 
 fn is_broken(error: &Error) -> bool {
