@@ -94,18 +94,24 @@ impl History {
         self.unless_broken(|database| database.write(|transaction| add(transaction, event, &text)))
     }
 
-    /// The newest events, newest first, at most `limit`. That a process began to watch is none of an
-    /// account; rows of a later version of Kalit that this one cannot read are left out.
-    pub fn newest(&self, about: About<'_>, limit: u32) -> Result<Vec<Event>> {
+    /// The newest events that `wanted` takes, newest first, at most `limit`. That a process began to watch
+    /// is none of an account; rows of a later version of Kalit that this one cannot read are left out.
+    pub fn newest(
+        &self,
+        about: About<'_>,
+        limit: usize,
+        wanted: impl Fn(&Event) -> bool,
+    ) -> Result<Vec<Event>> {
         self.unless_broken(|database| {
             database.read(Vec::new(), |connection| {
                 let mut statement = connection.prepare_cached(
                     "SELECT event FROM event WHERE installation = ?1 AND type <> 'started'
                      AND (?2 IS NULL OR agent = ?2) AND (?3 IS NULL OR profile_id = ?3)
-                     ORDER BY id DESC LIMIT ?4",
+                     ORDER BY id DESC",
                 )?;
-                let values = params![about.installation, about.agent, about.profile_id, limit];
-                read_events(statement.query_map(values, |row| row.get::<_, String>(0))?)
+                let values = params![about.installation, about.agent, about.profile_id];
+                let rows = statement.query_map(values, |row| row.get::<_, String>(0))?;
+                read_events(rows, limit, &wanted)
             })
         })
     }
@@ -117,7 +123,7 @@ impl History {
         installation: &str,
         id: &ProfileId,
         family: Option<&str>,
-        limit: u32,
+        limit: usize,
     ) -> Result<Vec<Event>> {
         self.unless_broken(|database| {
             database.read(Vec::new(), |connection| {
@@ -126,11 +132,11 @@ impl History {
                      UNION
                      SELECT id, event FROM event WHERE ?3 IS NOT NULL AND installation = ?1
                        AND id > (SELECT max(id) FROM event) - 2000 AND event ->> '$.family' = ?3
-                     ORDER BY id DESC LIMIT ?4",
+                     ORDER BY id DESC",
                 )?;
-                let values = params![installation, id.as_str(), family, limit];
+                let values = params![installation, id.as_str(), family];
                 let rows = statement.query_map(values, |row| row.get::<_, String>(1))?;
-                read_events(rows)
+                read_events(rows, limit, &|_| true)
             })
         })
     }
@@ -182,11 +188,25 @@ impl History {
     }
 }
 
-/// Rows of a later version of Kalit that this one cannot read are left out.
-fn read_events(rows: impl Iterator<Item = rusqlite::Result<String>>) -> rusqlite::Result<Vec<Event>> {
+fn read_events(
+    rows: impl Iterator<Item = rusqlite::Result<String>>,
+    limit: usize,
+    wanted: &impl Fn(&Event) -> bool,
+) -> rusqlite::Result<Vec<Event>> {
     let mut events = Vec::new();
     for row in rows {
-        events.extend(serde_json::from_str(&row?).ok());
+        if events.len() == limit {
+            break;
+        }
+        let event: Option<Event> = serde_json::from_str(&row?).ok();
+        let event = event.map(|mut event| {
+            // Rows of earlier versions do not say it.
+            if event.source == "unknown" {
+                event.source = event.kind.source(event.cause.as_deref()).to_owned();
+            }
+            event
+        });
+        events.extend(event.filter(wanted));
     }
     Ok(events)
 }

@@ -21,7 +21,7 @@ use crate::view::{AccountView, LostSignal, SCHEMA};
 use crate::why::{self, Evidence, Loss, WayBack};
 
 /// Events that one explanation looks at.
-const MOST_EVENTS: u32 = 100;
+const MOST_EVENTS: usize = 100;
 /// OpenClaw logs a failed renewal at most this long before its mark is seen.
 const LOGGED_BEFORE_MS: i64 = 86_400_000;
 /// And at most this long after it wrote the store.

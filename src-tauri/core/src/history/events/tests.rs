@@ -35,7 +35,7 @@ fn renewed(at: i64) -> Event {
 }
 
 fn kinds(history: &History) -> Vec<EventKind> {
-    let events = history.newest(ALL, 100).unwrap();
+    let events = history.newest(ALL, 100, |_| true).unwrap();
     events.into_iter().rev().map(|event| event.kind).collect()
 }
 
@@ -59,20 +59,26 @@ fn events_come_back_newest_first_by_installation_agent_and_profile() {
     history.append(&event(EventKind::Started, 5, None)).unwrap();
     let again = History::open(data.path());
     assert_eq!(
-        again.newest(ALL, 10).unwrap(),
+        again.newest(ALL, 10, |_| true).unwrap(),
         [of_work.clone(), renewed(3), renewed(1)]
     );
-    assert_eq!(again.newest(ALL, 1).unwrap(), std::slice::from_ref(&of_work));
+    assert_eq!(
+        again.newest(ALL, 1, |_| true).unwrap(),
+        std::slice::from_ref(&of_work)
+    );
     let main = About {
         agent: Some("main"),
         ..ALL
     };
-    assert_eq!(again.newest(main, 10).unwrap(), [renewed(3), renewed(1)]);
+    assert_eq!(
+        again.newest(main, 10, |_| true).unwrap(),
+        [renewed(3), renewed(1)]
+    );
     let other = About {
         profile_id: Some("openai:other"),
         ..ALL
     };
-    assert_eq!(again.newest(other, 10).unwrap(), [of_work]);
+    assert_eq!(again.newest(other, 10, |_| true).unwrap(), [of_work]);
 }
 
 #[test]
@@ -80,10 +86,10 @@ fn looking_at_an_empty_history_leaves_no_trace_and_sees_what_begins_later() {
     let data = tempfile::tempdir().unwrap();
     let dir = data.path().join("kalit");
     let reader = History::open(&dir);
-    assert_eq!(reader.newest(ALL, 5).unwrap(), []);
+    assert_eq!(reader.newest(ALL, 5, |_| true).unwrap(), []);
     assert!(!dir.exists());
     History::open(&dir).append(&renewed(1)).unwrap();
-    assert_eq!(reader.newest(ALL, 5).unwrap(), [renewed(1)]);
+    assert_eq!(reader.newest(ALL, 5, |_| true).unwrap(), [renewed(1)]);
 }
 
 #[test]
@@ -154,7 +160,7 @@ fn an_order_of_kalits_own_is_not_told_again_by_who_sees_it_in_the_store() {
         history.append(event).unwrap();
     }
     assert_eq!(
-        history.newest(ALL, 9).unwrap(),
+        history.newest(ALL, 9, |_| true).unwrap(),
         [again, elsewhere, back, switched]
     );
 }
@@ -202,7 +208,7 @@ fn the_oldest_events_make_room() {
     history.append(&renewed(NEWEST + 1)).unwrap();
     assert_eq!(oldest(), (2, NEWEST));
     // Rows of a later version are left out.
-    assert_eq!(history.newest(ALL, 5).unwrap(), [renewed(NEWEST + 1)]);
+    assert_eq!(history.newest(ALL, 5, |_| true).unwrap(), [renewed(NEWEST + 1)]);
 }
 
 #[test]
@@ -220,7 +226,7 @@ fn many_processes_append_at_once_from_the_first_moment() {
         }
     });
     let history = History::open(data.path());
-    assert_eq!(history.newest(ALL, 1000).unwrap().len(), 80);
+    assert_eq!(history.newest(ALL, 1000, |_| true).unwrap().len(), 80);
     let mode: String = history
         .database
         .read(String::new(), |connection| {
@@ -246,7 +252,7 @@ fn a_broken_history_is_set_aside_and_begun_anew_by_every_process() {
 
     let history = History::open(data.path());
     history.append(&renewed(2)).unwrap();
-    assert_eq!(history.newest(ALL, 5).unwrap(), [renewed(2)]);
+    assert_eq!(history.newest(ALL, 5, |_| true).unwrap(), [renewed(2)]);
     let aside = history.set_aside().unwrap();
     assert_eq!(fs::read_to_string(aside).unwrap(), before);
     #[cfg(unix)]
@@ -255,7 +261,7 @@ fn a_broken_history_is_set_aside_and_begun_anew_by_every_process() {
         long_lived.append(&renewed(3)).unwrap();
         fs::rename(&path, data.path().join("moved")).unwrap();
         long_lived.append(&renewed(4)).unwrap();
-        assert_eq!(history.newest(ALL, 5).unwrap(), [renewed(4)]);
+        assert_eq!(history.newest(ALL, 5, |_| true).unwrap(), [renewed(4)]);
     }
 }
 
@@ -275,10 +281,10 @@ fn a_page_that_broke_later_is_noticed_by_the_next_look() {
     let half = bytes.len() / 2;
     bytes[4096..half].fill(0xA5);
     fs::write(&path, &bytes).unwrap();
-    assert_eq!(history.newest(ALL, 5).unwrap(), []);
+    assert_eq!(history.newest(ALL, 5, |_| true).unwrap(), []);
     assert_eq!(fs::read(history.set_aside().unwrap()).unwrap(), bytes);
     history.append(&renewed(1000)).unwrap();
-    assert_eq!(history.newest(ALL, 5).unwrap(), [renewed(1000)]);
+    assert_eq!(history.newest(ALL, 5, |_| true).unwrap(), [renewed(1000)]);
 }
 
 #[test]
@@ -292,7 +298,7 @@ fn a_history_of_a_later_version_is_told_and_kept() {
         .unwrap();
     let history = History::open(data.path());
     for error in [
-        history.newest(ALL, 5).unwrap_err(),
+        history.newest(ALL, 5, |_| true).unwrap_err(),
         history.append(&renewed(2)).unwrap_err(),
     ] {
         assert_eq!(error.code(), ErrorCode::VaultUnreadable);
