@@ -208,3 +208,6 @@ fn leftovers(fleet: &Fleet, generation: Fingerprint) -> usize {
     let holders = found.holders.iter();
     holders.filter(|holder| holder.generation == generation).count()
 }
+
+#[cfg(test)]
+mod tests;

@@ -25,7 +25,7 @@ fn event(kind: EventKind, at: i64, generation: Option<&str>) -> Event {
         snapshot: None,
         order: None,
         cause: None,
-        source: "unknown".to_owned(),
+        source: kind.source(None).to_owned(),
         text: "Something happened.".to_owned(),
     }
 }
@@ -134,11 +134,50 @@ fn a_sign_in_is_not_told_again_by_who_sees_it_in_the_store() {
 }
 
 #[test]
+fn the_events_of_an_account_are_those_of_its_family_under_other_names_too() {
+    let data = tempfile::tempdir().unwrap();
+    let history = History::open(data.path());
+    let family = "00000000feedbeef";
+    let own = renewed(1);
+    let of_work = Event {
+        agent: Some(AgentId::normalize("work")),
+        family: Some(family.to_owned()),
+        ..renewed(2)
+    };
+    let renamed = Event {
+        profile_id: ProfileId::parse("openai:copy"),
+        ..of_work.clone()
+    };
+    let other = Event {
+        family: None,
+        ..renamed.clone()
+    };
+    // A row of a version that did not keep whose doing it was.
+    let old = Event {
+        source: "unknown".to_owned(),
+        ..renewed(5)
+    };
+    for event in [&own, &of_work, &renamed, &other, &old] {
+        history.append(event).unwrap();
+    }
+    let id = ProfileId::parse("openai:me@example.com").unwrap();
+    let found = |family, limit| history.of_account("/a", &id, family, limit).unwrap();
+    let told = Event {
+        source: "kalit".to_owned(),
+        ..old
+    };
+    assert_eq!(found(None, 9), [told.clone(), of_work.clone(), own.clone()]);
+    assert_eq!(found(Some(family), 9), [told.clone(), renamed, of_work, own]);
+    assert_eq!(found(Some(family), 1), [told]);
+}
+
+#[test]
 fn an_order_of_kalits_own_is_not_told_again_by_who_sees_it_in_the_store() {
     let order = |names: &[&str]| names.iter().map(|name| ProfileId::parse(name).unwrap()).collect();
     let told = |kind, at, cause: &str, ids: &[&str]| Event {
         order: Some(order(ids)),
         cause: Some(cause.to_owned()),
+        source: EventKind::source(kind, Some(cause)).to_owned(),
         profile_id: None,
         ..event(kind, at, None)
     };
