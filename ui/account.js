@@ -5,6 +5,7 @@ import { breakable, button, clone, code, go, slot } from './dom.js';
 import { again, rotates } from './board.js';
 import { commandFor } from './sessions.js';
 import { cuts, cutText, key } from './key.js';
+import * as api from './api.js';
 import * as places from './places.js';
 import { wayBack } from './snapshots.js';
 import * as states from './states.js';
@@ -12,7 +13,7 @@ import { duration, exact, renews, sentence, within } from './words.js';
 
 /** The sheet of an account, or null when it is gone. */
 export function account(state, now, place) {
-  const { view, busy } = state;
+  const { view, busy, why } = state;
   const agent = view.snapshot.agents.find(agent => agent.id === place.agent);
   const provider = agent?.providers.find(provider => provider.accounts.some(one => one.profileId === place.profile));
   const one = provider?.accounts.find(one => one.profileId === place.profile);
@@ -23,6 +24,7 @@ export function account(state, now, place) {
     back: text.backToPlace({ agent: agent.id, provider: provider.name }),
     title: one.name,
     lead: working ?? stateLine(one, paused, now),
+    lost: one.lost && why?.agent === agent.id && why.profileId === one.profileId ? lost(why, one) : null,
     verbs: states.writable(installation) ? verbs(agent, one, { working: Boolean(working), managed: states.kept(installation), several: agents.length > 1 }) : [],
     tries: provider.accounts.map((other, at) => attempt(provider, other, at, now)),
     reason: reason(agent, provider),
@@ -41,6 +43,29 @@ function stateLine(one, paused, now) {
   const state = states.word(one, now);
   const due = one.dueAt !== null && one.dueAt > now && !paused && one.state === 'healthy' ? renews(one.dueAt, now) : null;
   return [left ? text.stateLeft({ state, left }) : sentence(state), due, sentence(one.sentence ?? one.lost?.text)].filter(Boolean).join(' ');
+}
+
+/** What speaks for the cause that the line above tells, what it is not, and what to do. */
+function lost(why, one) {
+  const untold = words => one.sentence?.includes(words) ? null : words;
+  return clone('t-lost', {
+    sure: [untold(why.sentence), text.sure[why.confidence]].filter(Boolean).join(' '),
+    known: [...why.evidence, ...why.not].map(known => Object.assign(document.createElement('li'), { textContent: known })),
+    remedy: untold(why.remedy),
+  });
+}
+
+/** Asks why a lost account was lost. */
+export async function readWhy({ state, render }, { agent, profile }) {
+  const accounts = state.view?.snapshot.agents.find(one => one.id === agent)?.providers.flatMap(provider => provider.accounts);
+  if (!accounts?.find(one => one.profileId === profile)?.lost) return;
+  try {
+    state.why = await api.why(agent, profile);
+  } catch {
+    // The line above tells the cause; here it goes without its evidence.
+    state.why = null;
+  }
+  render();
 }
 
 function verbs(agent, one, { working, managed, several }) {

@@ -42,6 +42,8 @@ export const diagnosis = () => invoke('diagnosis');
 export const texts = () => invoke('texts');
 export const radar = keychain => invoke('radar', { keychain });
 export const history = (agent, profile, limit) => invoke('history', { agent, profile, limit });
+export const exportHistory = (agent, profile) => invoke('export_history', { agent, profile });
+export const why = (agent, profile) => invoke('why', { agent, profile });
 export const settings = () => invoke('settings');
 export const setSetting = (key, value) => invoke('set_setting', { key, value });
 export const setPaused = paused => invoke('set_paused', { paused });

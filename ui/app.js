@@ -4,7 +4,7 @@
 import { text } from './texts.js';
 import { button, clone, fill, fixed, glyph } from './dom.js';
 import * as api from './api.js';
-import { account } from './account.js';
+import { account, readWhy } from './account.js';
 import { add, reveal, save, secret } from './add.js';
 import { board, narrow, widen } from './board.js';
 import { copy } from './clipboard.js';
@@ -12,7 +12,7 @@ import { diagnose, diagnosticsActions, diagnosticsSheet } from './diagnostics.js
 import { ask } from './dialog.js';
 import { everywhereActions } from './everywhere.js';
 import { radarActions, radarSheet, readRadar } from './radar.js';
-import { historyActions, historySheet, readHistory } from './history.js';
+import { historyActions, historySheet, readHistory, seek } from './history.js';
 import { byKey } from './keys.js';
 import { morph } from './morph.js';
 import { OpenClawSignIn, openclawActions, openclawForms, openclawSignIn, refreshOpenclaw } from './openclaw-login.js';
@@ -33,7 +33,7 @@ const sheet = document.getElementById('sheet');
 const toast = document.getElementById('toast');
 const state = {
   view: null, problem: null, providers: [], logins: [], busy: new Map(), firstRun: false,
-  signIn: null, starting: null, restore: null, snapshots: null, chosen: null, sessions: null, test: null, diagnosis: null, order: null, settings: null, history: null, radar: null, search: '', place: places.parse(location.hash),
+  signIn: null, starting: null, restore: null, snapshots: null, chosen: null, sessions: null, test: null, diagnosis: null, order: null, settings: null, history: null, sought: { words: '', group: 'all' }, why: null, radar: null, search: '', place: places.parse(location.hash),
 };
 let redraw, hideToast, undo, counted;
 
@@ -165,6 +165,7 @@ function receive(view) {
   if (state.place.view === 'settings') readSettings(shell);
   if (state.place.view === 'history') readHistory(shell, state.place);
   if (state.place.view === 'radar') readRadar(shell);
+  if (state.place.view === 'account') readWhy(shell, state.place);
 }
 
 async function reload() {
@@ -407,7 +408,10 @@ function begun(place) {
   else if (place.view === 'restore' && !state.restore) look(shell, place);
   else if (place.view === 'snapshots') readSnapshots(shell);
   else if (place.view === 'snapshot' && !state.chosen) lookAt(shell, place);
-  else if (place.view === 'sessions' || place.view === 'account') readSessions(shell, place.agent);
+  else if (place.view === 'sessions' || place.view === 'account') {
+    readSessions(shell, place.agent);
+    if (place.view === 'account') readWhy(shell, place);
+  }
   else if (place.view === 'copy') copyModel(place);
   else if (place.view === 'add') readLogins();
   else if (place.view === 'diagnostics') diagnose(shell);
@@ -463,9 +467,11 @@ document.addEventListener('submit', event => {
 document.addEventListener('change', event => {
   if (event.target.id === 'add-agent') location.hash = places.add(event.target.value);
   else if (event.target.closest('[data-setting]')) saveControl(shell, event.target);
+  else if (event.target.dataset.change === 'history-group') seek(shell, { group: event.target.value });
   else if (event.target.dataset.change === 'pin') pin(shell, event.target.dataset, event.target.value);
 });
 document.addEventListener('input', event => {
+  if (event.target.id === 'history-search') seek(shell, { words: event.target.value });
   if (event.target.id !== 'search') return;
   state.search = event.target.value;
   narrow(sheet);

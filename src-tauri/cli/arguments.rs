@@ -177,9 +177,15 @@ pub enum Command {
         profile: Option<String>,
         #[command(flatten)]
         agent: AnyAgentArgument,
-        /// How many events at most
-        #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=20_000))]
-        limit: u32,
+        #[command(flatten)]
+        wanted: HistoryArguments,
+    },
+    /// Say why an account was signed out, or why it only looks so
+    Why {
+        /// Profile id, such as openai:me@example.com
+        profile_id: String,
+        #[command(flatten)]
+        agent: AgentArgument,
     },
     /// Import credentials that OpenClaw left in its older files, after a preview
     Import {
@@ -241,6 +247,31 @@ pub struct PasteArguments {
     pub profile_id: Option<String>,
     #[command(flatten)]
     pub agent: AgentArgument,
+}
+
+#[derive(Debug, Args)]
+pub struct HistoryArguments {
+    /// Only events with these words
+    #[arg(long, value_name = "TEXT")]
+    pub search: Option<String>,
+    /// Only events of this type, such as signed-out; may be given several times
+    #[arg(long = "type", value_name = "TYPE")]
+    pub kinds: Vec<String>,
+    /// Only events of this time until now, such as 7d or 12h
+    #[arg(long, value_name = "SPAN")]
+    pub since: Option<String>,
+    /// Only events of the family with this fingerprint, or its beginning
+    #[arg(long, value_name = "HEX")]
+    pub family: Option<String>,
+    /// Only events of the generation with this fingerprint, or its beginning
+    #[arg(long, value_name = "HEX")]
+    pub generation: Option<String>,
+    /// How many events at most [default: 50, with --export all]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=20_000))]
+    pub limit: Option<u32>,
+    /// Write them to a new file instead, one JSON object a line, the oldest first
+    #[arg(long, value_name = "FILE")]
+    pub export: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]

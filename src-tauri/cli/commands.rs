@@ -3,10 +3,9 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use kalit_core::broker::{
-    Activation, AgentInfo, Broker, HistoryRequest, ImportItem, OpenClawLoginRequest, PasteKind,
-    RefreshOutcome, RefreshResult, RefreshTarget,
+    Activation, AgentInfo, Broker, ImportItem, OpenClawLoginRequest, PasteKind, RefreshOutcome,
+    RefreshResult, RefreshTarget,
 };
-use kalit_core::event::Event;
 use kalit_core::ids::{AgentId, ProfileId, ProviderId};
 use kalit_core::view::{
     AccountState, AccountView, AgentView, AuthStatus, CredentialKind, EraView, SCHEMA, Snapshot,
@@ -20,7 +19,8 @@ use crate::interrupt::Interrupt;
 use crate::prompt::confirm;
 use crate::table::table;
 use crate::{
-    order, output, providers, radar, remove, restore, sessions, settings, sign_in, snapshots, test_logins,
+    history, order, output, providers, radar, remove, restore, sessions, settings, sign_in, snapshots,
+    test_logins,
 };
 
 type Result<T> = std::result::Result<T, Error>;
@@ -101,8 +101,12 @@ pub async fn run(broker: &Broker, command: Command, json: bool) -> Result<u8> {
         Command::History {
             profile,
             agent,
-            limit,
-        } => history(broker, profile.as_deref(), agent.agent.as_deref(), limit, json),
+            wanted,
+        } => history::run(broker, profile.as_deref(), agent.agent.as_deref(), wanted, json),
+        Command::Why { profile_id, agent } => {
+            let agent = chosen_agent(broker, &agent)?;
+            history::why(broker, &agent, &parse_profile(&profile_id)?, json)
+        }
         Command::Import { agent, yes } => import(broker, &agent, yes, json).await,
         Command::Agents { action } => agents(broker, action, json).await,
         Command::Providers { action } => provider_verb(broker, action, json).await,
@@ -341,33 +345,6 @@ fn outcome_line(outcome: &RefreshOutcome) {
         .iter()
         .map(output::error_of)
         .for_each(|error| output::complaint(&error));
-}
-
-fn history(
-    broker: &Broker,
-    profile: Option<&str>,
-    agent: Option<&str>,
-    limit: u32,
-    json: bool,
-) -> Result<u8> {
-    let request = HistoryRequest {
-        agent: agent.map(AgentId::normalize),
-        profile_id: profile.map(parse_profile).transpose()?,
-        limit,
-    };
-    let history = broker.history(&request)?;
-    if let Some(path) = history.set_aside.as_ref().filter(|_| !json) {
-        output::note(format!("An earlier history could not be read: {path}"));
-    }
-    if json {
-        output::json(&history);
-    } else if history.events.is_empty() {
-        output::line("Nothing has happened yet");
-    } else {
-        let row = |event: &Event| [output::moment(event.at), event.text.clone()];
-        table(["WHEN", "WHAT"], history.events.iter().map(row).collect());
-    }
-    Ok(0)
 }
 
 async fn import(broker: &Broker, agent: &AgentArgument, yes: bool, json: bool) -> Result<u8> {

@@ -5,6 +5,7 @@ mod asking;
 mod commands;
 mod completions;
 mod global_order;
+mod history;
 mod interrupt;
 mod openclaw_login;
 mod order;

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kalit_core::broker::{
-    Activation, AddedAgentInfo, ClearedCooldown, GlobalOrderPreview, HistoryRequest, HistoryView, LoginRoute,
-    OpenClawLoginChoice, PasteKind, PasteRequest, ProviderInfo, RefreshOutcome, RefreshTarget, Removal,
-    RemovalPreview, RestorePreview, Restored, Setting, SettingView, SettingsView, SignedIn, SnapshotInfo,
-    SnapshotPreview, SnapshotRestored, TestLoginsOffer, TestedLogins,
+    Activation, AddedAgentInfo, ClearedCooldown, GlobalOrderPreview, HistoryExport, HistoryRequest,
+    HistoryView, LoginRoute, OpenClawLoginChoice, PasteKind, PasteRequest, ProviderInfo, RefreshOutcome,
+    RefreshTarget, Removal, RemovalPreview, RestorePreview, Restored, Setting, SettingView, SettingsView,
+    SignedIn, SnapshotInfo, SnapshotPreview, SnapshotRestored, TestLoginsOffer, TestedLogins, WhyView,
 };
 use kalit_core::ids::{AgentId, ProfileId, ProviderId};
 use kalit_core::language::{self, WindowTexts};
@@ -66,6 +66,8 @@ pub fn handler() -> impl Fn(Invoke<Wry>) -> bool + Send + Sync + 'static {
         remove,
         history,
         radar,
+        export_history,
+        why,
         settings,
         set_setting,
         set_paused,
@@ -334,6 +336,7 @@ async fn history(
         agent,
         profile_id: profile,
         limit,
+        ..HistoryRequest::default()
     };
     Ok(async_runtime::spawn_blocking(move || broker.history(&request)).await??)
 }
@@ -346,6 +349,30 @@ async fn radar(session: Window<'_>, keychain: bool) -> Answer<RadarView> {
     let snapshot = async_runtime::spawn_blocking(move || broker.snapshot()).await?;
     Cover::of(&snapshot).radar(&mut found);
     Ok(found)
+}
+
+/// Writes all of it to a new file in the person's downloads.
+#[tauri::command]
+async fn export_history(
+    session: Window<'_>,
+    agent: Option<AgentId>,
+    profile: Option<ProfileId>,
+) -> Answer<HistoryExport> {
+    let broker = session.broker()?;
+    let request = HistoryRequest {
+        agent,
+        profile_id: profile,
+        limit: u32::MAX,
+        ..HistoryRequest::default()
+    };
+    Ok(async_runtime::spawn_blocking(move || broker.export_history(&request, None)).await??)
+}
+
+/// Why an account was signed out, or why it only looks so.
+#[tauri::command]
+async fn why(session: Window<'_>, agent: AgentId, profile: ProfileId) -> Answer<WhyView> {
+    let broker = session.broker()?;
+    Ok(async_runtime::spawn_blocking(move || broker.why(&agent, &profile)).await??)
 }
 
 #[tauri::command]
@@ -443,7 +470,7 @@ mod tests {
             .step_by(2)
             .collect();
         let called = between(include_str!("../../ui/api.js"), "invoke('", "'");
-        assert_eq!(commands.len(), 42);
+        assert_eq!(commands.len(), 44);
         assert_eq!(commands, handled);
         assert_eq!(commands, allowed);
         assert_eq!(commands, called);

@@ -217,8 +217,8 @@ async fn look_at(
         return Err(error.context(format!("the page threw {thrown} and shows:\n{text}")));
     }
     if let Some(words) = state.search {
-        let field = browser.client().find(Locator::Css("#search")).await?;
-        field.send_keys(words).await?;
+        let field = Locator::Css("input[type=search]");
+        browser.client().find(field).await?.send_keys(words).await?;
     }
     if let Some(css) = state.press {
         browser.press(css).await?;

@@ -56,6 +56,54 @@ async fn everything_that_happens_to_an_account_is_kept_once_and_in_order() -> Re
         assert_eq!(cause, Some(if outside { "outside" } else { "kalit" }), "{event}");
     }
     ensure!(!all.to_string().contains("test-refresh"), "a token: {all}");
+    let sources: Vec<_> = all["events"]
+        .as_array()
+        .context("no events")?
+        .iter()
+        .rev()
+        .collect();
+    let sources: Vec<_> = sources.iter().map(|event| &event["source"]).collect();
+    assert_eq!(sources, ["person", "kalit", "person", "unknown", "person"]);
+    // One login is one family, whoever renews it.
+    let families = |events: &Value| -> Vec<Value> {
+        let events = events["events"].as_array().cloned().unwrap_or_default();
+        events.iter().map(|event| event["family"].clone()).collect()
+    };
+    let of_ada = scene
+        .history(&["--type", "refreshed", "--type", "adopted"])
+        .await?;
+    let family = families(&of_ada)[0].as_str().context("no family")?.to_owned();
+    assert_eq!(families(&of_ada), [family.as_str(), family.as_str()]);
+    assert_eq!(
+        scene.told(&["--family", &family]).await?,
+        ["signed-in", "refreshed", "adopted"]
+    );
+    assert_eq!(scene.told(&["--search", "BOB switched"]).await?, ["switched"]);
+    assert_eq!(
+        scene.told(&["--since", "1d", "--search", "nobody"]).await?,
+        [""; 0]
+    );
+    let unknown = scene.kalit.run(&["history", "--type", "lost", "--json"]).await?;
+    assert_eq!(unknown.code, 64, "{unknown:?}");
+    // An export holds the same, the oldest first, and goes over nothing.
+    let file = scene.home.path().join("events.jsonl");
+    let export = ["history", "--json", "--export", file.to_str().context("a path")?];
+    let ran = scene.kalit.run(&export).await?;
+    assert_eq!((ran.code, &ran.json()?["count"]), (0, &json!(5)), "{ran:?}");
+    let lines = std::fs::read_to_string(&file)?;
+    let lines = lines
+        .lines()
+        .map(serde_json::from_str)
+        .collect::<Result<Vec<Value>, _>>()?;
+    let mut events = all["events"].as_array().context("no events")?.clone();
+    events.reverse();
+    assert_eq!(lines, events);
+    let again = scene.kalit.run(&export).await?;
+    assert_eq!(
+        (again.code, again.error_code()?),
+        (64, "usage".to_owned()),
+        "{again:?}"
+    );
     assert_eq!(scene.told(&["--profile", bob]).await?, ["switched"]);
     let newest = scene.history(&["--limit", "2"]).await?;
     assert_eq!(newest["events"].as_array().map(Vec::len), Some(2));

@@ -144,6 +144,13 @@ async fn a_revoked_login_is_signed_out_once_and_never_sent_again() -> Result<()>
     );
     let sentence = account["sentence"].as_str().context("no sentence")?;
     assert!(sentence.ends_with("Sign in again."), "{sentence}");
+    let why = kalit.run(&["why", PROFILE, "--json"]).await?.json()?;
+    assert_eq!(
+        (&why["cause"], &why["confidence"], &why["signedOut"]),
+        (&json!("ended-by-provider"), &json!("likely"), &json!(true)),
+        "{why}"
+    );
+    assert_eq!(why["sentence"], account["lost"]["text"]);
     let checked = kalit.run(&["status", "--check", "--json"]).await?;
     assert_eq!(checked.code, 1);
     drop(watching);

@@ -34,5 +34,6 @@ mod testbed;
 pub mod vault;
 pub mod view;
 pub mod watch;
+pub mod why;
 
 pub use error::{Error, ErrorCode, Result};

@@ -208,6 +208,7 @@ pub struct AccountView {
 }
 
 #[derive(Clone, Copy, Debug, Serialize, PartialEq, Eq)]
+#[cfg_attr(test, derive(serde::Deserialize))]
 #[serde(rename_all = "snake_case")]
 pub enum CredentialKind {
     Oauth,
@@ -230,6 +231,7 @@ pub enum AuthStatus {
 
 /// The one state of an account that is shown; later ones are worse.
 #[derive(Clone, Copy, Debug, Serialize, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(test, derive(serde::Deserialize))]
 #[serde(rename_all = "kebab-case")]
 pub enum AccountState {
     Healthy,
@@ -311,6 +313,7 @@ pub struct RestoreView {
 }
 
 #[derive(Clone, Copy, Debug, Serialize, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(test, derive(serde::Deserialize))]
 #[serde(rename_all = "kebab-case")]
 pub enum LostSignal {
     SignedOut,

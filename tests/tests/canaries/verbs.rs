@@ -59,6 +59,15 @@ pub const VERBS: &[Verb] = &[
     (&["radar", "--check"], ""),
     (&["history"], ""),
     (&["history", "--profile", OLD, "--limit", "5", "--json"], ""),
+    (
+        &[
+            "history", "--search", "old", "--type", "removed", "--since", "1d", "--json",
+        ],
+        "",
+    ),
+    (&["history", "--export", "kalit/events.jsonl", "--json"], ""),
+    (&["why", WORK], ""),
+    (&["why", WORK, "--json"], ""),
     (&["snapshots", "list"], ""),
     (&["snapshots", "show", SNAPSHOT], ""),
     (&["snapshots", "show", SNAPSHOT, "--json"], ""),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use kalit_core::broker::{
     AskKind, GlobalOrderPreview, HistoryView, LoginStep, OpenClawLoginChoice, ProviderInfo, PutBackVerdict,
     RemovalPreview, RestorePreview, SettingView, SettingsView, SignedIn, SnapshotInfo, SnapshotPreview,
-    SnapshotProfile, SnapshotStore, TestResult, TestedLogin, TestedLogins,
+    SnapshotProfile, SnapshotStore, TestResult, TestedLogin, TestedLogins, WhyView,
 };
 use kalit_core::event::{Event, EventKind};
 use kalit_core::ids::AgentId;
@@ -14,6 +14,7 @@ use kalit_core::view::{
     AccountState, AccountView, CredentialKind, EraView, LostSignal, PinView, Reason, SCHEMA, SessionView,
     SessionsView, Snapshot,
 };
+use kalit_core::why::{Cause, Confidence, Explanation};
 use kalit_shell::names::Cover;
 use kalit_shell::summary::Summary;
 use serde::Serialize;
@@ -85,6 +86,7 @@ impl State {
             .answers("openclaw_logins", Vec::<OpenClawLoginChoice>::new())
             .answers("sessions", sessions)
             .answers("sign_in_cancel", Value::Null)
+            .answers("why", why("openai:spent"))
             .answers("login_route", "kalit")
     }
 
@@ -247,13 +249,19 @@ fn sheets() -> Vec<State> {
     vec![
         State::at("agent", "#/agent/research", "research", &calm),
         State::at("account", of(WORK), "Why this account is used", &calm),
-        State::at("account-signed-out", of("openai:spent"), "Signed out", &every),
+        State::at(
+            "account-signed-out",
+            of("openai:spent"),
+            "That is certain",
+            &every,
+        ),
         State::at(
             "account-dropped",
             of("openai:dropped"),
             "Dropped by OpenClaw",
             &every,
-        ),
+        )
+        .answers("why", Value::Null),
         State::at("dialogue-remove", of(OLD), "Why this account is used", &calm)
             .answers("removal_preview", removal(None))
             .press("[data-action='remove']"),
@@ -326,6 +334,22 @@ fn sheets() -> Vec<State> {
             &hidden,
         )
         .answers("history", history(None)),
+        State::at(
+            "history-sought",
+            "#/history",
+            "Renewed by another program",
+            &every,
+        )
+        .answers("history", history(None))
+        .search("signed out"),
+        State::at(
+            "history-sought-in-vain",
+            "#/history",
+            "Renewed by another program",
+            &every,
+        )
+        .answers("history", history(None))
+        .search("another word"),
         State::at("history-none", "#/history", "Nothing has happened yet", &calm).answers(
             "history",
             HistoryView {
@@ -791,9 +815,11 @@ fn history(set_aside: Option<&str>) -> HistoryView {
         agent: Some(AgentId::main()),
         profile_id: Some(profile_id(id)),
         generation: None,
+        family: None,
         snapshot: None,
         order: None,
         cause: Some(cause.to_owned()),
+        source: kind.source(Some(cause)).to_owned(),
         text: "What the command line says.".to_owned(),
     };
     HistoryView {
@@ -801,6 +827,35 @@ fn history(set_aside: Option<&str>) -> HistoryView {
         events: (0..).zip(told).map(event).collect(),
         has_more: true,
         set_aside: set_aside.map(str::to_owned),
+    }
+}
+
+fn why(id: &str) -> WhyView {
+    WhyView {
+        schema: SCHEMA,
+        agent: AgentId::main(),
+        profile_id: profile_id(id),
+        provider: provider_id("openai"),
+        state: AccountState::SignedOut,
+        code: Some("refresh_token_reused".to_owned()),
+        at: Some(in_millis(-2 * HOUR)),
+        explanation: Explanation {
+            cause: Cause::OtherProgram,
+            confidence: Confidence::Certain,
+            signed_out: true,
+            sentence: "Codex CLI used the same login 3 minutes earlier.".to_owned(),
+            evidence: vec![
+                "Codex CLI held the same login and was seen to renew it for itself.".to_owned(),
+                "The provider's code is refresh_token_reused.".to_owned(),
+            ],
+            not: vec![
+                "It is not the network: the provider itself answered, with a code that Kalit knows."
+                    .to_owned(),
+            ],
+            remedy: "Sign in again, separately for OpenClaw: then each program renews its own login."
+                .to_owned(),
+            paragraph: String::new(),
+        },
     }
 }
 

@@ -2,6 +2,7 @@
 //! account.
 
 mod account;
+mod explain;
 
 use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
@@ -25,7 +26,7 @@ use crate::view::{
 
 use super::engine::attended;
 use super::survey::{Seen, Survey};
-use account::{is_notice, needs_person, vanished_account};
+use account::{is_notice, needs_person};
 
 use super::{Inner, migration, notice_of};
 
@@ -267,9 +268,7 @@ impl Context<'_> {
                 .iter()
                 .filter(|gone| gone.provider == id.as_str())
                 .filter(|gone| !self.survey.seen.iter().any(|seen| seen.id == gone.profile_id))
-                .map(|gone| {
-                    vanished_account(gone, id, self.inner.profile_offer(self.fleet, gone.generation))
-                }),
+                .map(|gone| self.vanished(gone, id, vanished)),
         );
         ProviderView {
             id: id.clone(),

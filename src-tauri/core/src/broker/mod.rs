@@ -35,6 +35,7 @@ mod sqlite_tests;
 mod survey;
 mod test_logins;
 mod which_provider;
+mod why;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -52,6 +53,7 @@ pub use requests::*;
 pub use settings::{Mute, Setting, SettingView, SettingsView};
 pub use sign_in::{LoginHandle, LoginSession};
 pub use which_provider::NamedProvider;
+pub use why::WhyView;
 
 use crate::clock::{Clock, Timestamp};
 use crate::environment::Environment;
@@ -315,6 +317,7 @@ impl Inner {
 
     /// Keeps an event in the history and tells this process's subscribers.
     fn emit(&self, kind: EventKind, about: About<'_>, text: impl Into<String>) {
+        let family = |generation| self.generations().family_of(generation).ok();
         let event = Event {
             schema: SCHEMA,
             kind,
@@ -323,9 +326,11 @@ impl Inner {
             agent: about.agent.cloned(),
             profile_id: about.profile_id.cloned(),
             generation: about.generation.map(|generation| generation.short()),
+            family: about.generation.and_then(family).map(|family| family.short()),
             snapshot: about.snapshot.map(str::to_owned),
             order: about.order.map(<[_]>::to_vec),
             cause: about.cause.map(str::to_owned),
+            source: kind.source(about.cause).to_owned(),
             text: text.into(),
         };
         // The history is a convenience: a full disk there must not stop a refresh.

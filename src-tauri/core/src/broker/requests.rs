@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::clock::Timestamp;
-use crate::event::Event;
+use crate::event::{Event, EventKind};
 use crate::ids::{AgentId, ProfileId, ProviderId};
 use crate::secret::Secret;
 use crate::view::{CredentialKind, Notice, OrderSource, Reason};
@@ -224,12 +224,31 @@ pub enum RefreshResult {
 }
 
 /// Which part of the history is asked for.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HistoryRequest {
     pub agent: Option<AgentId>,
     pub profile_id: Option<ProfileId>,
+    /// Words that stand in the sentence, the ids, the cause or the source, in whatever case.
+    pub search: Option<String>,
+    /// Only these kinds; all if there are none.
+    pub kinds: Vec<EventKind>,
+    pub since: Option<Timestamp>,
+    /// The beginning of the fingerprint of a family.
+    pub family: Option<String>,
+    /// The beginning of the fingerprint of a generation.
+    pub generation: Option<String>,
     /// How many events at most.
     pub limit: u32,
+}
+
+/// A file with events that was written.
+#[derive(Clone, Debug, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct HistoryExport {
+    pub schema: u32,
+    pub path: String,
+    /// How many events it holds.
+    pub count: usize,
 }
 
 /// What happened to the accounts of the current installation.

@@ -5,6 +5,7 @@ use crate::clock::{TimeZone, Timestamp, moment};
 use crate::error::ErrorCode;
 use crate::radar::Program;
 use crate::view::{AccountState, AccountView, RestoreView};
+use crate::why::{self, WayBack};
 
 /// Empty for a healthy account: space is attention.
 pub(super) fn sentence(view: &AccountView, now: Timestamp, time_zone: &TimeZone) -> String {
@@ -102,31 +103,31 @@ fn shared(view: &AccountView) -> String {
     )
 }
 
-/// `managed`: in the sqlite era, where Kalit cannot try by itself.
-pub(super) fn openclaw_refused(reason: Option<&str>, managed: bool) -> String {
-    let what = match reason {
+/// A mark of OpenClaw's. `reason`: its own word, where it left one.
+pub(super) fn refused(reason: Option<&str>) -> String {
+    match reason {
         Some("session_expired") => say!("OpenClaw was refused: the session has ended."),
         Some(_) => say!("OpenClaw was refused with this login."),
         None => say!("OpenClaw tried to renew this login and was refused."),
-    };
-    let remedy = if managed {
-        say!("Sign in again if it stays so.")
-    } else {
-        say!("Check now to be sure.")
-    };
-    format!("{what} {remedy}")
+    }
+}
+
+/// With what to do. `managed`: in the sqlite era, where Kalit cannot try by itself.
+pub(super) fn openclaw_refused(reason: Option<&str>, managed: bool) -> String {
+    format!("{} {}", refused(reason), why::check(managed))
 }
 
 /// A failed fence.
+pub(super) fn fenced() -> String {
+    say!("OpenClaw could not renew this login and dropped its token.")
+}
+
+/// With what to do.
 pub(super) fn dropped(restore: Option<&RestoreView>) -> String {
-    let remedy = match restore {
-        Some(restore) if restore.offered => restore.text.clone(),
-        Some(restore) => format!("{} {}", restore.text, say!("Sign in again.")),
-        None => say!("Sign in again."),
-    };
     format!(
-        "{} {remedy}",
-        say!("OpenClaw could not renew this login and dropped its token.")
+        "{} {}",
+        fenced(),
+        why::way_back(restore.map(WayBack::of).as_ref())
     )
 }
 
@@ -150,8 +151,8 @@ pub(super) fn renewed_by_openclaw() -> String {
 pub(super) fn suspected(attempts: u32) -> String {
     plural!(
         attempts,
-        "The provider has refused this login {n} time without saying why. Check now, or sign in again.",
-        "The provider has refused this login {n} times without saying why. Check now, or sign in again."
+        "The provider has refused this login {n} time without saying why.",
+        "The provider has refused this login {n} times without saying why."
     )
 }
 
@@ -160,29 +161,41 @@ pub(super) fn not_renewed(overdue_ms: i64) -> String {
     match (minutes / 1440, minutes / 60) {
         (0, 0) => plural!(
             minutes,
-            "It expired {n} minute ago and nobody has renewed it. Renew it now.",
-            "It expired {n} minutes ago and nobody has renewed it. Renew it now."
+            "It expired {n} minute ago and nobody has renewed it.",
+            "It expired {n} minutes ago and nobody has renewed it."
         ),
         (0, hours) => plural!(
             hours,
-            "It expired an hour ago and nobody has renewed it. Renew it now.",
-            "It expired {n} hours ago and nobody has renewed it. Renew it now."
+            "It expired an hour ago and nobody has renewed it.",
+            "It expired {n} hours ago and nobody has renewed it."
         ),
         (days, _) => plural!(
             days,
-            "It expired a day ago and nobody has renewed it. Renew it now.",
-            "It expired {n} days ago and nobody has renewed it. Renew it now."
+            "It expired a day ago and nobody has renewed it.",
+            "It expired {n} days ago and nobody has renewed it."
         ),
     }
 }
 
 pub(super) fn answer_lost_twice() -> String {
-    say!("A renewal was sent twice and no answer came. Kalit does not try again: sign in again.")
+    format!(
+        "{} {}",
+        sent_twice(),
+        say!("Kalit does not try again: sign in again.")
+    )
 }
 
+pub(super) fn sent_twice() -> String {
+    say!("A renewal was sent twice and no answer came.")
+}
+
+pub(super) fn gone() -> String {
+    say!("It is gone from the store, not by Kalit.")
+}
+
+/// With what to do.
 pub(super) fn vanished(restore: Option<&RestoreView>) -> String {
-    let remedy = restore.map_or_else(|| say!("Sign in again."), |restore| restore.text.clone());
-    format!("{} {remedy}", say!("It is gone from the store, not by Kalit."))
+    format!("{} {}", gone(), why::put_back(restore.map(WayBack::of).as_ref()))
 }
 
 /// OpenClaw's word for why it leaves an account alone, for people.

@@ -9,6 +9,7 @@ use rusqlite::{Connection, params};
 use super::Database;
 use crate::error::{Error, ErrorCode, Result};
 use crate::event::{Event, EventKind};
+use crate::ids::ProfileId;
 use crate::vault::{lock_dir, write_failed};
 
 const FILE: &str = "events.sqlite";
@@ -93,23 +94,49 @@ impl History {
         self.unless_broken(|database| database.write(|transaction| add(transaction, event, &text)))
     }
 
-    /// The newest events, newest first, at most `limit`. That a process began to watch is none of an
-    /// account; rows of a later version of Kalit that this one cannot read are left out.
-    pub fn newest(&self, about: About<'_>, limit: u32) -> Result<Vec<Event>> {
+    /// The newest events that `wanted` takes, newest first, at most `limit`. That a process began to watch
+    /// is none of an account; rows of a later version of Kalit that this one cannot read are left out.
+    pub fn newest(
+        &self,
+        about: About<'_>,
+        limit: usize,
+        wanted: impl Fn(&Event) -> bool,
+    ) -> Result<Vec<Event>> {
         self.unless_broken(|database| {
             database.read(Vec::new(), |connection| {
                 let mut statement = connection.prepare_cached(
                     "SELECT event FROM event WHERE installation = ?1 AND type <> 'started'
                      AND (?2 IS NULL OR agent = ?2) AND (?3 IS NULL OR profile_id = ?3)
-                     ORDER BY id DESC LIMIT ?4",
+                     ORDER BY id DESC",
                 )?;
-                let values = params![about.installation, about.agent, about.profile_id, limit];
+                let values = params![about.installation, about.agent, about.profile_id];
                 let rows = statement.query_map(values, |row| row.get::<_, String>(0))?;
-                let mut events = Vec::new();
-                for row in rows {
-                    events.extend(serde_json::from_str(&row?).ok());
-                }
-                Ok(events)
+                read_events(rows, limit, &wanted)
+            })
+        })
+    }
+
+    /// The newest events of a profile, in whichever agent, and of its family (16 hex) under other names,
+    /// newest first, at most `limit`. Of the family only what is among the newest 2000 of all.
+    pub fn of_account(
+        &self,
+        installation: &str,
+        id: &ProfileId,
+        family: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Event>> {
+        self.unless_broken(|database| {
+            database.read(Vec::new(), |connection| {
+                let mut statement = connection.prepare_cached(
+                    "SELECT id, event FROM event WHERE installation = ?1 AND profile_id = ?2
+                     UNION
+                     SELECT id, event FROM event WHERE ?3 IS NOT NULL AND installation = ?1
+                       AND id > (SELECT max(id) FROM event) - 2000 AND event ->> '$.family' = ?3
+                     ORDER BY id DESC",
+                )?;
+                let values = params![installation, id.as_str(), family];
+                let rows = statement.query_map(values, |row| row.get::<_, String>(1))?;
+                read_events(rows, limit, &|_| true)
             })
         })
     }
@@ -159,6 +186,29 @@ impl History {
         }
         Ok(())
     }
+}
+
+fn read_events(
+    rows: impl Iterator<Item = rusqlite::Result<String>>,
+    limit: usize,
+    wanted: &impl Fn(&Event) -> bool,
+) -> rusqlite::Result<Vec<Event>> {
+    let mut events = Vec::new();
+    for row in rows {
+        if events.len() == limit {
+            break;
+        }
+        let event: Option<Event> = serde_json::from_str(&row?).ok();
+        let event = event.map(|mut event| {
+            // Rows of earlier versions do not say it.
+            if event.source == "unknown" {
+                event.source = event.kind.source(event.cause.as_deref()).to_owned();
+            }
+            event
+        });
+        events.extend(event.filter(wanted));
+    }
+    Ok(events)
 }
 
 fn is_broken(error: &Error) -> bool {

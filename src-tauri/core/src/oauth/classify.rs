@@ -86,6 +86,20 @@ pub fn text_for(provider: &ProviderId, code: &str, after_lost_answer: bool) -> S
     sentence(lost_answer(code, after_lost_answer).unwrap_or(text))
 }
 
+/// The rows from which this code of a provider may come, by name, and whether they end a login.
+#[cfg(test)]
+pub(crate) fn rows_of(provider: &ProviderId, code: &str) -> Vec<(&'static str, bool)> {
+    let rows = ROWS.iter().filter(|row| row.is_about(provider));
+    let rows = rows.filter(|row| row.code == code || row.codes().contains(&code));
+    rows.map(|row| (row.id, row.class == Class::Permanent)).collect()
+}
+
+/// The names of all rows.
+#[cfg(test)]
+pub(crate) fn row_names() -> impl Iterator<Item = &'static str> {
+    ROWS.iter().map(|row| row.id).chain([UNRECOGNISED.rule])
+}
+
 /// Where the failure was seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {

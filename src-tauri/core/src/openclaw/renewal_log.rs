@@ -21,6 +21,7 @@ const MOST_LOGS: usize = 4;
 
 /// Why a renewal failed, as far as the log tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(serde::Deserialize), serde(rename_all = "kebab-case"))]
 pub(crate) enum Why {
     /// The request did not leave this machine.
     NotSent,

@@ -54,7 +54,7 @@ impl Context<'_> {
             .fence()
             .is_some_and(|fence| fence.kind == FenceKind::Failed);
         let restore = failed.then(|| inner.restore_view(self.fleet, self.agent, &seen.id));
-        let lost = self.lost(seen, provider, usage, known.as_ref(), effective, restore.as_ref());
+        let lost = self.lost(seen, provider, usage, known.as_ref(), effective);
         let passed_over = resolution
             .passed_over
             .iter()
@@ -152,6 +152,7 @@ impl Context<'_> {
         let revoking =
             generation.and_then(|generation| inner.generations().revoking_since(generation).ok()?);
         view.state = state(&view, credential, unknown || revoking.is_some());
+        self.tell_why(&mut view, known.as_ref(), 0);
         view.sentence = sentences::sentence(&view, now, self.survey.time_zone());
         if view.state == AccountState::Unknown && known.as_ref().is_some_and(Generation::is_given_up) {
             view.sentence = sentences::answer_lost_twice();
@@ -203,7 +204,7 @@ impl Context<'_> {
         )
     }
 
-    /// The signals of a lost login, the surest first.
+    /// The signals of a lost login, the surest first, each with the sentence about it alone.
     pub(super) fn lost(
         &self,
         seen: &Seen,
@@ -211,14 +212,13 @@ impl Context<'_> {
         usage: Option<&UsageStats>,
         known: Option<&Generation>,
         effective: bool,
-        restore: Option<&RestoreView>,
     ) -> Option<LostView> {
         let credential = &seen.credential;
         if let Some(fence) = credential.fence() {
             return (fence.kind == FenceKind::Failed).then(|| LostView {
                 signal: LostSignal::Dropped,
                 cause: "refresh_fence_failed".to_owned(),
-                text: sentences::dropped(restore),
+                text: sentences::fenced(),
                 at: self.written_at(seen).unwrap_or(self.now),
                 generation: Some(fence.refresh.short()),
             });
@@ -261,11 +261,11 @@ impl Context<'_> {
         let good_again = self.survey.state.last_good.values().any(|id| *id == seen.id);
         let mark = self.inner.marks.refused(generation).ok().flatten();
         if let Some(mark) = mark.filter(|mark| !good_again && !used_since(mark.at)) {
-            let text = sentences::openclaw_refused(None, self.managed);
+            let text = sentences::refused(None);
             return lost(LostSignal::OpenclawRefused, &mark.code, text, mark.at);
         }
         if let Some((reason, at)) = usage.and_then(|usage| self.refused_by_usage(usage, known)) {
-            let text = sentences::openclaw_refused(Some(&reason), self.managed);
+            let text = sentences::refused(Some(&reason));
             return lost(LostSignal::OpenclawRefused, &reason, text, at);
         }
         // OpenClaw renews on use: an idle login may lie expired.
@@ -284,14 +284,17 @@ impl Context<'_> {
             .renewing_since()
             .is_some_and(|since| self.now.millis_since(since) < GRACE_MS);
         if overdue && (effective || used) && !(renewable && just_begun) {
-            let text = if known.is_some_and(Generation::is_given_up) {
-                sentences::answer_lost_twice()
+            let (cause, text) = if known.is_some_and(Generation::is_given_up) {
+                ("answer_lost", sentences::sent_twice())
             } else {
-                sentences::not_renewed(self.now.millis_since(expires))
+                (
+                    "not_renewed",
+                    sentences::not_renewed(self.now.millis_since(expires)),
+                )
             };
             return lost(
                 LostSignal::NotRenewed,
-                "not_renewed",
+                cause,
                 text,
                 expires.plus_millis(NOT_RENEWED_MS),
             );
@@ -422,7 +425,6 @@ pub(super) fn vanished_account(
     provider: &ProviderId,
     restore: Option<RestoreView>,
 ) -> AccountView {
-    let text = sentences::vanished(restore.as_ref());
     AccountView {
         name: gone.profile_id.account_name().to_owned(),
         profile_id: gone.profile_id.clone(),
@@ -434,7 +436,7 @@ pub(super) fn vanished_account(
         display_name: None,
         status: AuthStatus::Missing,
         state: AccountState::Vanished,
-        sentence: text.clone(),
+        sentence: String::new(),
         expires_at: None,
         remaining_ms: None,
         lifetime_ms: None,
@@ -452,7 +454,7 @@ pub(super) fn vanished_account(
         lost: Some(LostView {
             signal: LostSignal::Vanished,
             cause: "vanished".to_owned(),
-            text,
+            text: sentences::gone(),
             at: gone.at,
             generation: gone.generation.map(|generation| generation.short()),
         }),

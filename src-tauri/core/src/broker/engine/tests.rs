@@ -170,7 +170,7 @@ async fn an_order_that_another_program_stored_is_in_the_history() {
             installation: &installation.display().to_string(),
             ..Default::default()
         };
-        let events = engine.inner.history.newest(about, 9).unwrap();
+        let events = engine.inner.history.newest(about, 9, |_| true).unwrap();
         let told = |event: Event| {
             let ids: Vec<_> = event.order.iter().flatten().map(ToString::to_string).collect();
             format!(

@@ -21,9 +21,11 @@ fn event(kind: EventKind, at: i64, generation: Option<&str>) -> Event {
         agent: Some(AgentId::main()),
         profile_id: ProfileId::parse("openai:me@example.com"),
         generation: generation.map(str::to_owned),
+        family: None,
         snapshot: None,
         order: None,
         cause: None,
+        source: kind.source(None).to_owned(),
         text: "Something happened.".to_owned(),
     }
 }
@@ -33,7 +35,7 @@ fn renewed(at: i64) -> Event {
 }
 
 fn kinds(history: &History) -> Vec<EventKind> {
-    let events = history.newest(ALL, 100).unwrap();
+    let events = history.newest(ALL, 100, |_| true).unwrap();
     events.into_iter().rev().map(|event| event.kind).collect()
 }
 
@@ -57,20 +59,26 @@ fn events_come_back_newest_first_by_installation_agent_and_profile() {
     history.append(&event(EventKind::Started, 5, None)).unwrap();
     let again = History::open(data.path());
     assert_eq!(
-        again.newest(ALL, 10).unwrap(),
+        again.newest(ALL, 10, |_| true).unwrap(),
         [of_work.clone(), renewed(3), renewed(1)]
     );
-    assert_eq!(again.newest(ALL, 1).unwrap(), std::slice::from_ref(&of_work));
+    assert_eq!(
+        again.newest(ALL, 1, |_| true).unwrap(),
+        std::slice::from_ref(&of_work)
+    );
     let main = About {
         agent: Some("main"),
         ..ALL
     };
-    assert_eq!(again.newest(main, 10).unwrap(), [renewed(3), renewed(1)]);
+    assert_eq!(
+        again.newest(main, 10, |_| true).unwrap(),
+        [renewed(3), renewed(1)]
+    );
     let other = About {
         profile_id: Some("openai:other"),
         ..ALL
     };
-    assert_eq!(again.newest(other, 10).unwrap(), [of_work]);
+    assert_eq!(again.newest(other, 10, |_| true).unwrap(), [of_work]);
 }
 
 #[test]
@@ -78,10 +86,10 @@ fn looking_at_an_empty_history_leaves_no_trace_and_sees_what_begins_later() {
     let data = tempfile::tempdir().unwrap();
     let dir = data.path().join("kalit");
     let reader = History::open(&dir);
-    assert_eq!(reader.newest(ALL, 5).unwrap(), []);
+    assert_eq!(reader.newest(ALL, 5, |_| true).unwrap(), []);
     assert!(!dir.exists());
     History::open(&dir).append(&renewed(1)).unwrap();
-    assert_eq!(reader.newest(ALL, 5).unwrap(), [renewed(1)]);
+    assert_eq!(reader.newest(ALL, 5, |_| true).unwrap(), [renewed(1)]);
 }
 
 #[test]
@@ -126,11 +134,50 @@ fn a_sign_in_is_not_told_again_by_who_sees_it_in_the_store() {
 }
 
 #[test]
+fn the_events_of_an_account_are_those_of_its_family_under_other_names_too() {
+    let data = tempfile::tempdir().unwrap();
+    let history = History::open(data.path());
+    let family = "00000000feedbeef";
+    let own = renewed(1);
+    let of_work = Event {
+        agent: Some(AgentId::normalize("work")),
+        family: Some(family.to_owned()),
+        ..renewed(2)
+    };
+    let renamed = Event {
+        profile_id: ProfileId::parse("openai:copy"),
+        ..of_work.clone()
+    };
+    let other = Event {
+        family: None,
+        ..renamed.clone()
+    };
+    // A row of a version that did not keep whose doing it was.
+    let old = Event {
+        source: "unknown".to_owned(),
+        ..renewed(5)
+    };
+    for event in [&own, &of_work, &renamed, &other, &old] {
+        history.append(event).unwrap();
+    }
+    let id = ProfileId::parse("openai:me@example.com").unwrap();
+    let found = |family, limit| history.of_account("/a", &id, family, limit).unwrap();
+    let told = Event {
+        source: "kalit".to_owned(),
+        ..old
+    };
+    assert_eq!(found(None, 9), [told.clone(), of_work.clone(), own.clone()]);
+    assert_eq!(found(Some(family), 9), [told.clone(), renamed, of_work, own]);
+    assert_eq!(found(Some(family), 1), [told]);
+}
+
+#[test]
 fn an_order_of_kalits_own_is_not_told_again_by_who_sees_it_in_the_store() {
     let order = |names: &[&str]| names.iter().map(|name| ProfileId::parse(name).unwrap()).collect();
     let told = |kind, at, cause: &str, ids: &[&str]| Event {
         order: Some(order(ids)),
         cause: Some(cause.to_owned()),
+        source: EventKind::source(kind, Some(cause)).to_owned(),
         profile_id: None,
         ..event(kind, at, None)
     };
@@ -152,7 +199,7 @@ fn an_order_of_kalits_own_is_not_told_again_by_who_sees_it_in_the_store() {
         history.append(event).unwrap();
     }
     assert_eq!(
-        history.newest(ALL, 9).unwrap(),
+        history.newest(ALL, 9, |_| true).unwrap(),
         [again, elsewhere, back, switched]
     );
 }
@@ -200,7 +247,7 @@ fn the_oldest_events_make_room() {
     history.append(&renewed(NEWEST + 1)).unwrap();
     assert_eq!(oldest(), (2, NEWEST));
     // Rows of a later version are left out.
-    assert_eq!(history.newest(ALL, 5).unwrap(), [renewed(NEWEST + 1)]);
+    assert_eq!(history.newest(ALL, 5, |_| true).unwrap(), [renewed(NEWEST + 1)]);
 }
 
 #[test]
@@ -218,7 +265,7 @@ fn many_processes_append_at_once_from_the_first_moment() {
         }
     });
     let history = History::open(data.path());
-    assert_eq!(history.newest(ALL, 1000).unwrap().len(), 80);
+    assert_eq!(history.newest(ALL, 1000, |_| true).unwrap().len(), 80);
     let mode: String = history
         .database
         .read(String::new(), |connection| {
@@ -244,7 +291,7 @@ fn a_broken_history_is_set_aside_and_begun_anew_by_every_process() {
 
     let history = History::open(data.path());
     history.append(&renewed(2)).unwrap();
-    assert_eq!(history.newest(ALL, 5).unwrap(), [renewed(2)]);
+    assert_eq!(history.newest(ALL, 5, |_| true).unwrap(), [renewed(2)]);
     let aside = history.set_aside().unwrap();
     assert_eq!(fs::read_to_string(aside).unwrap(), before);
     #[cfg(unix)]
@@ -253,7 +300,7 @@ fn a_broken_history_is_set_aside_and_begun_anew_by_every_process() {
         long_lived.append(&renewed(3)).unwrap();
         fs::rename(&path, data.path().join("moved")).unwrap();
         long_lived.append(&renewed(4)).unwrap();
-        assert_eq!(history.newest(ALL, 5).unwrap(), [renewed(4)]);
+        assert_eq!(history.newest(ALL, 5, |_| true).unwrap(), [renewed(4)]);
     }
 }
 
@@ -273,10 +320,10 @@ fn a_page_that_broke_later_is_noticed_by_the_next_look() {
     let half = bytes.len() / 2;
     bytes[4096..half].fill(0xA5);
     fs::write(&path, &bytes).unwrap();
-    assert_eq!(history.newest(ALL, 5).unwrap(), []);
+    assert_eq!(history.newest(ALL, 5, |_| true).unwrap(), []);
     assert_eq!(fs::read(history.set_aside().unwrap()).unwrap(), bytes);
     history.append(&renewed(1000)).unwrap();
-    assert_eq!(history.newest(ALL, 5).unwrap(), [renewed(1000)]);
+    assert_eq!(history.newest(ALL, 5, |_| true).unwrap(), [renewed(1000)]);
 }
 
 #[test]
@@ -290,7 +337,7 @@ fn a_history_of_a_later_version_is_told_and_kept() {
         .unwrap();
     let history = History::open(data.path());
     for error in [
-        history.newest(ALL, 5).unwrap_err(),
+        history.newest(ALL, 5, |_| true).unwrap_err(),
         history.append(&renewed(2)).unwrap_err(),
     ] {
         assert_eq!(error.code(), ErrorCode::VaultUnreadable);
