@@ -6,6 +6,7 @@ use crate::broker::{Failure, sentences};
 use crate::clock::Timestamp;
 use crate::history::{Generation, Gone};
 use crate::ids::{AgentId, ProviderId};
+use crate::oauth::unavailable::unavailable;
 use crate::oauth::{Claims, Provider, classify};
 use crate::refresh::due_item;
 use crate::refresh::schedule::{self, Setback};
@@ -258,7 +259,10 @@ impl Context<'_> {
             .renewing_since()
             .is_some_and(|since| self.now.millis_since(since) < GRACE_MS);
         if overdue && (effective || used) && !(renewable && just_begun) {
-            let text = if known.is_some_and(Generation::is_given_up) {
+            let ended = credential.provider().and_then(unavailable);
+            let text = if let Some(ended) = ended.filter(|known| known.has_ended) {
+                ended.sentence()
+            } else if known.is_some_and(Generation::is_given_up) {
                 sentences::answer_lost_twice()
             } else {
                 sentences::not_renewed(self.now.millis_since(expires))
