@@ -21,8 +21,8 @@ export function add({ view, providers, logins }, place) {
     choices: providers.map((provider, at) => clone('t-choice', {
       mark: provider.mark,
       name: provider.name,
-      help: help[provider.flow] ?? null,
-      verbs: ways(provider, place.agent, at === 0),
+      help: help[provider.flow] ?? provider.note ?? null,
+      verbs: provider.note ? [] : ways(provider, place.agent, at === 0),
     })),
     openclaw: openclawChoices(providers, logins, place.agent),
   });

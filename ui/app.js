@@ -353,7 +353,7 @@ async function startSignIn() {
   }
   const name = place.profile && (find(place).one?.name ?? place.profile);
   const Way = route === 'open-claw' ? OpenClawSignIn : SignIn;
-  state.signIn = new Way(place, provider.name, name);
+  state.signIn = new Way(place, provider.name, name, provider.flow === 'device');
   delete sheet.dataset.place;
   state.signIn.start(followSignIn);
   followSignIn();

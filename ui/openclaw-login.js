@@ -3,10 +3,10 @@
 // field before it is sent.
 
 import { text } from './texts.js';
-import { button, clone, code, fill, glyph, slot } from './dom.js';
+import { button, clone, fill, glyph, slot } from './dom.js';
 import * as api from './api.js';
 import { copy } from './clipboard.js';
-import { SignIn, outcome, pending, signedInAs, step } from './sign-in.js';
+import { SignIn, again, bigCode, outcome, pending, signedInAs, step } from './sign-in.js';
 import { sentence } from './words.js';
 
 /** Lines of OpenClaw's that are kept on the sheet. */
@@ -111,14 +111,6 @@ function last({ phase, signedIn }, number, problem) {
   if (phase === 'done') return step('done', number, signedInAs(signedIn));
   if (phase === 'failed') return step('warn', number, text.failed, `${sentence(problem.message)} ${problem.hint}`.trim());
   return step('todo', number, text.openclawSaves);
-}
-
-const again = main => [button(text.openAgain, { action: 'open-again' }), button(text.copyLink, { action: 'copy-link' }, { main })];
-
-function bigCode(digits) {
-  const node = code(digits);
-  node.className = 'big-code';
-  return [node, button(text.copyCode, { action: 'copy-code', code: digits })];
 }
 
 /** A question of OpenClaw's as a form. */

@@ -1,8 +1,8 @@
 // Signing in with Kalit's own flow: a rail of four steps, with the paste box open from the first
-// second. The sign-in itself runs in the program; this sheet follows it by its attempt number.
+// second, or with the code that is entered on the provider's page. The sign-in itself runs in the program; this sheet follows it by its attempt number.
 
 import { text } from './texts.js';
-import { button, clone, draw, fill, glyph, go, slot } from './dom.js';
+import { button, clone, code, draw, fill, glyph, go, slot } from './dom.js';
 import * as api from './api.js';
 import * as places from './places.js';
 import { sentence } from './words.js';
@@ -12,8 +12,8 @@ let attempts = 0;
 
 /** One sign-in as the window sees it. */
 export class SignIn {
-  constructor(place, provider, name) {
-    Object.assign(this, { place, provider, name, attempt: ++attempts, phase: 'starting', browser: 'opening', problem: null });
+  constructor(place, provider, name, byCode = false) {
+    Object.assign(this, { place, provider, name, byCode, attempt: ++attempts, phase: 'starting', browser: 'opening', problem: null, limit: LIMIT });
     this.began = Date.now();
   }
 
@@ -24,6 +24,7 @@ export class SignIn {
       const started = await api.signInStart({ attempt: this.attempt, provider, agent, profile, useNow: false });
       this.url = started.authorizeUrl;
       this.portNotice = started.portNotice;
+      if (started.code) Object.assign(this, { byCode: true, code: started.code.code, limit: started.code.lifetimeMs, began: Date.now() });
       if (this.phase === 'starting') this.phase = 'waiting';
     } catch (thrown) {
       this.fail(api.problem(thrown));
@@ -52,7 +53,8 @@ export class SignIn {
   /** The port in the address that the provider sends the browser back to. */
   get port() {
     try {
-      return new URL(new URL(this.url).searchParams.get('redirect_uri')).port || null;
+      const { searchParams } = new URL(this.url);
+      return new URL(searchParams.get('redirect_uri') ?? searchParams.get('callback_url')).port || null;
     } catch {
       return null;
     }
@@ -60,7 +62,7 @@ export class SignIn {
 
   /** "4:32" until the sign-in gives up. */
   clock(now) {
-    const left = Math.max(0, Math.ceil((LIMIT - (now - this.began)) / 1000));
+    const left = Math.max(0, Math.ceil((this.limit - (now - this.began)) / 1000));
     return `${Math.floor(left / 60)}:${String(left % 60).padStart(2, '0')}`;
   }
 }
@@ -87,14 +89,15 @@ export function signIn(state) {
 
 /** Brings an open sheet up to date without touching what is typed. */
 export function refresh(node, state) {
-  fill(slot(node, 'steps'), steps(state));
+  fill(slot(node, 'steps'), state.byCode ? codeSteps(state) : steps(state));
   const open = state.phase === 'starting' || state.phase === 'waiting';
-  slot(node, 'paste').hidden = !open;
+  slot(node, 'paste').hidden = !open || state.byCode;
   // Nobody listens: only the address is left.
   const byHand = Boolean(state.portNotice);
   fill(slot(node, 'pasteTitle'), byHand ? text.pasteHere : text.orPaste);
   fill(slot(node, 'pasteHelp'), byHand ? text.pasteHereHelp : text.orPasteHelp);
-  fill(slot(node, 'outcome'), open ? null : outcome(state));
+  const cancel = () => clone('t-outcome', { text: null, verbs: [button(text.cancel, { action: 'cancel-sign-in' })] });
+  fill(slot(node, 'outcome'), !open ? outcome(state) : state.byCode ? cancel() : null);
 }
 
 /** Moves the clock; says once when a minute is left. */
@@ -125,6 +128,18 @@ function steps(state) {
   return [ready, opened, waiting, lastStep(state)];
 }
 
+/** The steps where a code is entered: it and its page stay in view until it is over. */
+function codeSteps(state) {
+  const { phase, browser, problem } = state;
+  if (!state.code) return [step(state.running ? 'now' : 'warn', 1, text.codeAsking), ...(phase === 'failed' ? [lastStep(state)] : [])];
+  const over = !state.running, failed = browser === 'failed';
+  const beyond = phase === 'done' || problem?.code === 'profile.identity_mismatch';
+  const opened = failed ? step('warn', 2, text.stepBrowserFailed, over ? null : text.stepBrowserFailedSub, over ? [] : again(true))
+    : step('done', 2, browser === 'opening' ? text.stepBrowserOpening : text.stepBrowser, over ? null : text.stepBrowserSub, over ? [] : again(false));
+  const entered = over && !beyond ? [] : [step(over ? 'done' : 'now', 3, text.stepWaiting, null, over ? [] : clock(state))];
+  return [step('done', 1, text.codeTitle, text.codeSub, over ? [] : bigCode(state.code)), opened, ...entered, lastStep(state)];
+}
+
 function lastStep({ phase, problem, signedIn }) {
   if (phase === 'saving') return step('now', 4, text.stepSaving);
   if (phase === 'done') return step('done', 4, signedInAs(signedIn));
@@ -152,7 +167,14 @@ export function pending(node) {
   node.removeAttribute('aria-current');
 }
 
-const again = main => [button(text.openAgain, { action: 'open-again' }), button(text.copyLink, { action: 'copy-link' }, { main })];
+export const again = main => [button(text.openAgain, { action: 'open-again' }), button(text.copyLink, { action: 'copy-link' }, { main })];
+
+/** A code to be read and typed elsewhere. */
+export function bigCode(digits) {
+  const node = code(digits);
+  node.className = 'big-code';
+  return [node, button(text.copyCode, { action: 'copy-code', code: digits })];
+}
 
 function clock(state) {
   const node = document.createElement('span');

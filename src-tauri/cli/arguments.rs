@@ -388,6 +388,8 @@ pub enum AgentsAction {
 pub enum ProvidersAction {
     /// List providers, built in and from manifests
     List,
+    /// Add a provider by its issuer: reads what the server says of itself, shows its hosts, writes a manifest
+    Discover(DiscoverArguments),
     /// Trust a manifest that overrides a built-in provider's addresses
     Trust {
         /// The manifest
@@ -396,6 +398,30 @@ pub enum ProvidersAction {
         #[arg(long)]
         yes: bool,
     },
+}
+
+#[derive(Debug, Args)]
+pub struct DiscoverArguments {
+    /// Its address, exactly as the provider writes it
+    pub issuer: String,
+    /// What it is called in OpenClaw's store
+    #[arg(long, value_name = "ID")]
+    pub id: String,
+    /// The public client that is registered there
+    #[arg(long, value_name = "CLIENT")]
+    pub client_id: String,
+    /// For people [default: the id]
+    #[arg(long)]
+    pub name: Option<String>,
+    /// A scope to ask for; may be repeated [default: the usual ones that it offers]
+    #[arg(long, value_name = "SCOPE")]
+    pub scope: Vec<String>,
+    /// The redirect address that is registered there [default: any port of 127.0.0.1]
+    #[arg(long, value_name = "URL")]
+    pub redirect: Option<String>,
+    /// Do not ask
+    #[arg(long)]
+    pub yes: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -435,6 +435,7 @@ async fn agents(broker: &Broker, action: AgentsAction, json: bool) -> Result<u8>
 async fn provider_verb(broker: &Broker, action: ProvidersAction, json: bool) -> Result<u8> {
     match action {
         ProvidersAction::List => providers::list(broker, json).await?,
+        ProvidersAction::Discover(asked) => providers::discover(broker, asked, json).await?,
         ProvidersAction::Trust { file, yes } => {
             let consent = broker.consent_for(&file)?;
             if !json {

@@ -1,4 +1,4 @@
-//! Signing in through the browser, and pasting tokens and keys.
+//! Signing in through the browser or by a code, and pasting tokens and keys.
 
 use std::io::IsTerminal;
 use std::time::Duration;
@@ -51,16 +51,31 @@ async fn login(broker: &Broker, request: LoginRequest, no_browser: bool, json: b
     if let Some(notice) = session.port_notice() {
         output::note(format!("{notice} [{}]", ErrorCode::LoginPortBusy.as_str()));
     }
-    if no_browser {
-        output::note("Open this address in a browser, sign in, and paste the address of the last page here:");
-    } else {
-        output::note("Opening the browser. If nothing opens, use this address:");
+    let by_code = session.code().is_some();
+    match session.code() {
+        Some(shown) => {
+            let minutes = shown.lifetime.as_secs().div_ceil(60);
+            output::note("Open this page in a browser, here or elsewhere, and enter the code:");
+            show_url(shown.page, json);
+            show_url(shown.code, json);
+            output::note(
+                "Only if you started this sign-in yourself: whoever sent you the code signs in as you.",
+            );
+            output::note(format!("Waiting, {minutes} min at most."));
+        }
+        None if no_browser => {
+            output::note(
+                "Open this address in a browser, sign in, and paste the address of the last page here:",
+            );
+            show_url(session.authorize_url(), json);
+        }
+        None => {
+            output::note("Opening the browser. If nothing opens, use this address:");
+            show_url(session.authorize_url(), json);
+            output::note("Waiting. You can also paste the address of the last page here.");
+        }
     }
-    show_url(session.authorize_url(), json);
     let mut opening = (!no_browser).then(|| open_browser(session.authorize_url().to_owned()));
-    if !no_browser {
-        output::note("Waiting. You can also paste the address of the last page here.");
-    }
     let mut lines = Lines::read();
     let handle = session.handle();
     let waiting = session.wait();
@@ -71,7 +86,7 @@ async fn login(broker: &Broker, request: LoginRequest, no_browser: bool, json: b
             () = interrupt.wait() => if !handle.cancel() {
                 output::note("The answer has come: finishing the sign-in.");
             },
-            line = lines.next() => if !line.expose().trim().is_empty() && let Err(error) = handle.paste(&line) {
+            line = lines.next() => if !by_code && !line.expose().trim().is_empty() && let Err(error) = handle.paste(&line) {
                 if ended_by_the_provider(&error) {
                     handle.cancel();
                     return Err(error);
@@ -140,7 +155,7 @@ pub fn lifetime(text: Option<&str>) -> Result<Option<Duration>, Error> {
     text.map(paste::expires_in).transpose()
 }
 
-/// On standard output, unless that is for JSON.
+/// What is used elsewhere, an address or a code: on standard output, unless that is for JSON.
 pub fn show_url(url: &str, json: bool) {
     if json {
         output::note(url);

@@ -18,8 +18,8 @@ use tauri_plugin_notification::NotificationExt;
 use crate::LABEL;
 use crate::session::Session;
 use crate::view::{
-    Answer, LOGIN_STEP, LoginStepEvent, OpenClawSignInRequest, Problem, SIGN_IN, SignInEvent, SignInOutcome,
-    SignInRequest, SignInStarted,
+    Answer, CodeToEnter, LOGIN_STEP, LoginStepEvent, OpenClawSignInRequest, Problem, SIGN_IN, SignInEvent,
+    SignInOutcome, SignInRequest, SignInStarted,
 };
 
 /// How long a closed window waits for its last notification to be read.
@@ -69,6 +69,10 @@ impl SignIn {
         let started = SignInStarted {
             authorize_url: login.authorize_url().to_owned(),
             port_notice: login.port_notice().map(str::to_owned),
+            code: login.code().map(|shown| CodeToEnter {
+                code: shown.code.to_owned(),
+                lifetime_ms: u64::try_from(shown.lifetime.as_millis()).unwrap_or(u64::MAX),
+            }),
         };
         *self.running() = Some(Running {
             attempt,

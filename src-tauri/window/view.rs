@@ -88,6 +88,17 @@ pub struct SignInRequest {
 pub struct SignInStarted {
     pub authorize_url: String,
     pub port_notice: Option<String>,
+    /// Where one signs in by a code.
+    pub code: Option<CodeToEnter>,
+}
+
+/// A code that is entered on the provider's page.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CodeToEnter {
+    pub code: String,
+    /// How long it can be entered, in milliseconds.
+    pub lifetime_ms: u64,
 }
 
 /// What became of the sign-in with this attempt's number.

@@ -115,6 +115,9 @@ error_codes! {
     ProviderManifestInvalid, "provider.manifest_invalid", 65, say!("Correct the manifest file; docs/providers.md describes every field.");
     ProviderManifestUntrusted, "provider.manifest_untrusted", 77, say!("Read the manifest, then run `kalit providers trust <file>`.");
     ProviderFlowUnsupported, "provider.flow_unsupported", 64, say!("Use the command for this provider's kind of login: `kalit providers list` names it.");
+    ProviderEnded, "provider.ended", 69, say!("Use an API key of the provider, or another provider.");
+    ProviderClientMissing, "provider.client_missing", 64, say!("Register a client at the provider and describe it in a manifest: docs/providers.md shows how.");
+    ProviderDiscoveryFailed, "provider.discovery_failed", 69, say!("Describe the provider in a file: docs/providers.md shows every field.");
     ConfirmationNeeded, "confirmation.needed", 64, say!("Add --yes to go on. `kalit snapshots list` shows afterwards what can be put back.");
     StoreUnparsable, "store.unparsable", 65, say!("Nothing was changed. Repair the file by hand, or put back a copy: `kalit snapshots list` shows Kalit's.");
     StoreTooLarge, "store.too_large", 65, say!("Nothing was changed. A credential store of this size is not OpenClaw's: look at the file.");

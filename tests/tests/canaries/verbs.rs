@@ -46,6 +46,20 @@ pub const VERBS: &[Verb] = &[
         &["providers", "trust", "kalit/providers/openai.json", "--yes"],
         "",
     ),
+    // Nobody listens there.
+    (
+        &[
+            "providers",
+            "discover",
+            "http://127.0.0.1:9",
+            "--id",
+            "acme",
+            "--client-id",
+            "c",
+            "--yes",
+        ],
+        "",
+    ),
     (&["settings"], ""),
     (&["settings", "set", "showNames", "false", "--json"], ""),
     (&["settings", "unset", "showNames"], ""),

@@ -388,6 +388,11 @@ fn sign_ins() -> Vec<State> {
         "authorizeUrl": "https://auth.example.com/authorize",
         "portNotice": "port 1455 is held by codex (process 4312): paste the address of the last page",
     });
+    let by_code = json!({
+        "authorizeUrl": "https://auth.example.com/device?user_code=ABCD-1234",
+        "portNotice": null,
+        "code": {"code": "ABCD-1234", "lifetimeMs": 900_000},
+    });
     let place = "#/sign-in/openai?agent=main";
     let again = format!("{place}&profile={}", WORK.replace('@', "%40").replace(':', "%3A"));
     let begun = |name, place: &str, shows| {
@@ -416,6 +421,28 @@ fn sign_ins() -> Vec<State> {
         State::at("sign-in-port-busy", place, "codex (process 4312)", &calm)
             .answers("sign_in_start", busy)
             .then("sign_in_start", "sign-in", json!({"state": "browser-opened"})),
+        State::at(
+            "sign-in-code-asking",
+            "#/sign-in/xai?agent=main",
+            "Asking the provider for a code",
+            &calm,
+        )
+        .never_answers("sign_in_start"),
+        State::at("sign-in-code", "#/sign-in/xai?agent=main", "ABCD-1234", &calm)
+            .answers("sign_in_start", by_code.clone())
+            .then("sign_in_start", "sign-in", json!({"state": "browser-opened"})),
+        State::at(
+            "sign-in-code-failed",
+            "#/sign-in/xai?agent=main",
+            "The sign-in did not work",
+            &calm,
+        )
+        .answers("sign_in_start", by_code)
+        .then(
+            "sign_in_start",
+            "sign-in",
+            failed("login.denied", "the sign-in was refused", "Try again."),
+        ),
         begun("sign-in-failed", place, "The sign-in did not work").then(
             "sign_in_start",
             "sign-in",
@@ -657,12 +684,20 @@ fn providers() -> Vec<ProviderInfo> {
         flow: flow.to_owned(),
         source: "built-in".to_owned(),
         token_host: host.map(str::to_owned),
+        note: None,
         error: None,
+    };
+    let ended = ProviderInfo {
+        source: String::new(),
+        note: Some("Qwen ended its free sign-in on 15 April 2026. Paste an API key of Alibaba Cloud Model Studio: `kalit paste-api-key --provider qwen`.".to_owned()),
+        ..known("qwen-portal", "Qwen Portal", "ended", None)
     };
     vec![
         known("openai", "ChatGPT", "pkce", Some("auth.example.com")),
         known("anthropic", "Anthropic", "token", None),
         known("google", "Google", "api-key", None),
+        known("xai", "xAI", "device", Some("auth.example.com")),
+        ended,
     ]
 }
 

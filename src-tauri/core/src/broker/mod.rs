@@ -11,6 +11,7 @@ mod doctor;
 mod engine;
 mod global_order;
 mod history;
+mod login;
 mod merge;
 mod migration;
 mod naming;
@@ -45,13 +46,13 @@ use tokio::sync::broadcast;
 
 pub use accounts::{AddedAgentInfo, AgentInfo};
 pub use engine::{Engine, Watch};
+pub use login::{LoginHandle, LoginSession, ShownCode};
 pub use openclaw_login::{
     AskKind, LoginRoute, LoginStep, OpenClawLogin, OpenClawLoginChoice, OpenClawLoginHandle,
     OpenClawLoginRequest,
 };
 pub use requests::*;
 pub use settings::{Mute, Setting, SettingView, SettingsView};
-pub use sign_in::{LoginHandle, LoginSession};
 pub use which_provider::NamedProvider;
 pub use why::WhyView;
 
@@ -63,7 +64,9 @@ use crate::history::{Generations, History, Marks};
 use crate::ids::{AgentId, ProfileId, ProviderId};
 use crate::install::{Agent, Installation};
 use crate::language;
+use crate::oauth::discovery::{Discovered, Issuer};
 use crate::oauth::provider::Origin;
+use crate::oauth::unavailable::UNAVAILABLE;
 use crate::oauth::{self, Consent, Flow, Providers};
 use crate::openclaw::plugins::Plugins;
 use crate::refresh::schedule::Setback;
@@ -198,7 +201,7 @@ impl Broker {
             mark: board::mark(provider.name()),
             flow: match provider.flow() {
                 Flow::Pkce(_) => "pkce",
-                Flow::Device { .. } => "device",
+                Flow::Device(_) => "device",
                 Flow::Token => "token",
                 Flow::ApiKey => "api-key",
             }
@@ -208,8 +211,9 @@ impl Broker {
                 Origin::File(path) | Origin::Override(path) => path.display().to_string(),
             },
             token_host: provider
-                .token_route()
+                .sign_in_route()
                 .and_then(|route| Some(route.url.host_str()?.to_owned())),
+            note: None,
             error: None,
         });
         let rejected = providers.rejected().iter().filter_map(|rejected| {
@@ -221,15 +225,37 @@ impl Broker {
                 flow: "none".to_owned(),
                 source: rejected.path.display().to_string(),
                 token_host: None,
+                note: None,
                 error: Some(Notice::new(rejected.code, &rejected.message)),
             })
         });
-        usable.chain(rejected).collect()
+        let unavailable = UNAVAILABLE.iter().filter_map(|known| {
+            Some(ProviderInfo {
+                id: known.id().filter(|id| providers.get(id).is_none())?,
+                name: known.name.to_owned(),
+                mark: board::mark(known.name),
+                flow: if known.has_ended { "ended" } else { "none" }.to_owned(),
+                source: String::new(),
+                token_host: None,
+                note: Some(known.sentence()),
+                error: None,
+            })
+        });
+        usable.chain(rejected).chain(unavailable).collect()
     }
 
     /// What trusting a manifest means; nothing is recorded before [`Broker::trust_provider`].
     pub fn consent_for(&self, file: &Path) -> Result<Consent> {
         oauth::trust(&self.inner.environment, file)
+    }
+
+    /// Reads what an authorization server says of itself, as a manifest that is not written yet.
+    ///
+    /// # Errors
+    /// Those of [`oauth::discovery::discover`].
+    pub async fn discover_provider(&self, issuer: &Issuer) -> Result<Discovered> {
+        let clock = Arc::clone(&self.inner.clock);
+        oauth::discovery::discover(&self.inner.environment, clock, issuer).await
     }
 
     /// Records the consent.

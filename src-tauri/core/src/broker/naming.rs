@@ -7,7 +7,7 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::ids::{ProfileId, ProviderId};
 use crate::install::Installation;
 use crate::install::config::ConfigMode;
-use crate::oauth::{self, Claims, Identity, Provider, Sameness, identity};
+use crate::oauth::{self, Claims, Identity, Issues, Provider, Sameness, identity};
 use crate::secret::{Fingerprint, Secret};
 use crate::store::Credential;
 
@@ -49,17 +49,24 @@ pub(super) fn choose_id(
         survey.seen.iter().any(|seen| seen.id == *id)
             || check_config_mode(installation, id, provider).is_err()
     };
-    identity::new_profile_id(&prefix, &signed_in.claims, taken)
+    identity::new_profile_id(&prefix, provider.account(), &signed_in.claims, taken)
         .map(|id| (id, None))
         .ok_or_else(|| Error::new(ErrorCode::ProfileExists, say!("no free profile id was found")))
 }
 
 /// Whether a stored credential belongs to this person; `None` when it is no login of the provider.
 fn same(provider: &Provider, credential: &Credential, who: &Identity) -> Option<Sameness> {
-    let oauth = credential.as_oauth()?;
-    if !provider.answers_to(&oauth.common.provider) {
+    if !provider.answers_to(credential.provider()?) {
         return None;
     }
+    let oauth = match (credential, provider.issues()) {
+        (Credential::Oauth(oauth), Issues::Oauth) => oauth,
+        // They do not say whose they are.
+        (Credential::Token(_), Issues::Token) | (Credential::ApiKey(_), Issues::ApiKey) => {
+            return Some(Sameness::Unsure);
+        }
+        _ => return None,
+    };
     let access = oauth.access.clone().unwrap_or_else(|| Secret::new(""));
     let claims = Claims::of_tokens(provider.claims(), &access, oauth.id_token.as_ref());
     let stored = Identity::of(provider, &claims).with_stored_account(oauth.account_id.as_deref());
@@ -88,8 +95,13 @@ pub(super) fn stored_provider(
 
 /// A config entry for the id that names another provider or mode hides the profile from OpenClaw.
 fn check_config_mode(installation: &Installation, id: &ProfileId, provider: &Provider) -> Result<()> {
+    let fits = |mode: &ConfigMode| match provider.issues() {
+        Issues::Oauth => *mode == ConfigMode::Oauth,
+        Issues::Token => matches!(mode, ConfigMode::Token | ConfigMode::Oauth),
+        Issues::ApiKey => *mode == ConfigMode::ApiKey,
+    };
     match installation.config.auth.profile(id) {
-        Some(entry) if !provider.answers_to(&entry.provider) || entry.mode != ConfigMode::Oauth => {
+        Some(entry) if !provider.answers_to(&entry.provider) || !fits(&entry.mode) => {
             Err(config_disagrees(id))
         }
         Some(_) | None => Ok(()),

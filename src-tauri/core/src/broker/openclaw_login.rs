@@ -15,6 +15,7 @@ use crate::clock::Timestamp;
 use crate::error::{Error, ErrorCode, Result};
 use crate::ids::{AgentId, ProfileId, ProviderId};
 use crate::install::{Agent, Era, Installation, Version};
+use crate::oauth::unavailable::unavailable;
 use crate::oauth::{Claims, Flow, Providers};
 use crate::openclaw::cli::Cli;
 pub use crate::openclaw::terminal::{AskKind, LoginStep, OpenClawLoginHandle};
@@ -101,11 +102,12 @@ impl Broker {
             .map(|provider| provider.flow());
         let json = matches!(installation.era, Era::Json | Era::Empty);
         match flow {
-            Some(Flow::Pkce(_)) if json => LoginRoute::Kalit,
+            Some(Flow::Pkce(_) | Flow::Device(_)) if json => LoginRoute::Kalit,
             Some(Flow::Token | Flow::ApiKey) => LoginRoute::Paste,
             // Without an OpenClaw that is what it says itself.
-            Some(Flow::Pkce(_) | Flow::Device { .. }) if !json => LoginRoute::OpenClaw,
-            Some(Flow::Pkce(_) | Flow::Device { .. }) | None => openclaw,
+            Some(Flow::Pkce(_) | Flow::Device(_)) => LoginRoute::OpenClaw,
+            None if unavailable(provider).is_some_and(|known| known.has_ended) => LoginRoute::None,
+            None => openclaw,
         }
     }
 

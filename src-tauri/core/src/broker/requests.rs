@@ -20,12 +20,15 @@ pub struct ProviderInfo {
     pub name: String,
     /// Two letters for the provider's mark.
     pub mark: String,
-    /// `pkce`, `device`, `token` or `api-key`.
+    /// `pkce`, `device`, `token` or `api-key`; `ended`: nobody signs in there any more; `none`: see
+    /// `note` or `error`.
     pub flow: String,
     /// `built-in` or the manifest's path.
     pub source: String,
     /// Host of the token endpoint, if the flow has one.
     pub token_host: Option<String>,
+    /// Why Kalit cannot sign in there although it knows the provider, and what to do instead.
+    pub note: Option<String>,
     /// Set when the manifest cannot be used, with the reason.
     pub error: Option<Notice>,
 }

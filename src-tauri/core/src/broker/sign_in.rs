@@ -1,7 +1,6 @@
-//! Signing in through the browser, and pasting tokens and keys: from the person to the store.
+//! What a sign-in or a paste brought, on its way into the store.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 use std::time::Duration;
 
 use super::acting::acting;
@@ -14,7 +13,7 @@ use crate::event::EventKind;
 use crate::history;
 use crate::ids::{AgentId, ProfileId, ProviderId};
 use crate::install::{Agent, Installation};
-use crate::oauth::{self, LoginFlow, LoginOptions, Providers, identity, paste};
+use crate::oauth::{self, Issues, Providers, identity, paste};
 use crate::refresh::{Fleet, Holder, new_tokens, seal_tokens};
 use crate::routing::{self, Note};
 use crate::secret::Fingerprint;
@@ -25,76 +24,9 @@ use crate::vault::journal::{AskedSignIn, Received};
 use crate::vault::{Journal, installation_dir};
 use crate::view::OrderSource;
 
-pub use crate::oauth::LoginHandle;
-
 crate::keeps_raw_secret!(Checked);
 
-/// A sign-in under way. Dropping it before the answer came cancels it.
-#[derive(Debug)]
-pub struct LoginSession {
-    inner: Arc<Inner>,
-    /// Canonical: whatever becomes of the settings meanwhile, the answer has its journal.
-    state_dir: PathBuf,
-    request: LoginRequest,
-    flow: LoginFlow,
-    notice: Option<String>,
-}
-
 impl Broker {
-    /// Starts a sign-in: the port is bound before the address is known, so that nobody else can
-    /// catch the answer.
-    ///
-    /// # Errors
-    /// `agent.unknown`, `era.*`, `provider.unknown`, `provider.flow_unsupported`.
-    pub async fn login(&self, request: LoginRequest) -> Result<LoginSession> {
-        let providers = Providers::load(&self.inner.environment)?;
-        let provider = providers.get(&request.provider).ok_or_else(|| {
-            Error::new(
-                ErrorCode::ProviderUnknown,
-                say!("there is no provider {provider}", provider = request.provider),
-            )
-        })?;
-        if provider.authorization().is_none() {
-            let how = match provider.flow() {
-                oauth::Flow::Token => "kalit paste-token",
-                oauth::Flow::ApiKey => "kalit paste-api-key",
-                oauth::Flow::Pkce(_) | oauth::Flow::Device { .. } => "openclaw models auth login",
-            };
-            return Err(Error::new(
-                ErrorCode::ProviderFlowUnsupported,
-                say!(
-                    "{provider} has no sign-in in the browser",
-                    provider = provider.name()
-                ),
-            )
-            .with_hint(say!(
-                "Use `{command} --provider {provider}`.",
-                command = how,
-                provider = provider.id()
-            )));
-        }
-        let inner = self.inner.clone();
-        let agent = request.agent.clone();
-        let state_dir = blocking(move || {
-            let (installation, _) = inner.writable(&agent)?;
-            Ok(installation.state_dir.canonical())
-        })
-        .await?;
-        let clock = Arc::clone(&self.inner.clock);
-        let flow =
-            LoginFlow::start(provider, &self.inner.environment, clock, LoginOptions::default()).await?;
-        let notice = flow
-            .notice()
-            .map(|error| format!("{}. {}", error.message(), error.hint()));
-        Ok(LoginSession {
-            inner: self.inner.clone(),
-            state_dir,
-            request,
-            flow,
-            notice,
-        })
-    }
-
     /// Checks and stores a pasted token or key.
     ///
     /// # Errors
@@ -108,36 +40,6 @@ impl Broker {
     }
 }
 
-impl LoginSession {
-    /// What to open in the system's browser.
-    pub fn authorize_url(&self) -> &str {
-        self.flow.authorize_url()
-    }
-
-    /// Who holds the port, when only pasting is left.
-    pub fn port_notice(&self) -> Option<&str> {
-        self.notice.as_deref()
-    }
-
-    /// For pasting the address of the last page and for cancelling.
-    pub fn handle(&self) -> LoginHandle {
-        self.flow.handle()
-    }
-
-    /// Waits for the person, exchanges the code, stores the account. All of it runs in a task of
-    /// its own: dropping this future does not stop it; cancel through the handle.
-    pub async fn wait(self) -> Result<SignedIn> {
-        let whole = tokio::spawn(async move {
-            let signed_in = self.flow.run().await?;
-            let (inner, state_dir, request) = (self.inner, self.state_dir, self.request);
-            blocking(move || inner.keep_or_seal(&state_dir, &request, &signed_in)).await
-        });
-        whole.await.map_err(|error| {
-            Error::new(ErrorCode::Internal, say!("the sign-in broke off")).with_source(error)
-        })?
-    }
-}
-
 /// Where a sign-in is to be stored, decided from what is on disk.
 pub(super) struct Place {
     pub(super) installation: Installation,
@@ -148,6 +50,7 @@ pub(super) struct Place {
     replaced: Option<Fingerprint>,
     /// As the store spells it.
     provider: ProviderId,
+    issues: Issues,
     /// Taken before anything was decided.
     lock: StoreLock,
 }
@@ -155,7 +58,7 @@ pub(super) struct Place {
 impl Inner {
     /// Journal, store, in this order: from here on nothing may lose the answer. One that cannot be
     /// stored now is sealed: it is not thrown away.
-    fn keep_or_seal(
+    pub(super) fn keep_or_seal(
         &self,
         state_dir: &Path,
         request: &LoginRequest,
@@ -221,6 +124,7 @@ impl Inner {
         let fleet = self.fleet()?;
         let survey = Survey::of(&fleet, &agent, self.now());
         let (profile_id, replaced) = choose_id(&installation, &survey, provider, request, signed_in, &who)?;
+        let issues = provider.issues();
         let provider = stored_provider(&installation, &survey, provider);
         Ok(Place {
             installation,
@@ -229,6 +133,7 @@ impl Inner {
             profile_id,
             replaced,
             provider,
+            issues,
             lock,
         })
     }
@@ -248,25 +153,6 @@ impl Inner {
         signed_in: &oauth::SignIn,
         use_now: bool,
     ) -> Result<SignedIn> {
-        let tokens = new_tokens(&signed_in.tokens, &signed_in.claims, signed_in.received_at);
-        let expires_at = tokens.expires;
-        let generation = tokens.refresh.as_ref().map(|refresh| refresh.fingerprint());
-        let lifetime_ms = signed_in.claims.lifetime_ms().or_else(|| {
-            signed_in
-                .tokens
-                .expires_in
-                .map(|seconds| seconds.saturating_mul(1000))
-        });
-        if let Some(generation) = generation {
-            let record = history::SignIn {
-                provider: signed_in.provider.clone(),
-                token_url: signed_in.token_url.clone(),
-                at: signed_in.received_at,
-            };
-            let _ = self
-                .generations()
-                .record_sign_in(generation, &record, lifetime_ms);
-        }
         let Place {
             installation,
             agent,
@@ -274,14 +160,13 @@ impl Inner {
             profile_id,
             replaced,
             provider,
+            issues,
             lock,
         } = place;
+        let (secret, expires_at, generation) = self.new_secret(issues, signed_in);
         let credential = NewCredential {
             provider: provider.clone(),
-            secret: NewSecret::Oauth {
-                tokens,
-                client_id: None,
-            },
+            secret,
             display_name: None,
         };
         let others = replaced.map(|old| fleet.holders(old).stores).unwrap_or_default();
@@ -304,7 +189,66 @@ impl Inner {
             generation,
             notes,
         };
-        self.told(stored, email, plan, Some(expires_at), replaced.is_some(), use_now)
+        self.told(stored, email, plan, expires_at, replaced.is_some(), use_now)
+    }
+
+    /// What is stored of a sign-in, its end, and its generation, which is recorded.
+    fn new_secret(
+        &self,
+        issues: Issues,
+        signed_in: &oauth::SignIn,
+    ) -> (NewSecret, Option<Timestamp>, Option<Fingerprint>) {
+        let issued = &signed_in.tokens;
+        let static_generation = || {
+            let generation = issued.access.fingerprint();
+            // OpenClaw's marks of a refusal before this moment concern an older secret.
+            let _ = self
+                .generations()
+                .record_rotation(generation, generation, signed_in.received_at, None);
+            Some(generation)
+        };
+        match issues {
+            Issues::Oauth => {
+                let tokens = new_tokens(issued, &signed_in.claims, signed_in.received_at);
+                let (expires_at, refresh) = (tokens.expires, tokens.refresh.as_ref());
+                let generation = refresh.map(|refresh| refresh.fingerprint());
+                let lifetime_ms = signed_in
+                    .claims
+                    .lifetime_ms()
+                    .or_else(|| issued.expires_in.map(|seconds| seconds.saturating_mul(1000)));
+                if let Some(generation) = generation {
+                    let record = history::SignIn {
+                        provider: signed_in.provider.clone(),
+                        token_url: signed_in.token_url.clone(),
+                        at: signed_in.received_at,
+                    };
+                    let _ = self
+                        .generations()
+                        .record_sign_in(generation, &record, lifetime_ms);
+                }
+                let secret = NewSecret::Oauth {
+                    tokens,
+                    client_id: None,
+                };
+                (secret, Some(expires_at), generation)
+            }
+            Issues::Token => {
+                let expires = issued.expires_in.map(|_| signed_in.expires_at());
+                let secret = NewSecret::Token {
+                    token: issued.access.clone(),
+                    expires,
+                    email: signed_in.claims.email.clone(),
+                };
+                (secret, expires, static_generation())
+            }
+            Issues::ApiKey => {
+                let secret = NewSecret::ApiKey {
+                    key: issued.access.clone(),
+                    email: signed_in.claims.email.clone(),
+                };
+                (secret, None, static_generation())
+            }
+        }
     }
 
     fn paste(&self, request: PasteRequest) -> Result<SignedIn> {

@@ -183,16 +183,22 @@ pub fn classify(provider: &ProviderId, evidence: &Evidence) -> Outcome {
 }
 
 /// The error code and description of an answer: `error.code`, the string `error`, the top-level
-/// `code`, else `error.type`; the code in lower case.
+/// `code`, else `error.type`, else MiniMax's `status`; the code in lower case.
 pub(super) fn error_of(body: &Value) -> (Option<String>, Option<String>) {
     let error = body.get("error");
     let nested = |name: &str| error.and_then(|error| error.get(name));
-    let code = [nested("code"), error, body.get("code"), nested("type")]
-        .into_iter()
-        .flatten()
-        .find_map(Value::as_str)
-        .filter(|code| !code.is_empty() && code.len() <= 100)
-        .map(str::to_lowercase);
+    let code = [
+        nested("code"),
+        error,
+        body.get("code"),
+        nested("type"),
+        body.get("status"),
+    ]
+    .into_iter()
+    .flatten()
+    .find_map(Value::as_str)
+    .filter(|code| !code.is_empty() && code.len() <= 100)
+    .map(str::to_lowercase);
     let description = [
         nested("message"),
         body.get("error_description"),

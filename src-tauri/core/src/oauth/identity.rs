@@ -120,7 +120,7 @@ fn compare_known(ours: Option<&str>, theirs: Option<&str>) -> Sameness {
 /// where the provider's manifest expects one (OpenClaw cannot use such a profile).
 pub fn require(provider: &Provider, claims: &Claims) -> Result<Identity> {
     let identity = Identity::of(provider, claims);
-    let nobody = claims.subject.is_none() && claims.email.is_none();
+    let nobody = claims.subject.is_none() && claims.email.is_none() && provider.account().is_none();
     if identity.account == Account::Unknown || (nobody && identity.account_id().is_none()) {
         return Err(Error::new(
             ErrorCode::LoginIdentityMissing,
@@ -139,13 +139,14 @@ pub fn require(provider: &Provider, claims: &Claims) -> Result<Identity> {
 /// in, as OpenClaw 2026.9.6 does with `id-…`.
 pub fn new_profile_id(
     prefix: &ProviderId,
+    account: Option<&str>,
     claims: &Claims,
     taken: impl Fn(&ProfileId) -> bool,
 ) -> Option<ProfileId> {
     let name = match (&claims.email, &claims.subject) {
         (Some(email), _) => email.clone(),
         (None, Some(subject)) => format!("id-{subject}"),
-        (None, None) => "default".to_owned(),
+        (None, None) => account.unwrap_or("default").to_owned(),
     };
     let base = plain(&format!("{prefix}:{name}"));
     let with_plan = claims.plan.as_ref().map(|plan| format!("{base}-{}", plain(plan)));
@@ -265,6 +266,8 @@ mod tests {
         let acme = manifest(&json!({"manifest": 1, "id": "acme", "flow": "api-key"}));
         assert!(require(&acme, &claims(Some("u"), None)).is_ok());
         assert!(require(&acme, &claims(None, None)).is_err());
+        let silent = json!({"manifest": 1, "id": "acme", "flow": "api-key", "account": "github"});
+        assert!(require(&manifest(&silent), &claims(None, None)).is_ok());
     }
 
     #[test]
@@ -277,7 +280,7 @@ mod tests {
             ..Claims::default()
         };
         let id = |claims: &Claims, taken: &[&str]| {
-            new_profile_id(&prefix, claims, |id| taken.contains(&id.as_str()))
+            new_profile_id(&prefix, None, claims, |id| taken.contains(&id.as_str()))
                 .unwrap()
                 .to_string()
         };
@@ -301,11 +304,24 @@ mod tests {
         };
         assert_eq!(id(&mailless, &[]), "openai-codex:id-auth0-1");
         assert_eq!(id(&Claims::default(), &[]), "openai-codex:default");
+        let named = |taken: bool| {
+            let is_taken = |id: &ProfileId| taken && id.account_name() == "github";
+            new_profile_id(&prefix, Some("github"), &Claims::default(), is_taken)
+                .unwrap()
+                .to_string()
+        };
+        assert_eq!(
+            (named(false), named(true)),
+            (
+                "openai-codex:github".to_owned(),
+                "openai-codex:github-2".to_owned()
+            )
+        );
     }
 
     #[test]
     fn a_thousand_taken_ids_end_the_search() {
         let prefix = ProviderId::parse("openai").unwrap();
-        assert_eq!(new_profile_id(&prefix, &Claims::default(), |_| true), None);
+        assert_eq!(new_profile_id(&prefix, None, &Claims::default(), |_| true), None);
     }
 }

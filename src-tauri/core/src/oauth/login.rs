@@ -20,7 +20,7 @@ use crate::{Error, ErrorCode, Result};
 use super::callback::{CallbackListener, Serving};
 use super::claims::Claims;
 use super::pkce::{State, Verifier};
-use super::provider::{Authorization, Provider};
+use super::provider::{Authorization, Issues, Provider};
 use super::redirect::{Expected, RedirectUri};
 use super::settlement::{Claimed, Settled, Settlement};
 use super::token_answer::TokenAnswer;
@@ -35,6 +35,10 @@ pub struct LoginOptions {
     pub wait: Duration,
     /// How long the exchange may take after that.
     pub exchange: Duration,
+    /// Between two questions whether a code was entered there is no less.
+    pub shortest_poll: Duration,
+    /// By how much each `slow_down` lengthens that (RFC 8628 section 3.5).
+    pub slow_down: Duration,
 }
 
 impl Default for LoginOptions {
@@ -42,6 +46,8 @@ impl Default for LoginOptions {
         Self {
             wait: Duration::from_secs(5 * 60),
             exchange: CALL_DEADLINE,
+            shortest_poll: Duration::from_secs(1),
+            slow_down: Duration::from_secs(5),
         }
     }
 }
@@ -64,8 +70,9 @@ pub struct LoginFlow {
 /// Reaches a running sign-in from elsewhere.
 #[derive(Clone, Debug)]
 pub struct LoginHandle {
-    expected: Arc<Expected>,
-    settlement: Settlement,
+    /// `None`: nothing comes back from the browser.
+    pub(super) expected: Option<Arc<Expected>>,
+    pub(super) settlement: Settlement,
 }
 
 /// A finished sign-in, before anything is stored.
@@ -84,6 +91,18 @@ pub struct SignIn {
 }
 
 impl SignIn {
+    pub(super) fn new(provider: &Provider, tokens: TokenAnswer, received_at: Timestamp) -> Self {
+        let claims = Claims::of_tokens(provider.claims(), &tokens.access, tokens.id_token.as_ref());
+        let route = provider.sign_in_route();
+        Self {
+            claims,
+            received_at,
+            provider: provider.id().clone(),
+            token_url: route.map(|route| route.url.to_string()).unwrap_or_default(),
+            tokens,
+        }
+    }
+
     /// When the access token ends.
     pub fn expires_at(&self) -> Timestamp {
         self.tokens.expires_at(self.received_at, &self.claims)
@@ -99,14 +118,8 @@ impl LoginFlow {
         clock: Arc<dyn Clock>,
         options: LoginOptions,
     ) -> Result<Self> {
-        let (Some(authorization), Some(route)) = (provider.authorization(), provider.token_route()) else {
-            return Err(Error::new(
-                ErrorCode::ProviderFlowUnsupported,
-                say!(
-                    "{provider} has no sign-in in the browser",
-                    provider = provider.name()
-                ),
-            ));
+        let (Some(authorization), Some(route)) = (provider.authorization(), provider.sign_in_route()) else {
+            return Err(no_flow(provider));
         };
         let endpoint = endpoint(environment.clone(), Arc::clone(&clock)).await?;
         let (listener, port, notice) = match CallbackListener::bind(&authorization.redirect).await {
@@ -122,7 +135,12 @@ impl LoginFlow {
         };
         let (verifier, state) = (Verifier::random()?, State::random()?);
         let redirect = RedirectUri::new(authorization, port);
-        let authorize_url = authorize_url(authorization, &route.client_id, &redirect, &verifier, &state);
+        let authorize_url = match provider.issues() {
+            Issues::Oauth | Issues::Token => {
+                authorize_url(authorization, &route.client_id, &redirect, &verifier, &state)
+            }
+            Issues::ApiKey => key_url(authorization, &redirect, &verifier, &state),
+        };
         let expected = Arc::new(Expected::new(state, redirect, authorization.url.clone()));
         let (settlement, settled) = Settlement::new();
         let serving = listener.map(|listener| listener.serve(Arc::clone(&expected), settlement.clone()));
@@ -160,7 +178,7 @@ impl LoginFlow {
     /// For pasting and cancelling while [`LoginFlow::run`] waits.
     pub fn handle(&self) -> LoginHandle {
         LoginHandle {
-            expected: Arc::clone(&self.expected),
+            expected: Some(Arc::clone(&self.expected)),
             settlement: self.settlement.clone(),
         }
     }
@@ -187,16 +205,7 @@ impl LoginFlow {
                 .exchange(&provider, &code, verifier, &redirect_uri, options.exchange)
                 .await;
             let received_at = clock.now();
-            let tokens = answer?;
-            let claims = Claims::of_tokens(provider.claims(), &tokens.access, tokens.id_token.as_ref());
-            let route = provider.token_route();
-            Ok(SignIn {
-                claims,
-                received_at,
-                provider: provider.id().clone(),
-                token_url: route.map(|route| route.url.to_string()).unwrap_or_default(),
-                tokens,
-            })
+            Ok(SignIn::new(&provider, answer?, received_at))
         });
         let signed_in = exchanging.await.map_err(|error| {
             Error::new(ErrorCode::Internal, say!("the sign-in broke off")).with_source(error)
@@ -210,7 +219,14 @@ impl LoginFlow {
 impl LoginHandle {
     /// Takes what a person pasted. An error does not end the sign-in: the person may try again.
     pub fn paste(&self, text: &Secret) -> Result<()> {
-        let code = self.expected.pasted(text)?;
+        let expected = self.expected.as_ref().ok_or_else(|| {
+            Error::new(
+                ErrorCode::LoginPasteUnusable,
+                say!("nothing is pasted in this sign-in"),
+            )
+            .with_hint(say!("Enter the code on the provider's page."))
+        })?;
+        let code = expected.pasted(text)?;
         match self.settlement.claim() {
             Claimed::First(claim) => {
                 claim.resolve(Ok(code));
@@ -246,24 +262,36 @@ async fn wait(
 ) -> Result<Secret> {
     let answer = match tokio::time::timeout(limit, &mut settled).await {
         Ok(answer) => answer,
-        Err(_elapsed) if settlement.cancel() => {
-            return Err(Error::new(
-                ErrorCode::LoginTimeout,
-                say!("nobody finished the sign-in in time"),
-            ));
-        }
+        Err(_elapsed) if settlement.cancel() => return Err(timed_out()),
         // The answer came at the last moment and is on its way here.
         Err(_elapsed) => settled.await,
     };
     answer.unwrap_or_else(|_closed| Err(cancelled()))
 }
 
-fn cancelled() -> Error {
+pub(super) fn no_flow(provider: &Provider) -> Error {
+    Error::new(
+        ErrorCode::ProviderFlowUnsupported,
+        say!(
+            "{provider} has no sign-in in the browser",
+            provider = provider.name()
+        ),
+    )
+}
+
+pub(super) fn timed_out() -> Error {
+    Error::new(
+        ErrorCode::LoginTimeout,
+        say!("nobody finished the sign-in in time"),
+    )
+}
+
+pub(super) fn cancelled() -> Error {
     Error::new(ErrorCode::LoginCancelled, say!("the sign-in was cancelled"))
 }
 
 /// Reading the system's certificates blocks for a moment.
-async fn endpoint(environment: Environment, clock: Arc<dyn Clock>) -> Result<TokenEndpoint> {
+pub(super) async fn endpoint(environment: Environment, clock: Arc<dyn Clock>) -> Result<TokenEndpoint> {
     tokio::task::spawn_blocking(move || TokenEndpoint::new(&environment, clock))
         .await
         .map_err(|error| {
@@ -293,6 +321,18 @@ fn authorize_url(
             .append_pair("scope", &authorization.scopes.join(" "));
     }
     url.query_pairs_mut().extend_pairs(&authorization.params);
+    url
+}
+
+/// OpenRouter's request for an API key (its own documentation of "OAuth PKCE"): without a client, and
+/// the state comes back as a part of the address that is called.
+fn key_url(authorization: &Authorization, redirect: &RedirectUri, verifier: &Verifier, state: &State) -> Url {
+    let mut url = authorization.url.clone();
+    url.query_pairs_mut()
+        .append_pair("callback_url", &format!("{redirect}?state={}", state.as_str()))
+        .append_pair("code_challenge", &verifier.challenge())
+        .append_pair("code_challenge_method", "S256")
+        .extend_pairs(&authorization.params);
     url
 }
 

@@ -380,3 +380,53 @@ fn an_authorization_endpoint_keeps_its_own_query() {
     );
     assert!(!url.as_str().contains("scope="));
 }
+
+/// openrouter.ai's own documentation of "OAuth PKCE", and what OpenClaw 2026.9.6 sends.
+#[tokio::test]
+async fn openrouter_makes_a_key_for_the_code_of_a_callback_with_our_state() {
+    let reply = Reply::json(200, &json!({"key": "sk-or-v1-fake", "user_id": "user_1"}));
+    let server = FakeServer::start(vec![reply]).await;
+    let port = free_port().await;
+    let text = json!({
+        "manifest": 1, "id": "openrouter", "flow": "pkce", "issues": "api-key", "account": "default",
+        "authorizeUrl": server.token_url().replace("/token", "/auth"), "tokenUrl": server.token_url(),
+        "tokenRequest": "json", "redirect": {"ports": [port], "path": "/openrouter-oauth/callback"},
+    });
+    let provider = crate::oauth::testing::manifest(&text);
+    assert_eq!(provider.token_route(), None, "a key is not renewed");
+    let clock = Arc::new(ManualClock::new(Timestamp::from_millis(NOW)));
+    let flow = LoginFlow::start(&provider, &environment(), clock, LoginOptions::default())
+        .await
+        .unwrap();
+    let asked = Url::parse(flow.authorize_url()).unwrap();
+    let names: Vec<String> = asked.query_pairs().map(|(name, _)| name.into_owned()).collect();
+    assert_eq!(names, ["callback_url", "code_challenge", "code_challenge_method"]);
+    let values = query(asked.as_str());
+    let callback = &values["callback_url"];
+    let expected = format!("http://localhost:{port}/openrouter-oauth/callback?state=");
+    assert!(callback.starts_with(&expected), "{callback}");
+
+    let back = callback.clone();
+    let waiting = tokio::spawn(flow.run());
+    let foreign = format!("{expected}another&code=FOREIGN");
+    assert!(visit(&foreign).await.starts_with("HTTP/1.1 400 "));
+    visit(&format!("{back}&code=CODE1")).await;
+    let signed_in = waiting.await.unwrap().unwrap();
+    assert_eq!(signed_in.tokens.access.expose(), "sk-or-v1-fake");
+    assert!(signed_in.tokens.refresh.is_none());
+
+    let bodies = server.bodies();
+    assert_eq!(bodies.len(), 1);
+    let body: Value = serde_json::from_str(&bodies[0]).unwrap();
+    let fields: Vec<&String> = body.as_object().unwrap().keys().collect();
+    assert_eq!(fields, ["code", "code_verifier", "code_challenge_method"]);
+    assert_eq!(
+        (&body["code"], &body["code_challenge_method"]),
+        (&json!("CODE1"), &json!("S256"))
+    );
+    assert!(
+        server.requests()[0]
+            .to_lowercase()
+            .contains("content-type: application/json")
+    );
+}

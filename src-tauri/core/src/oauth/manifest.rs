@@ -15,8 +15,8 @@ use crate::ids::ProviderId;
 use crate::{Error, ErrorCode, Result};
 
 use super::provider::{
-    Authorization, ClaimNames, ClaimPath, Encoding, Flow, Origin, Provider, Redirect, RedirectHost,
-    TokenRoute,
+    Authorization, ClaimNames, ClaimPath, Device, DeviceGrant, Encoding, Flow, Issues, Origin, Provider,
+    Redirect, RedirectHost, TokenRoute,
 };
 
 /// A manifest file's fields as written; everything is checked in [`parse`].
@@ -29,6 +29,9 @@ struct Raw {
     aliases: Option<Vec<String>>,
     name: Option<String>,
     flow: Option<RawFlow>,
+    issues: Option<Issues>,
+    account: Option<String>,
+    verification_hosts: Option<Vec<String>>,
     authorize_url: Option<String>,
     token_url: Option<String>,
     revoke_url: Option<String>,
@@ -46,6 +49,7 @@ struct Raw {
 enum RawFlow {
     Pkce,
     Device,
+    UserCode,
     Token,
     ApiKey,
 }
@@ -127,7 +131,7 @@ fn build(raw: Raw, id: ProviderId, base: Option<&Provider>, origin: Origin) -> C
     let given_url = |field, text: &Option<String>| text.as_deref().map(|t| endpoint(field, t)).transpose();
     let inherited_authorize = base.and_then(|base| match &base.flow {
         Flow::Pkce(authorization) => Some(authorization.url.clone()),
-        Flow::Device { authorize_url } => Some(authorize_url.clone()),
+        Flow::Device(device) => Some(device.url.clone()),
         Flow::Token | Flow::ApiKey => None,
     });
     let inherited_token = base.and_then(|base| base.token.as_ref());
@@ -156,11 +160,34 @@ fn build(raw: Raw, id: ProviderId, base: Option<&Provider>, origin: Origin) -> C
         .or_else(|| base.map(|base| base.revoke_request))
         .unwrap_or(Encoding::Form);
     let inherited_authorization = base.and_then(Provider::authorization);
+    let inherited_device = base.and_then(Provider::device);
     let scopes = match raw.scopes {
         Some(scopes) => check_scopes(scopes)?,
         None => inherited_authorization
-            .map(|a| a.scopes.clone())
+            .map(|a| &a.scopes)
+            .or(inherited_device.map(|device| &device.scopes))
+            .cloned()
             .unwrap_or_default(),
+    };
+    let verification_hosts = match raw.verification_hosts {
+        Some(hosts) => check_hosts(hosts)?,
+        None => inherited_device
+            .map(|device| device.verification_hosts.clone())
+            .unwrap_or_default(),
+    };
+    let issues = raw.issues.or(base.map(Provider::issues)).unwrap_or(Issues::Oauth);
+    match (flow, issues) {
+        (RawFlow::Pkce, _) | (_, Issues::Oauth) | (RawFlow::Device | RawFlow::UserCode, Issues::Token) => {}
+        _ => return Err(say!("\"issues\" does not go with this flow")),
+    }
+    let account = match raw.account {
+        Some(name) if !is_account(&name) => {
+            return Err(say!(
+                "\"account\" must consist of letters, digits, '-', '_', '.' and '@'"
+            ));
+        }
+        Some(name) => Some(name),
+        None => base.and_then(|base| base.account.clone()),
     };
     let params = match raw.authorize_params {
         Some(params) => check_params(params)?,
@@ -174,7 +201,11 @@ fn build(raw: Raw, id: ProviderId, base: Option<&Provider>, origin: Origin) -> C
     let token_route = || -> Checked<TokenRoute> {
         Ok(TokenRoute {
             url: token_url.clone().ok_or_else(|| required("tokenUrl"))?,
-            client_id: client_id.clone().ok_or_else(|| required("clientId"))?,
+            // An API key is made for whoever signs in, not for a client.
+            client_id: match &client_id {
+                None if issues == Issues::ApiKey => String::new(),
+                id => id.clone().ok_or_else(|| required("clientId"))?,
+            },
             encoding,
         })
     };
@@ -189,9 +220,17 @@ fn build(raw: Raw, id: ProviderId, base: Option<&Provider>, origin: Origin) -> C
             };
             (Flow::Pkce(authorization), Some(token_route()?))
         }
-        RawFlow::Device => {
-            let authorize_url = authorize_url.ok_or_else(|| required("authorizeUrl"))?;
-            (Flow::Device { authorize_url }, Some(token_route()?))
+        RawFlow::Device | RawFlow::UserCode => {
+            let device = Device {
+                url: authorize_url.ok_or_else(|| required("authorizeUrl"))?,
+                scopes,
+                grant: match flow {
+                    RawFlow::UserCode => DeviceGrant::UserCode,
+                    _ => DeviceGrant::DeviceCode,
+                },
+                verification_hosts,
+            };
+            (Flow::Device(device), Some(token_route()?))
         }
         RawFlow::Token => (Flow::Token, None),
         RawFlow::ApiKey => (Flow::ApiKey, None),
@@ -215,6 +254,8 @@ fn build(raw: Raw, id: ProviderId, base: Option<&Provider>, origin: Origin) -> C
         aliases,
         name,
         flow,
+        issues,
+        account,
         token,
         revoke_url,
         revoke_request,
@@ -226,7 +267,10 @@ fn build(raw: Raw, id: ProviderId, base: Option<&Provider>, origin: Origin) -> C
 fn kind_of(flow: &Flow) -> RawFlow {
     match flow {
         Flow::Pkce(_) => RawFlow::Pkce,
-        Flow::Device { .. } => RawFlow::Device,
+        Flow::Device(device) => match device.grant {
+            DeviceGrant::DeviceCode => RawFlow::Device,
+            DeviceGrant::UserCode => RawFlow::UserCode,
+        },
         Flow::Token => RawFlow::Token,
         Flow::ApiKey => RawFlow::ApiKey,
     }
@@ -267,6 +311,15 @@ pub(super) fn is_literal_loopback(url: &Url) -> bool {
     }
 }
 
+/// An issuer (RFC 8414 section 2), under the manifest's rules for addresses.
+pub(super) fn issuer_url(text: &str) -> Result<Url> {
+    let url = endpoint("issuer", text).map_err(|problem| invalid(&problem))?;
+    match url.query() {
+        None => Ok(url),
+        Some(_) => Err(invalid(&say!("an issuer has no query"))),
+    }
+}
+
 /// A token endpoint that was recorded with a login, under the manifest's rules.
 pub(super) fn token_url(text: &str) -> Result<Url> {
     endpoint("tokenUrl", text).map_err(|problem| invalid(&problem))
@@ -281,11 +334,34 @@ fn check_scopes(scopes: Vec<String>) -> Checked<Vec<String>> {
     }
 }
 
-/// The parameters that the flow itself sets (RFC 6749 section 4.1.1, RFC 7636 section 4.3).
-const OWN_PARAMS: [&str; 7] = [
+/// Names alone, in the form in which [`Url`] has them.
+fn check_hosts(hosts: Vec<String>) -> Checked<Vec<String>> {
+    let fine = |host: &String| {
+        let url = Url::parse(&format!("https://{host}/"));
+        host.contains('.')
+            && url.is_ok_and(|url| matches!(url.host(), Some(Host::Domain(name)) if name == host))
+    };
+    if hosts.iter().all(fine) {
+        Ok(hosts)
+    } else {
+        Err(say!("\"verificationHosts\" must be names of hosts"))
+    }
+}
+
+fn is_account(name: &str) -> bool {
+    !name.is_empty()
+        && name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '@'))
+}
+
+/// The parameters that the flow itself sets (RFC 6749 section 4.1.1, RFC 7636 section 4.3;
+/// `callback_url` is OpenRouter's).
+const OWN_PARAMS: [&str; 8] = [
     "response_type",
     "client_id",
     "redirect_uri",
+    "callback_url",
     "code_challenge",
     "code_challenge_method",
     "state",
@@ -374,256 +450,5 @@ fn invalid(problem: &str) -> Error {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn parse_new(value: Value) -> Result<Provider> {
-        match parse(&value.to_string(), Some("x.json".into()), |_| None)? {
-            Manifest::New(provider) => Ok(provider),
-            Manifest::Override(_) => panic!("an override"),
-        }
-    }
-
-    fn complete() -> Value {
-        json!({
-            "manifest": 1,
-            "id": "acme",
-            "aliases": ["acme-old"],
-            "name": "Acme",
-            "flow": "pkce",
-            "authorizeUrl": "https://id.acme.example/authorize",
-            "tokenUrl": "https://id.acme.example/token",
-            "clientId": "client-1",
-            "scopes": ["openid", "offline_access"],
-            "redirect": {"host": "127.0.0.1", "ports": [4000], "path": "/cb"},
-            "tokenRequest": "json",
-            "authorizeParams": {"b": "2", "a": "1"},
-            "claims": {"accountId": "/org/id", "subject": ["uid", "sub"]},
-        })
-    }
-
-    fn with(field: &str, value: Value) -> Value {
-        let mut manifest = complete();
-        manifest[field] = value;
-        manifest
-    }
-
-    fn without(field: &str) -> Value {
-        let mut manifest = complete();
-        manifest.as_object_mut().unwrap().remove(field);
-        manifest
-    }
-
-    #[test]
-    fn every_field_of_a_manifest_arrives() {
-        let path = |steps: &[&str]| ClaimPath(steps.iter().map(|s| (*s).to_owned()).collect());
-        let expected = Provider {
-            id: ProviderId::parse("acme").unwrap(),
-            aliases: vec![ProviderId::parse("acme-old").unwrap()],
-            name: "Acme".to_owned(),
-            flow: Flow::Pkce(Authorization {
-                url: Url::parse("https://id.acme.example/authorize").unwrap(),
-                scopes: vec!["openid".to_owned(), "offline_access".to_owned()],
-                redirect: Redirect {
-                    host: RedirectHost::V4,
-                    ports: vec![4000],
-                    path: "/cb".to_owned(),
-                },
-                params: vec![("b".to_owned(), "2".to_owned()), ("a".to_owned(), "1".to_owned())],
-            }),
-            token: Some(TokenRoute {
-                url: Url::parse("https://id.acme.example/token").unwrap(),
-                client_id: "client-1".to_owned(),
-                encoding: Encoding::Json,
-            }),
-            revoke_url: None,
-            revoke_request: Encoding::Form,
-            claims: ClaimNames {
-                account_id: vec![path(&["org", "id"])],
-                subject: vec![path(&["uid"]), path(&["sub"])],
-                email: vec![path(&["email"])],
-                plan: vec![],
-            },
-            origin: Origin::File("x.json".into()),
-        };
-        assert_eq!(parse_new(complete()).unwrap(), expected);
-    }
-
-    #[test]
-    fn a_manifest_with_a_mistake_is_refused_and_says_which() {
-        let cases = [
-            (with("manifest", json!(2)), "\"manifest\" must be 1"),
-            (with("clientSecret", json!("x")), "unknown field `clientSecret`"),
-            (with("id", json!("Acme")), "a provider id consists of"),
-            (with("id", json!("a/b")), "a provider id consists of"),
-            (with("flow", json!("implicit")), "unknown variant `implicit`"),
-            (without("flow"), "\"flow\" is missing"),
-            (without("authorizeUrl"), "\"authorizeUrl\" is missing"),
-            (without("tokenUrl"), "\"tokenUrl\" is missing"),
-            (without("clientId"), "\"clientId\" is missing"),
-            (with("clientId", json!("a b")), "\"clientId\" must be"),
-            (
-                with("tokenUrl", json!("http://id.acme.example/token")),
-                "\"tokenUrl\" must begin with https",
-            ),
-            (
-                with("tokenUrl", json!("http://localhost:9/token")),
-                "\"tokenUrl\" must begin with https",
-            ),
-            (
-                with("tokenUrl", json!("http://127.0.0.1.evil.example/t")),
-                "\"tokenUrl\" must begin with https",
-            ),
-            (
-                with("authorizeUrl", json!("file:///etc/passwd")),
-                "\"authorizeUrl\" must begin with https",
-            ),
-            (
-                with("authorizeUrl", json!("https://u:p@acme.example/")),
-                "must not contain a user",
-            ),
-            (with("revokeUrl", json!("nonsense")), "\"revokeUrl\" is not a URL"),
-            (with("revokeRequest", json!("xml")), "unknown variant `xml`"),
-            (with("scopes", json!(["a b"])), "\"scopes\" must be"),
-            (
-                with("redirect", json!({"host": "0.0.0.0"})),
-                "\"redirect.host\" must be",
-            ),
-            (
-                with("redirect", json!({"ports": [0]})),
-                "\"redirect.ports\" must be",
-            ),
-            (
-                with("redirect", json!({"path": "cb"})),
-                "\"redirect.path\" must begin",
-            ),
-            (
-                with("redirect", json!({"path": "/a?b"})),
-                "\"redirect.path\" must begin",
-            ),
-            (with("redirect", json!({"bind": "x"})), "unknown field `bind`"),
-            (with("tokenRequest", json!("xml")), "unknown variant `xml`"),
-            (
-                with("authorizeParams", json!({"state": "x"})),
-                "must not set state",
-            ),
-            (
-                with("authorizeParams", json!({"a": 1})),
-                "\"authorizeParams\" must be texts",
-            ),
-            (
-                with("claims", json!({"subject": "/a//b"})),
-                "a claim name is empty",
-            ),
-            (with("claims", json!({"mail": "x"})), "unknown field `mail`"),
-            (
-                with("overrides", json!("openai")),
-                "\"overrides\" must repeat \"id\"",
-            ),
-            (
-                with("overrides", json!("acme")),
-                "\"overrides\" must name a built-in provider",
-            ),
-            (json!([]), "invalid length 0"),
-        ];
-        for (manifest, expected) in cases {
-            let error = parse_new(manifest.clone()).expect_err(expected);
-            assert_eq!(error.code(), ErrorCode::ProviderManifestInvalid);
-            assert!(
-                error.message().contains(expected),
-                "{manifest}: {}",
-                error.message()
-            );
-        }
-    }
-
-    #[test]
-    fn what_a_manifest_leaves_out_has_the_documented_default() {
-        let provider = parse_new(json!({
-            "manifest": 1, "id": "acme", "flow": "pkce", "clientId": "c",
-            "authorizeUrl": "http://127.0.0.1:9/authorize", "tokenUrl": "http://[::1]:9/token",
-        }))
-        .unwrap();
-        assert_eq!(provider.name(), "acme");
-        let authorization = provider.authorization().unwrap();
-        assert_eq!(
-            authorization.redirect,
-            Redirect {
-                host: RedirectHost::Localhost,
-                ports: vec![],
-                path: "/auth/callback".to_owned()
-            }
-        );
-        assert_eq!(provider.token_route().unwrap().encoding, Encoding::Form);
-    }
-
-    #[test]
-    fn claim_paths_follow_rfc_6901() {
-        let payload = json!({"https://x/y": {"a~b": "found"}, "n": 1, "e": ""});
-        let find = |text: &str| ClaimPath::parse(text).unwrap().find(&payload);
-        assert_eq!(find("/https:~1~1x~1y/a~0b"), Some("found"));
-        assert_eq!(find("https://x/y"), None);
-        assert_eq!(find("n"), None);
-        assert_eq!(find("e"), None);
-        assert_eq!(find("/absent/deep"), None);
-    }
-
-    #[test]
-    fn a_recorded_token_endpoint_replaces_the_manifests() {
-        let provider = parse_new(complete()).unwrap();
-        let moved = provider.at_token_url("https://old.acme.example/token").unwrap();
-        assert_eq!(
-            moved.token_route().unwrap().url.as_str(),
-            "https://old.acme.example/token"
-        );
-        assert_eq!(moved.token_route().unwrap().client_id, "client-1");
-        let plain = provider.at_token_url("http://old.acme.example/token");
-        assert_eq!(plain.unwrap_err().code(), ErrorCode::ProviderManifestInvalid);
-        let static_only = parse_new(json!({"manifest": 1, "id": "k", "flow": "api-key"})).unwrap();
-        let refused = static_only.at_token_url("https://a.example/");
-        assert_eq!(refused.unwrap_err().code(), ErrorCode::ProfileNotRefreshable);
-    }
-
-    #[test]
-    fn the_documentation_describes_every_field_and_its_examples_are_valid() {
-        let page = include_str!("../../../../docs/providers.md");
-        for field in [
-            "manifest",
-            "id",
-            "overrides",
-            "aliases",
-            "name",
-            "flow",
-            "authorizeUrl",
-            "tokenUrl",
-            "revokeUrl",
-            "revokeRequest",
-            "clientId",
-            "scopes",
-            "redirect",
-            "tokenRequest",
-            "authorizeParams",
-            "claims",
-            "host",
-            "ports",
-            "path",
-            "accountId",
-            "subject",
-            "email",
-            "plan",
-        ] {
-            assert!(page.contains(&format!("\n| `{field}` |")), "{field}");
-        }
-        let built_in = crate::oauth::Providers::built_in().unwrap();
-        let examples: Vec<&str> = page
-            .split("```json\n")
-            .skip(1)
-            .filter_map(|rest| rest.split("```").next())
-            .collect();
-        assert_eq!(examples.len(), 2);
-        for example in examples {
-            parse(example, Some("x.json".into()), |id| built_in.get(id)).expect(example);
-        }
-    }
-}
+#[path = "manifest_tests.rs"]
+mod tests;

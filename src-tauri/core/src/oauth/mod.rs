@@ -8,6 +8,8 @@
 pub mod callback;
 pub mod claims;
 pub mod classify;
+pub mod device;
+pub mod discovery;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 pub mod identity;
@@ -24,6 +26,7 @@ mod settlement;
 pub mod token_answer;
 pub mod token_endpoint;
 pub mod trust;
+pub mod unavailable;
 mod verdicts;
 
 #[cfg(test)]
@@ -31,9 +34,10 @@ pub(crate) mod testing;
 
 pub use claims::Claims;
 pub use classify::{Class, Outcome};
+pub use device::DeviceFlow;
 pub use identity::{Identity, Sameness};
 pub use login::{LoginFlow, LoginHandle, LoginOptions, SignIn};
-pub use provider::{Flow, Provider};
+pub use provider::{Flow, Issues, Provider};
 pub use providers::{Providers, Rejected};
 pub use reachability::token_host_answers;
 pub use token_answer::{RefreshAnswer, Refusal, RevokeAnswer, TokenAnswer};

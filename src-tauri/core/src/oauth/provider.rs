@@ -20,6 +20,8 @@ pub struct Provider {
     pub(super) aliases: Vec<ProviderId>,
     pub(super) name: String,
     pub(super) flow: Flow,
+    pub(super) issues: Issues,
+    pub(super) account: Option<String>,
     pub(super) token: Option<TokenRoute>,
     pub(super) revoke_url: Option<Url>,
     pub(super) revoke_request: Encoding,
@@ -32,11 +34,8 @@ pub struct Provider {
 pub enum Flow {
     /// Authorization code with PKCE in the system browser (RFC 8252).
     Pkce(Authorization),
-    /// Device authorization (RFC 8628): described, not offered by this version.
-    Device {
-        /// The device authorization endpoint.
-        authorize_url: Url,
-    },
+    /// A code to enter on a page of the provider's, on any machine.
+    Device(Device),
     /// A token made elsewhere is pasted.
     Token,
     /// An API key is pasted.
@@ -54,6 +53,41 @@ pub struct Authorization {
     pub redirect: Redirect,
     /// Further parameters, in order.
     pub params: Vec<(String, String)>,
+}
+
+/// The device authorization request of a [`Flow::Device`] provider.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Device {
+    /// The device authorization endpoint.
+    pub url: Url,
+    /// Scopes, in the order they are asked for.
+    pub scopes: Vec<String>,
+    /// Which protocol it speaks.
+    pub grant: DeviceGrant,
+    /// Further hosts of the page on which the code is entered; their subdomains count as well.
+    pub verification_hosts: Vec<String>,
+}
+
+/// The protocols of a [`Flow::Device`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeviceGrant {
+    /// RFC 8628.
+    DeviceCode,
+    /// MiniMax's own: PKCE and state besides, the user code itself is redeemed, how it stands is
+    /// in the body, times are in milliseconds.
+    UserCode,
+}
+
+/// What a sign-in yields, and as what it is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Issues {
+    /// Tokens that are renewed.
+    Oauth,
+    /// A token that is used until it is refused.
+    Token,
+    /// An API key.
+    ApiKey,
 }
 
 /// The registered loopback redirect URI.
@@ -157,12 +191,36 @@ impl Provider {
     pub fn authorization(&self) -> Option<&Authorization> {
         match &self.flow {
             Flow::Pkce(authorization) => Some(authorization),
-            Flow::Device { .. } | Flow::Token | Flow::ApiKey => None,
+            Flow::Device(_) | Flow::Token | Flow::ApiKey => None,
         }
     }
 
-    /// Where tokens are exchanged and renewed; `None`: this provider's credentials do not renew.
+    /// The device authorization request, if one signs in with a code.
+    pub fn device(&self) -> Option<&Device> {
+        match &self.flow {
+            Flow::Device(device) => Some(device),
+            Flow::Pkce(_) | Flow::Token | Flow::ApiKey => None,
+        }
+    }
+
+    /// What a sign-in yields.
+    pub fn issues(&self) -> Issues {
+        self.issues
+    }
+
+    /// What a new account is called where the provider does not say who signed in. `None`: such a
+    /// sign-in is refused.
+    pub fn account(&self) -> Option<&str> {
+        self.account.as_deref()
+    }
+
+    /// Where tokens are renewed; `None`: this provider's credentials do not renew.
     pub fn token_route(&self) -> Option<&TokenRoute> {
+        self.token.as_ref().filter(|_| self.issues == Issues::Oauth)
+    }
+
+    /// Where a sign-in gets what it came for.
+    pub fn sign_in_route(&self) -> Option<&TokenRoute> {
         self.token.as_ref()
     }
 
@@ -194,14 +252,17 @@ impl Provider {
     /// The same provider with the token endpoint under which a login was made: a credential is
     /// only ever sent there.
     pub fn at_token_url(&self, url: &str) -> Result<Provider> {
-        let mut moved = self.clone();
-        let route = moved.token.as_mut().ok_or_else(|| {
+        let route = self.token_route().ok_or_else(|| {
             Error::new(
                 ErrorCode::ProfileNotRefreshable,
                 say!("logins of {provider} are not renewed", provider = self.id),
             )
         })?;
-        route.url = manifest::token_url(url)?;
+        let mut moved = self.clone();
+        moved.token = Some(TokenRoute {
+            url: manifest::token_url(url)?,
+            ..route.clone()
+        });
         Ok(moved)
     }
 
@@ -209,7 +270,7 @@ impl Provider {
     pub(super) fn endpoints(&self) -> Vec<&Url> {
         let authorize = match &self.flow {
             Flow::Pkce(authorization) => Some(&authorization.url),
-            Flow::Device { authorize_url } => Some(authorize_url),
+            Flow::Device(device) => Some(&device.url),
             Flow::Token | Flow::ApiKey => None,
         };
         authorize
@@ -217,6 +278,26 @@ impl Provider {
             .chain(self.token.as_ref().map(|route| &route.url))
             .chain(&self.revoke_url)
             .collect()
+    }
+}
+
+impl Device {
+    /// Whether a page of a device authorization answer may be shown: on the origin of the endpoint,
+    /// or https on one of the hosts that the manifest names.
+    pub(super) fn trusts(&self, page: &Url) -> bool {
+        let named = |host: &str| {
+            self.verification_hosts.iter().any(|known| {
+                host == known
+                    || host
+                        .strip_suffix(known.as_str())
+                        .is_some_and(|sub| sub.ends_with('.'))
+            })
+        };
+        let is_named =
+            page.scheme() == "https" && page.port().is_none() && page.host_str().is_some_and(named);
+        (is_named || page.origin() == self.url.origin())
+            && page.username().is_empty()
+            && page.password().is_none()
     }
 }
 

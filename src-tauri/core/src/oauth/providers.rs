@@ -32,9 +32,13 @@ pub struct Rejected {
     pub message: String,
 }
 
-const BUILT_IN: [&str; 2] = [
+const BUILT_IN: [&str; 6] = [
     include_str!("builtin/openai.json"),
     include_str!("builtin/anthropic.json"),
+    include_str!("builtin/github-copilot.json"),
+    include_str!("builtin/minimax-portal.json"),
+    include_str!("builtin/openrouter.json"),
+    include_str!("builtin/xai.json"),
 ];
 
 impl Providers {
@@ -308,7 +312,9 @@ mod tests {
         config.write("notes.txt", &json!("not a manifest"));
         let providers = Providers::load(&config.environment()).unwrap();
         let ids: Vec<&str> = providers.iter().map(|provider| provider.id().as_str()).collect();
-        assert_eq!(ids, ["openai", "anthropic", "acme"]);
+        let (built_in, own) = ids.split_at(BUILT_IN.len());
+        assert_eq!(built_in[..2], ["openai", "anthropic"]);
+        assert_eq!(own, ["acme"]);
         assert_eq!(
             codes(&providers),
             [

@@ -93,6 +93,8 @@ pub(crate) enum Reply {
     Drop,
     /// Says nothing until the client goes away.
     Hang,
+    /// A JSON answer in which `$name` is what the request's form has under that name.
+    Echo(&'static str, String),
     /// Sends the octets one after the other with a pause.
     Slowly(Vec<u8>, Duration),
 }
@@ -126,8 +128,14 @@ pub(crate) struct FakeServer {
 
 impl FakeServer {
     pub(crate) async fn start(replies: Vec<Reply>) -> Self {
+        Self::start_with(|_| replies).await
+    }
+
+    /// The replies may name the port.
+    pub(crate) async fn start_with(replies: impl FnOnce(u16) -> Vec<Reply>) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
+        let replies = replies(port);
         let requests = Arc::new(Mutex::new(Vec::new()));
         let kept = Arc::clone(&requests);
         tokio::spawn(async move {
@@ -159,12 +167,26 @@ async fn answer(mut stream: TcpStream, kept: Arc<Mutex<Vec<String>>>, replies: V
     let Some(request) = read_request(&mut stream).await else {
         return;
     };
+    let body = request.split_once("\r\n\r\n").unwrap_or_default().1.to_owned();
     let reply = {
         let mut kept = kept.lock().unwrap();
         kept.push(request);
         replies[(kept.len() - 1).min(replies.len() - 1)].clone()
     };
+    let reply = match reply {
+        Reply::Echo(name, answer) => {
+            let mut sent = url::form_urlencoded::parse(body.as_bytes());
+            let value = sent.find(|(known, _)| known == name).unwrap().1.into_owned();
+            Reply::http(
+                200,
+                "application/json",
+                &answer.replace(&format!("${name}"), &value),
+            )
+        }
+        other => other,
+    };
     match reply {
+        Reply::Echo(..) => unreachable!("replaced above"),
         Reply::Octets(octets) => {
             let _ = stream.write_all(&octets).await;
             let _ = stream.shutdown().await;

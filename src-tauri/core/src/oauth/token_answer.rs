@@ -101,7 +101,7 @@ pub(super) enum Parsed {
 
 /// Reads a successful answer. Fields of a wrong type count as missing: an answer is never thrown
 /// away for an ornament.
-pub(super) fn parse(body: &Value, skew_ms: Option<i64>) -> Parsed {
+pub(super) fn parse(body: &Value, skew_ms: Option<i64>, now: Timestamp) -> Parsed {
     let text = |name: &str| {
         body.get(name)
             .and_then(Value::as_str)
@@ -113,7 +113,10 @@ pub(super) fn parse(body: &Value, skew_ms: Option<i64>) -> Parsed {
             access: Secret::new(access),
             refresh,
             id_token: text("id_token").map(Secret::new),
-            expires_in: body.get("expires_in").and_then(lifetime),
+            expires_in: body
+                .get("expires_in")
+                .and_then(lifetime)
+                .or_else(|| body.get("expired_in").and_then(|value| until(value, now))),
             token_type: text("token_type").map(str::to_owned),
             skew_ms,
         }),
@@ -122,9 +125,38 @@ pub(super) fn parse(body: &Value, skew_ms: Option<i64>) -> Parsed {
     }
 }
 
+/// Reads an API key that a sign-in made: it takes the place of the access token.
+pub(super) fn parse_key(body: &Value, skew_ms: Option<i64>) -> Option<TokenAnswer> {
+    let key = body.get("key")?.as_str().filter(|key| !key.is_empty())?;
+    Some(TokenAnswer {
+        access: Secret::new(key),
+        refresh: None,
+        id_token: None,
+        expires_in: None,
+        token_type: None,
+        skew_ms,
+    })
+}
+
+/// MiniMax's `expired_in` as a lifetime in seconds: a moment in milliseconds or seconds since 1970,
+/// or seconds from now, told apart by their size as OpenClaw 2026.6.1 does.
+pub(super) fn until(value: &Value, now: Timestamp) -> Option<i64> {
+    let number = positive(value)?;
+    let seconds = match number {
+        1_000_000_000_000.. => Timestamp::from_millis(number).millis_since(now) / 1000,
+        1_000_000_000.. => Timestamp::from_millis(number * 1000).millis_since(now) / 1000,
+        seconds => seconds,
+    };
+    (seconds > 0).then(|| seconds.min(LONGEST_LIFETIME))
+}
+
 /// A positive number of seconds; some servers send it as text or with a fraction.
-fn lifetime(value: &Value) -> Option<i64> {
-    let seconds = match value {
+pub(super) fn lifetime(value: &Value) -> Option<i64> {
+    positive(value).map(|seconds| seconds.min(LONGEST_LIFETIME))
+}
+
+fn positive(value: &Value) -> Option<i64> {
+    let number = match value {
         Value::String(text) => text.trim().parse::<f64>().ok()?,
         other => other.as_f64()?,
     };
@@ -132,8 +164,8 @@ fn lifetime(value: &Value) -> Option<i64> {
         clippy::cast_possible_truncation,
         reason = "a float saturates when it is cast to an integer"
     )]
-    let whole = seconds as i64;
-    (whole > 0).then(|| whole.min(LONGEST_LIFETIME))
+    let whole = number as i64;
+    (whole > 0).then_some(whole)
 }
 
 impl TokenAnswer {
@@ -172,7 +204,7 @@ mod tests {
     use serde_json::json;
 
     fn tokens(body: Value) -> TokenAnswer {
-        match parse(&body, None) {
+        match parse(&body, None, Timestamp::from_millis(0)) {
             Parsed::Tokens(answer) => answer,
             Parsed::OnlyRefresh(_) | Parsed::Nothing => panic!("no tokens in {body}"),
         }
@@ -180,7 +212,7 @@ mod tests {
 
     #[test]
     fn a_new_refresh_token_alone_is_not_lost() {
-        let parsed = |body| match parse(&body, None) {
+        let parsed = |body| match parse(&body, None, Timestamp::from_millis(0)) {
             Parsed::Tokens(_) => "tokens".to_owned(),
             Parsed::OnlyRefresh(refresh) => refresh.expose().to_owned(),
             Parsed::Nothing => "nothing".to_owned(),
@@ -212,6 +244,25 @@ mod tests {
             let answer = tokens(json!({"access_token": "A", "expires_in": value}));
             assert_eq!(answer.expires_in, expected, "{value}");
         }
+    }
+
+    #[test]
+    fn expired_in_is_a_moment_or_a_lifetime_by_its_size() {
+        let now = Timestamp::from_millis(1_763_900_000_000);
+        for (value, expected) in [
+            (json!(3600), Some(3600)),
+            (json!(1_763_900_600_i64), Some(600)),
+            (json!(1_763_900_600_000_i64), Some(600)),
+            (json!(1_763_899_000_000_i64), None),
+            (json!(0), None),
+        ] {
+            assert_eq!(until(&value, now), expected, "{value}");
+        }
+        let body = json!({"access_token": "A", "expired_in": 1_763_900_600_000_i64});
+        let Parsed::Tokens(answer) = parse(&body, None, now) else {
+            panic!("tokens")
+        };
+        assert_eq!(answer.expires_in, Some(600));
     }
 
     #[test]

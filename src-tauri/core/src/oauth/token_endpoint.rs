@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, LOCATION, RETRY_AFTER};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, DATE, HeaderMap, LOCATION, RETRY_AFTER};
 use serde_json::Value;
 use url::{Url, form_urlencoded};
 
@@ -19,7 +19,7 @@ use crate::{Error, ErrorCode, Result};
 
 use super::classify::{self, Answer, Body, Class, Evidence, Failure, Outcome, Place};
 use super::pkce::Verifier;
-use super::provider::{Encoding, Provider, TokenRoute};
+use super::provider::{Encoding, Issues, Provider, TokenRoute};
 use super::token_answer::{self, Parsed, RefreshAnswer, Refusal, RevokeAnswer, TokenAnswer};
 
 crate::keeps_raw_secret!(Received);
@@ -58,16 +58,26 @@ impl TokenEndpoint {
         redirect_uri: &str,
         deadline: Duration,
     ) -> Result<TokenAnswer> {
-        let route = route_of(provider)?;
+        let route = provider.sign_in_route().ok_or_else(|| no_route(provider))?;
         let verifier = verifier.into_secret();
-        let fields = [
+        let tokens = [
             ("grant_type", "authorization_code"),
             ("code", code.expose()),
             ("redirect_uri", redirect_uri),
             ("client_id", &route.client_id),
             ("code_verifier", verifier.expose()),
         ];
-        match self.call(provider, route, &fields, deadline).await {
+        // As OpenRouter has it.
+        let key = [
+            ("code", code.expose()),
+            ("code_verifier", verifier.expose()),
+            ("code_challenge_method", "S256"),
+        ];
+        let fields: &[(&str, &str)] = match provider.issues() {
+            Issues::Oauth | Issues::Token => &tokens,
+            Issues::ApiKey => &key,
+        };
+        match self.call(provider, route, fields, deadline).await {
             RefreshAnswer::Rotated(answer) => Ok(answer),
             RefreshAnswer::OnlyRefresh { .. } => Err(exchange_failed(say!(
                 "the provider's answer contains no access token"
@@ -160,18 +170,24 @@ impl TokenEndpoint {
         received.into_answer(provider)
     }
 
-    async fn post(&self, route: &TokenRoute, fields: &[(&str, &str)]) -> Result<Received, Failed> {
+    pub(super) async fn post(&self, route: &TokenRoute, fields: &[(&str, &str)]) -> Result<Received, Failed> {
         let (content_type, body) = encode(route.encoding, fields);
-        let sent = self
-            .client
-            .post(route.url.clone())
-            .header(CONTENT_TYPE, content_type)
-            .body(body)
-            .send()
-            .await;
+        let request = self.client.post(route.url.clone());
+        let request = request.header(CONTENT_TYPE, content_type).body(body);
+        self.send(request, &route.url).await
+    }
+
+    /// Reads a document that has nothing to do with an account.
+    pub(super) async fn get(&self, url: &Url) -> Result<Received, Failed> {
+        self.send(self.client.get(url.clone()), url).await
+    }
+
+    async fn send(&self, request: reqwest::RequestBuilder, url: &Url) -> Result<Received, Failed> {
+        // GitHub answers with a form otherwise.
+        let sent = request.header(ACCEPT, "application/json").send().await;
         let mut response = sent.map_err(|error| failure_of(&error))?;
         let status = response.status().as_u16();
-        let headers = Headers::read(response.headers(), &route.url, self.clock.now());
+        let headers = Headers::read(response.headers(), url, self.clock.now());
         let mut body = Vec::new();
         let complete = loop {
             match response.chunk().await {
@@ -234,13 +250,16 @@ impl Received {
     /// Tokens of any kind in a successful answer, else what the refusal means.
     pub(super) fn into_answer(self, provider: &Provider) -> RefreshAnswer {
         let skew_ms = self.headers.skew_ms;
-        if (200..300).contains(&self.status)
-            && let Some(body) = &self.json
-        {
-            match token_answer::parse(body, skew_ms) {
+        if let Some(body) = self.success() {
+            match token_answer::parse(body, skew_ms, self.headers.read_at) {
                 Parsed::Tokens(answer) => return RefreshAnswer::Rotated(answer),
                 Parsed::OnlyRefresh(refresh) => return RefreshAnswer::OnlyRefresh { refresh, skew_ms },
                 Parsed::Nothing => {}
+            }
+            if provider.issues() == Issues::ApiKey
+                && let Some(key) = token_answer::parse_key(body, skew_ms)
+            {
+                return RefreshAnswer::Rotated(key);
             }
         }
         let status = self.status;
@@ -250,6 +269,19 @@ impl Received {
             status,
             skew_ms,
         })
+    }
+
+    /// The JSON object of an answer that says "yes".
+    pub(super) fn success(&self) -> Option<&Value> {
+        self.json.as_ref().filter(|_| (200..300).contains(&self.status))
+    }
+
+    /// The tokens of an answer that has an access token.
+    pub(super) fn tokens(&self) -> Option<TokenAnswer> {
+        match token_answer::parse(self.success()?, self.headers.skew_ms, self.headers.read_at) {
+            Parsed::Tokens(answer) => Some(answer),
+            Parsed::OnlyRefresh(_) | Parsed::Nothing => None,
+        }
     }
 
     /// What an answer of the revocation endpoint says (RFC 7009 section 2.2). A page of somebody else
@@ -282,7 +314,7 @@ impl Received {
         }
     }
 
-    fn into_evidence(self) -> Answer {
+    pub(super) fn into_evidence(self) -> Answer {
         let (code, description) = self.json.as_ref().map(classify::error_of).unwrap_or_default();
         Answer {
             status: self.status,
@@ -310,6 +342,7 @@ pub(super) struct Headers {
     elsewhere: bool,
     retry_after: Option<Duration>,
     skew_ms: Option<i64>,
+    read_at: Timestamp,
 }
 
 impl Headers {
@@ -333,6 +366,7 @@ impl Headers {
             elsewhere,
             retry_after,
             skew_ms: text(DATE).and_then(http_date).map(|date| now.millis_since(date)),
+            read_at: now,
         }
     }
 }
@@ -346,12 +380,14 @@ fn http_date(text: &str) -> Option<Timestamp> {
 }
 
 pub(super) fn route_of(provider: &Provider) -> Result<&TokenRoute> {
-    provider.token_route().ok_or_else(|| {
-        Error::new(
-            ErrorCode::ProfileNotRefreshable,
-            say!("logins of {provider} are not renewed", provider = provider.name()),
-        )
-    })
+    provider.token_route().ok_or_else(|| no_route(provider))
+}
+
+fn no_route(provider: &Provider) -> Error {
+    Error::new(
+        ErrorCode::ProfileNotRefreshable,
+        say!("logins of {provider} are not renewed", provider = provider.name()),
+    )
 }
 
 /// Form fields stay in the order in which OpenClaw sends them.
@@ -373,7 +409,7 @@ fn encode(encoding: Encoding, fields: &[(&str, &str)]) -> (&'static str, String)
     }
 }
 
-fn exchange_error(outcome: &Outcome) -> Error {
+pub(super) fn exchange_error(outcome: &Outcome) -> Error {
     match outcome.class {
         Class::Transient { .. } | Class::ClientFault => outcome.to_error(),
         Class::Permanent | Class::RequestFault | Class::Suspect | Class::Unknown | Class::Pending => {
@@ -382,7 +418,7 @@ fn exchange_error(outcome: &Outcome) -> Error {
     }
 }
 
-fn exchange_failed(message: String) -> Error {
+pub(super) fn exchange_failed(message: String) -> Error {
     Error::new(ErrorCode::LoginExchangeFailed, message)
 }
 

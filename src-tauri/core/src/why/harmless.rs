@@ -122,6 +122,18 @@ const ROWS: &[Row] = &[
         ErrorCode::LoginTimeout,
     ),
     (
+        &["incorrect_client_credentials", "device_flow_disabled"],
+        Cause::ClientRejected,
+        "incorrect_client_credentials",
+        ErrorCode::RefreshClient,
+    ),
+    (
+        &["no_seat"],
+        Cause::RequestRejected,
+        "no_seat",
+        ErrorCode::LoginDenied,
+    ),
+    (
         &["expired_token"],
         Cause::SignInUnfinished,
         "expired_token",
@@ -147,6 +159,25 @@ const UNDECIDED: &[Row] = &[
         &["authentication_error"],
         Cause::SetupTokenRefused,
         "authentication_error",
+        ErrorCode::RefreshTransient,
+    ),
+    (
+        &["bad_credentials"],
+        Cause::TokenRefused,
+        "bad_credentials",
+        ErrorCode::RefreshTransient,
+    ),
+    (
+        &["key_refused"],
+        Cause::TokenRefused,
+        "key_refused",
+        ErrorCode::RefreshTransient,
+    ),
+    // MiniMax gives no code.
+    (
+        &["refused"],
+        Cause::Suspected,
+        "refused",
         ErrorCode::RefreshTransient,
     ),
     (

@@ -6,6 +6,7 @@ use crate::broker::{Failure, sentences};
 use crate::clock::Timestamp;
 use crate::history::{Generation, Gone};
 use crate::ids::{AgentId, ProviderId};
+use crate::oauth::unavailable::unavailable;
 use crate::oauth::{Claims, Provider, classify};
 use crate::radar::{Place, Program};
 use crate::refresh::due_item;
@@ -284,7 +285,10 @@ impl Context<'_> {
             .renewing_since()
             .is_some_and(|since| self.now.millis_since(since) < GRACE_MS);
         if overdue && (effective || used) && !(renewable && just_begun) {
-            let (cause, text) = if known.is_some_and(Generation::is_given_up) {
+            let ended = credential.provider().and_then(unavailable);
+            let (cause, text) = if let Some(ended) = ended.filter(|known| known.has_ended) {
+                ("not_renewed", ended.sentence())
+            } else if known.is_some_and(Generation::is_given_up) {
                 ("answer_lost", sentences::sent_twice())
             } else {
                 (

@@ -120,9 +120,10 @@ fn who_signs_in_depends_on_the_provider_and_on_openclaw() {
     let (_machine, broker) = machine(true);
     assert_eq!(route(&broker, "openai"), LoginRoute::Kalit);
     assert_eq!(route(&broker, "anthropic"), LoginRoute::Paste);
-    assert_eq!(route(&broker, "github-copilot"), LoginRoute::OpenClaw);
+    assert_eq!(route(&broker, "github-copilot"), LoginRoute::Kalit);
+    assert_eq!(route(&broker, "acme"), LoginRoute::OpenClaw);
     let (_machine, without) = machine(false);
     assert_eq!(route(&without, "openai"), LoginRoute::Kalit);
-    assert_eq!(route(&without, "github-copilot"), LoginRoute::None);
+    assert_eq!(route(&without, "acme"), LoginRoute::None);
     assert_eq!(without.openclaw_logins(), []);
 }
