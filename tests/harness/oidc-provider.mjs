@@ -1,5 +1,5 @@
 // The certified authorization server of the journeys: oidc-provider with one native public client,
-// PKCE, rotation with reuse detection, revocation, JWT access tokens that carry OpenAI's claims,
+// PKCE, the device flow, rotation with reuse detection, revocation, JWT access tokens that carry OpenAI's claims,
 // and a consent page of its own with real buttons.
 //
 // node oidc-provider.mjs --modules DIR --log FILE [--ttl SECONDS] [--openai-errors]
@@ -52,7 +52,7 @@ const provider = new Provider(issuer, {
       client_id: CLIENT_ID,
       application_type: 'native',
       token_endpoint_auth_method: 'none',
-      grant_types: ['authorization_code', 'refresh_token'],
+      grant_types: ['authorization_code', 'refresh_token', 'urn:ietf:params:oauth:grant-type:device_code'],
       response_types: ['code'],
       redirect_uris: ['http://127.0.0.1/auth/callback', 'http://localhost/auth/callback'],
     },
@@ -89,6 +89,7 @@ const provider = new Provider(issuer, {
   interactions: { url: (_ctx, interaction) => `/interaction/${interaction.uid}` },
   features: {
     devInteractions: { enabled: false },
+    deviceFlow: { enabled: true },
     revocation: { enabled: true, allowedPolicy: async () => true },
     resourceIndicators: {
       enabled: true,

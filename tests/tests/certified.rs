@@ -11,8 +11,10 @@ use anyhow::{Context, Result, ensure};
 use kalit_core::broker::{
     Broker, LoginRequest, LoginSession, RefreshResult, RefreshTarget, SignedIn, SignedOut,
 };
+use kalit_core::ErrorCode;
 use kalit_core::clock::SystemClock;
 use kalit_core::ids::{AgentId, ProfileId, ProviderId};
+use kalit_core::oauth::discovery::Issuer;
 use kalit_core::secret::Secret;
 use kalit_journeys::http::{Visitor, free_port};
 use kalit_journeys::kalit::{Kalit, account};
@@ -250,6 +252,74 @@ async fn every_form_of_a_pasted_answer_signs_in() -> Result<()> {
 }
 
 /// The server, and a broker in an empty home beside 2026.6.1.
+#[tokio::test]
+async fn a_provider_is_found_by_its_issuer_signed_in_to_renewed_and_left() -> Result<()> {
+    let scene = Scene::new(Errors::Standard).await?;
+    let issuer = Issuer {
+        url: scene.server.url().to_owned(),
+        id: ProviderId::parse("acme").context("no provider id")?,
+        name: None,
+        client_id: kalit_journeys::authserver::CLIENT_ID.to_owned(),
+        scopes: Vec::new(),
+        redirect: None,
+    };
+    let found = scene.broker.discover_provider(&issuer).await?;
+    assert_eq!(found.flow(), "pkce");
+    found.write()?;
+    let session = scene.begin_at("acme").await?;
+    ensure!(session.code().is_none(), "it signs in with the browser");
+    let answer = scene.consent(&session, "allow").await?;
+    let (page, signed_in) = tokio::join!(async { Visitor::default().get(&answer).await }, session.wait());
+    assert_eq!(page?.status, 200);
+    let acme = signed_in?.profile_id;
+    assert_eq!(acme.as_str(), "acme:ada@example.com");
+    let target = RefreshTarget::Profile(AgentId::main(), acme.clone());
+    let outcomes = scene.broker.refresh(target).await;
+    assert_eq!(outcomes[0].result, RefreshResult::Refreshed);
+    let removed = scene.broker.remove(&AgentId::main(), &acme, true).await?;
+    assert_eq!(removed.signed_out, Some(SignedOut::Ended));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_login_is_made_by_a_code_that_is_entered_elsewhere() -> Result<()> {
+    let scene = Scene::new(Errors::Standard).await?;
+    let url = scene.server.url();
+    let manifest = json!({
+        "manifest": 1, "id": "acme", "flow": "device", "clientId": kalit_journeys::authserver::CLIENT_ID,
+        "authorizeUrl": format!("{url}/device/auth"), "tokenUrl": format!("{url}/token"),
+        "scopes": ["openid", "email", "offline_access"],
+    });
+    let path = scene.manifest_path().with_file_name("acme.json");
+    std::fs::write(path, manifest.to_string())?;
+    for (decision, expected) in [("deny", Err(ErrorCode::LoginDenied)), ("allow", Ok("acme:ada@example.com"))] {
+        let session = scene.begin_at("acme").await?;
+        let page = Url::parse(session.code().context("no code")?.page)?;
+        let code = session.code().context("no code")?.code.to_owned();
+        let waiting = tokio::spawn(session.wait());
+        let mut visitor = Visitor::default();
+        let mut shown = visitor.get(&page).await?;
+        for confirm in ["", "yes"] {
+            let xsrf = shown.body.split("name=\"xsrf\" value=\"").nth(1);
+            let xsrf = xsrf.and_then(|rest| rest.split('"').next()).context("no xsrf")?.to_owned();
+            let mut form = vec![("xsrf", xsrf.as_str()), ("user_code", code.as_str())];
+            form.extend((confirm == "yes").then_some(("confirm", "yes")));
+            shown = visitor.post(&page, &form).await?;
+        }
+        while let Some(next) = shown.location {
+            shown = visitor.get(&next).await?;
+            if shown.location.is_none() && shown.body.contains("name=\"decision\"") {
+                let form = [("account", "ada@example.com"), ("decision", decision)];
+                shown = visitor.post(&next, &form).await?;
+            }
+        }
+        let ended = waiting.await?;
+        let told = ended.as_ref().map(|signed_in| signed_in.profile_id.as_str());
+        assert_eq!(told.map_err(kalit_core::Error::code), expected);
+    }
+    Ok(())
+}
+
 struct Scene {
     server: OidcProvider,
     home: TestHome,
@@ -271,8 +341,12 @@ impl Scene {
     }
 
     async fn begin(&self) -> Result<LoginSession> {
+        self.begin_at("openai").await
+    }
+
+    async fn begin_at(&self, provider: &str) -> Result<LoginSession> {
         let session = self.broker.login(LoginRequest {
-            provider: ProviderId::parse("openai").context("no provider id")?,
+            provider: ProviderId::parse(provider).context("no provider id")?,
             agent: AgentId::main(),
             profile_id: None,
             use_now: false,
