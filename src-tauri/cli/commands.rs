@@ -337,6 +337,7 @@ fn outcome_line(outcome: &RefreshOutcome) {
         RefreshResult::Refreshed => "renewed",
         RefreshResult::Adopted => "another program had renewed it",
         RefreshResult::Fresh => "not due yet",
+        RefreshResult::Healed => "replaced by a newer login of the same account",
         RefreshResult::Failed => "not renewed",
     };
     output::line(format!("{} ({}): {what}", outcome.profile_id, outcome.agent));

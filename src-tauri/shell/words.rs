@@ -140,6 +140,7 @@ pub fn renewed(result: RefreshResult) -> String {
         RefreshResult::Refreshed => say!("Renewed"),
         RefreshResult::Adopted => say!("Already renewed by another program"),
         RefreshResult::Fresh => say!("Fresh, nothing was sent"),
+        RefreshResult::Healed => say!("Replaced by a newer login of the same account"),
         RefreshResult::Failed => say!("Not renewed"),
     }
 }

@@ -21,7 +21,7 @@ use crate::event::{Event, EventKind};
 use crate::install::Installation;
 use crate::radar::Program;
 use crate::refresh::schedule::{self, Item};
-use crate::refresh::{Attempt, Fleet, answers_wait, replay};
+use crate::refresh::{Attempt, Fleet, Sources, answers_wait, replay};
 use crate::secret::Fingerprint;
 use crate::store::{StoreLock, sqlite};
 use crate::vault::installation_dir;
@@ -281,6 +281,7 @@ impl Inner {
             }
         };
         let mends = matches!(schedules, Ok(true)) && !settings.watch_only;
+        let begins = mends && self.renewing_since().is_none();
         if mends {
             self.renewing_since().get_or_insert(self.now());
         } else {
@@ -291,7 +292,10 @@ impl Inner {
             self.forget_offline(&fleet);
         }
         let again = observer.observe(self, &fleet, mends);
-        let fleet = if again.wrote {
+        // What is sealed is looked at once: from then on each refusal does that.
+        let sources = if begins { Sources::All } else { Sources::Stores };
+        let healed = mends && self.heal_all(&fleet, sources);
+        let fleet = if again.wrote || healed {
             self.fleet().unwrap_or(fleet)
         } else {
             fleet

@@ -10,6 +10,7 @@ mod cooldown;
 mod doctor;
 mod engine;
 mod global_order;
+mod healing;
 mod history;
 mod login;
 mod merge;
@@ -38,7 +39,7 @@ mod test_logins;
 mod which_provider;
 mod why;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -106,6 +107,9 @@ struct Inner {
     plugins: Plugins,
     events: broadcast::Sender<Event>,
     setbacks: Mutex<HashMap<Fingerprint, Failure>>,
+    /// Generations whose renewal runs: one that is refused may still be healed, and is not told as
+    /// lost before that.
+    deciding: Mutex<HashSet<Fingerprint>>,
     /// What each agent of the sqlite era showed when its databases could last be read.
     last_views: Mutex<HashMap<PathBuf, Vec<ProviderView>>>,
     /// Which logins have a sealed copy, as far as this process knows.
@@ -170,6 +174,7 @@ impl Broker {
                 plugins: Plugins::default(),
                 events: broadcast::channel(256).0,
                 setbacks: Mutex::default(),
+                deciding: Mutex::default(),
                 last_views: Mutex::default(),
                 sealed: Mutex::default(),
                 acting: tokio::sync::Mutex::default(),
@@ -370,6 +375,10 @@ impl Inner {
 
     fn setbacks(&self) -> MutexGuard<'_, HashMap<Fingerprint, Failure>> {
         self.setbacks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn deciding(&self) -> MutexGuard<'_, HashSet<Fingerprint>> {
+        self.deciding.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn provider_name(&self, providers: Option<&Providers>, id: &ProviderId) -> String {

@@ -1,14 +1,16 @@
 //! Renewing on request and on schedule, and what is remembered of failures.
 
 use super::{
-    About, Broker, Failure, Inner, RefreshOutcome, RefreshResult, RefreshTarget, blocking, notice_of,
+    About, Broker, Failure, Inner, RefreshOutcome, RefreshResult, RefreshTarget, blocking, healing, notice_of,
 };
 use crate::error::{Error, ErrorCode, Result};
 use crate::event::EventKind;
 use crate::ids::{AgentId, ProfileId};
 use crate::oauth::{Class, Providers};
 use crate::refresh::schedule::{self, Item, Setback};
-use crate::refresh::{Attempt, Done, Failed, Fleet, Wanted, answers_wait, due_item, replay};
+use crate::refresh::{
+    Attempt, Done, Failed, Fleet, Healing, Sources, Wanted, answers_wait, due_item, replay,
+};
 use crate::secret::Fingerprint;
 
 /// A login that can be renewed, with its place in the schedule.
@@ -70,9 +72,11 @@ impl Broker {
 
     /// One renewal with its record, its events and a sealed copy.
     pub(super) async fn renew(&self, attempt: Attempt) -> RefreshOutcome {
+        self.inner.deciding().insert(attempt.seen);
         let result = self.inner.refresher.refresh(attempt.clone()).await;
         let (inner, settling) = (self.inner.clone(), attempt.clone());
         let done = tokio::task::spawn_blocking(move || inner.settle(&settling, result)).await;
+        self.inner.deciding().remove(&attempt.seen);
         done.unwrap_or_else(|error| {
             let error = Error::new(ErrorCode::Internal, say!("a renewal broke off")).with_source(error);
             failed(attempt.agent, attempt.profile_id, &error)
@@ -255,9 +259,26 @@ impl Inner {
             }
             Ok(Done::Fresh) => outcome(RefreshResult::Fresh, Vec::new(), None),
             Err(failure) => {
-                let error = failure.to_error();
+                let mut error = failure.to_error();
                 let signed_out =
                     matches!(&failure, Failed::Refused { outcome, .. } if outcome.class == Class::Permanent);
+                if matches!(
+                    error.code(),
+                    ErrorCode::RefreshSignedOut | ErrorCode::RefreshSuperseded
+                ) {
+                    match self.refresher.heal(attempt, Sources::All) {
+                        Ok(Healing::Healed { generation, holders }) => {
+                            return outcome(
+                                RefreshResult::Healed,
+                                self.healed(attempt, generation, &holders),
+                                None,
+                            );
+                        }
+                        Ok(Healing::Asks(asks)) => error = error.with_hint(healing::hint(&asks)),
+                        // It is as the provider said; the next look tries again.
+                        Ok(Healing::Nothing) | Err(_) => {}
+                    }
+                }
                 let cause = match &failure {
                     Failed::Refused { outcome, .. } => outcome.code,
                     Failed::Before(_) | Failed::NotSent(_) | Failed::Unknown { .. } => error.code().as_str(),

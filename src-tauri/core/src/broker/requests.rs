@@ -222,6 +222,9 @@ pub enum RefreshResult {
     Adopted,
     /// Not due yet: nothing was sent.
     Fresh,
+    /// The provider refused it, and a newer generation that lay elsewhere on this machine took its
+    /// place.
+    Healed,
     /// See `error`; the login is as it was unless the error says otherwise.
     Failed,
 }

@@ -287,6 +287,27 @@ impl Generations {
         })
     }
 
+    /// This generation was written over a refused one that it is newer than. Recorded before it is
+    /// written: if it is refused, too, nothing is put in its place.
+    pub fn record_healed(&self, generation: Fingerprint, at: Timestamp) -> Result<()> {
+        self.database.write(|transaction| {
+            transaction.execute(
+                "INSERT OR REPLACE INTO mark (generation, code, at) VALUES (?1, 'healed', ?2)",
+                params![healed_key(generation), at.as_millis()],
+            )?;
+            Ok(())
+        })
+    }
+
+    /// Whether it took the place of a refused generation.
+    pub fn was_healed(&self, generation: Fingerprint) -> Result<bool> {
+        self.database.read(false, |connection| {
+            connection
+                .prepare_cached("SELECT EXISTS (SELECT 1 FROM mark WHERE generation = ?1)")?
+                .query_row([healed_key(generation)], |row| row.get(0))
+        })
+    }
+
     /// Whether this notification is the first under `key` (family, kind and generation): says
     /// `true` once in the life of the data directory.
     pub fn mark_notified(&self, key: &str) -> Result<bool> {
@@ -381,6 +402,10 @@ impl Generations {
 
 fn revoking_key(generation: Fingerprint) -> String {
     format!("revoking:{generation}")
+}
+
+fn healed_key(generation: Fingerprint) -> String {
+    format!("healed:{generation}")
 }
 
 const SELECT: &str = "SELECT fingerprint, family, sequence, superseded_by, issued_at, lifetime_ms, \

@@ -59,6 +59,24 @@ impl Answer {
 }
 
 impl Answer {
+    /// Tokens that were found, in place of `sent`.
+    pub(super) fn found(
+        provider: &Provider,
+        sent: Fingerprint,
+        generation: Fingerprint,
+        tokens: NewTokens,
+        claims: &Claims,
+    ) -> Self {
+        Self {
+            sent,
+            generation,
+            identity: Identity::of(provider, claims).with_stored_account(tokens.account_id.as_deref()),
+            lifetime_ms: claims.lifetime_ms(),
+            tokens,
+            provider: provider.clone(),
+        }
+    }
+
     pub(super) fn into_tokens(self) -> NewTokens {
         self.tokens
     }

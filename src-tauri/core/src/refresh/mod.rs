@@ -4,6 +4,7 @@
 //! successor; must never let go of an answer before it is in every store that needs it.
 
 mod fleet;
+mod healing;
 pub mod holders;
 mod merge;
 mod revocation;
@@ -11,6 +12,7 @@ mod rotation;
 pub mod schedule;
 
 pub use fleet::{Fleet, FleetStore};
+pub use healing::{Asks, Healing, Sources};
 pub use holders::{Holder, Holders};
 pub use merge::{answers_wait, new_tokens, replay, seal_tokens};
 pub use revocation::{Login, Revocable};

@@ -149,6 +149,10 @@ impl Context<'_> {
                 || failure.is_some_and(|failure| failure.lasts()),
             last_used: usage.and_then(|usage| usage.last_used),
         };
+        let signed_out = view.lost.as_ref().map(|lost| lost.signal) == Some(LostSignal::SignedOut);
+        if let Some(generation) = generation.filter(|_| signed_out && !seen.inherited) {
+            view.restore = inner.healing_offer(self.fleet, self.agent, &seen.id, generation);
+        }
         let unknown = known.as_ref().is_some_and(|known| known.unknown_since.is_some());
         let revoking =
             generation.and_then(|generation| inner.generations().revoking_since(generation).ok()?);
@@ -234,7 +238,8 @@ impl Context<'_> {
                 generation: Some(generation.short()),
             })
         };
-        if let Some(refusal) = known.and_then(|known| known.refusal.as_ref()) {
+        let refusal = known.and_then(|known| known.refusal.as_ref());
+        if let Some(refusal) = refusal.filter(|_| !self.inner.deciding().contains(&generation)) {
             let id = provider.map_or_else(|| credential.provider(), |provider| Some(provider.id()))?;
             let text = classify::text_for(id, &refusal.code, refusal.answer_was_lost);
             return lost(LostSignal::SignedOut, &refusal.code, text, refusal.at);
