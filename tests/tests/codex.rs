@@ -81,6 +81,17 @@ async fn a_login_that_codex_and_openclaw_share_is_seen_before_named_after_and_pa
     let lost = watching.event("openclaw-refused", SOON).await?;
     assert_eq!(lost["profileId"], PROFILE);
 
+    let why = why(&kalit, PROFILE).await?;
+    assert_eq!(
+        (&why["cause"], &why["confidence"]),
+        (&json!("other-program"), &json!("likely"))
+    );
+    let sentence = why["sentence"].as_str().context("no sentence")?;
+    assert!(
+        sentence.starts_with("Codex CLI used the same login "),
+        "{sentence}"
+    );
+
     // A login of its own ends it.
     drop(watching);
     endpoint.add_login(Login::named("ada", "test-refresh-own"));
@@ -146,6 +157,19 @@ async fn codex_logout_ends_the_login_that_it_shares_and_is_named_for_it() -> Res
     let account = kalit.account("main", &profile).await?;
     assert_eq!(account["state"], "signed-out", "{account}");
 
+    let why = why(&kalit, &profile).await?;
+    assert_eq!(
+        (&why["cause"], &why["signedOut"]),
+        (&json!("ended-by-other-program"), &json!(true))
+    );
+    let sentence = why["sentence"].as_str().context("no sentence")?;
+    assert!(
+        sentence.starts_with("Codex CLI most likely ended this login"),
+        "{sentence}"
+    );
+    let told = account["lost"]["text"].as_str().context("no text")?;
+    assert!(told.starts_with("Codex CLI most likely ended"), "{told}");
+
     // Signed in again, each on its own: both renew.
     drop(watching);
     let again = ["login", "openai", "--profile-id", &profile];
@@ -170,6 +194,12 @@ async fn codex_logout_ends_the_login_that_it_shares_and_is_named_for_it() -> Res
     assert_eq!(found.json()?["findings"][0]["kind"], "same-account", "{found:?}");
     println!("codex logout: {:.1} s", started.elapsed().as_secs_f32());
     Ok(())
+}
+
+async fn why(kalit: &Kalit, profile: &str) -> Result<Value> {
+    let told = kalit.run(&["why", profile, "--json"]).await?;
+    ensure!(told.code == 0, "{told:?}");
+    told.json()
 }
 
 /// The worst that `kalit radar --check` finds, which ends with `code`.

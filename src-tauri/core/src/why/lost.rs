@@ -104,6 +104,20 @@ fn used_by_others(evidence: &Evidence, loss: &Loss, code: &str) -> Option<Told> 
             program = other.name
         )]));
     }
+    if let Some(other) = evidence.gone_elsewhere(loss).filter(|_| !reused) {
+        let gone = match span(loss.at.millis_since(other.at)) {
+            Some(span) => say!(
+                "{program} held the same login until {span} earlier.",
+                program = other.name,
+                span
+            ),
+            None => say!(
+                "{program} held the same login until just before.",
+                program = other.name
+            ),
+        };
+        return Some(ended_by(other.name).because([gone]));
+    }
     if let Some(other) = evidence.renewed_in_other_agent(loss) {
         let agent = &other.name;
         let text = match span(loss.at.millis_since(other.at)) {
@@ -129,18 +143,7 @@ fn used_by_others(evidence: &Evidence, loss: &Loss, code: &str) -> Option<Told> 
     let found = evidence.found_elsewhere(loss).map(|other| other.name);
     // A program that still holds it has not renewed or ended it, unless it does not know yet.
     match (found, program()) {
-        (Some(program), None) if !reused => {
-            let text = say!(
-                "{program} most likely ended this login: signing in or out there ends it here as well.",
-                program
-            );
-            Some(Told::new(
-                Cause::EndedByOtherProgram,
-                Likely,
-                text,
-                sign_in_separately(),
-            ))
-        }
+        (Some(program), None) if !reused => Some(ended_by(program)),
         (found, now) if reused => {
             let program = now.or(found);
             let copies = !evidence.copies_in.is_empty();
@@ -162,6 +165,18 @@ fn used_by_others(evidence: &Evidence, loss: &Loss, code: &str) -> Option<Told> 
         }
         _ => None,
     }
+}
+
+fn ended_by(program: String) -> Told {
+    Told::new(
+        Cause::EndedByOtherProgram,
+        Likely,
+        say!(
+            "{program} most likely ended this login: signing in or out there ends it here as well.",
+            program
+        ),
+        sign_in_separately(),
+    )
 }
 
 /// OpenClaw could not renew it and dropped the tokens: its log says why, if anything does.
@@ -248,7 +263,14 @@ fn openclaw_refused(evidence: &Evidence, loss: &Loss) -> Told {
                 told.confidence = told.confidence.max(Likely);
                 told
             }
-            _ => Told::new(Cause::OpenclawRefused, Possible, loss.text.clone(), check),
+            // It does not say with which code.
+            _ => match used_by_others(evidence, loss, "invalid_grant") {
+                Some(mut told) => {
+                    told.confidence = told.confidence.max(Likely);
+                    told
+                }
+                None => Told::new(Cause::OpenclawRefused, Possible, loss.text.clone(), check),
+            },
         },
     };
     told.because([noted])

@@ -3,6 +3,7 @@
 use super::{Evidence, Loss};
 use crate::clock::Timestamp;
 use crate::event::{Event, EventKind};
+use crate::radar::Program;
 
 /// Deeds after which a login in the store is a fresh one.
 const FRESH: [EventKind; 6] = [
@@ -30,21 +31,28 @@ pub(super) struct Other {
 impl Evidence {
     /// The program that was last seen to renew the login for itself, before or about when it was lost.
     pub(super) fn renewed_elsewhere(&self, loss: &Loss) -> Option<Other> {
-        self.other(loss, EventKind::RenewedElsewhere)
+        self.other(loss, EventKind::RenewedElsewhere, |cause| !cause.contains(':'))
+    }
+
+    /// The program that held the login and was last seen without it, or with another account's: it was
+    /// signed out there, or signed in anew.
+    pub(super) fn gone_elsewhere(&self, loss: &Loss) -> Option<Other> {
+        self.other(loss, EventKind::RenewedElsewhere, |cause| cause.contains(':'))
     }
 
     /// The program that was last found with the same login.
     pub(super) fn found_elsewhere(&self, loss: &Loss) -> Option<Other> {
-        self.other(loss, EventKind::Shared)
+        self.other(loss, EventKind::Shared, |_| true)
     }
 
-    fn other(&self, loss: &Loss, kind: EventKind) -> Option<Other> {
+    fn other(&self, loss: &Loss, kind: EventKind, is_meant: fn(&str) -> bool) -> Option<Other> {
         let fresh = self.last_fresh(loss.at).map(|event| event.at);
         // What a program does much later it does because its login, too, was lost.
         let until = loss.at.plus_millis(NOTICED_WITHIN_MS);
         self.events
             .iter()
             .filter(|event| event.kind == kind && event.at <= until)
+            .filter(|event| event.cause.as_deref().is_some_and(is_meant))
             .map(|event| {
                 let same = event.generation.is_some() && event.generation == self.generation;
                 (event, same)
@@ -103,16 +111,13 @@ impl Evidence {
     }
 }
 
-/// A program's name from its stable word.
-pub(super) fn program(word: &str) -> String {
-    match word {
-        "codex-cli" => "Codex CLI".to_owned(),
-        "claude-code" => "Claude Code".to_owned(),
-        "gemini-cli" => "Gemini CLI".to_owned(),
-        "qwen-cli" => "Qwen CLI".to_owned(),
-        "minimax-cli" => "MiniMax CLI".to_owned(),
-        "openclaw" => say!("Another OpenClaw"),
-        _ => word.to_owned(),
+/// A program's name from a cause: its stable word, and after a colon what became of its copy.
+fn program(cause: &str) -> String {
+    let word = cause.split(':').next().unwrap_or_default();
+    match (Program::of_word(word), word) {
+        (Some(program), _) => program.name().to_owned(),
+        (None, "openclaw") => say!("Another OpenClaw"),
+        (None, _) => word.to_owned(),
     }
 }
 
