@@ -76,7 +76,7 @@ async fn everything_that_happens_to_an_account_is_kept_once_and_in_order() -> Re
     assert_eq!(families(&of_ada), [family.as_str(), family.as_str()]);
     assert_eq!(
         scene.told(&["--family", &family]).await?,
-        ["signed-in", "refreshed", "adopted"]
+        ["signed-in", "refreshed", "adopted", "removed"]
     );
     assert_eq!(scene.told(&["--search", "BOB switched"]).await?, ["switched"]);
     assert_eq!(
