@@ -19,7 +19,9 @@ use crate::asking::{asking, reading, saying};
 use crate::interrupt::Interrupt;
 use crate::prompt::confirm;
 use crate::table::table;
-use crate::{order, output, providers, remove, restore, sessions, settings, sign_in, snapshots, test_logins};
+use crate::{
+    one_owner, order, output, providers, remove, restore, sessions, settings, sign_in, snapshots, test_logins,
+};
 
 type Result<T> = std::result::Result<T, Error>;
 
@@ -95,6 +97,9 @@ pub async fn run(broker: &Broker, command: Command, json: bool) -> Result<u8> {
             restore::run(broker, &agent, &parse_profile(&profile_id)?, yes, json).await
         }
         Command::Snapshots { action } => snapshots::run(broker, action, json).await,
+        Command::OneOwner { profile_id, yes } => {
+            one_owner::run(broker, &parse_profile(&profile_id)?, yes, json).await
+        }
         Command::History {
             profile,
             agent,

@@ -6,6 +6,7 @@ mod commands;
 mod completions;
 mod global_order;
 mod interrupt;
+mod one_owner;
 mod openclaw_login;
 mod order;
 mod output;

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use kalit_core::broker::{
     Activation, AddedAgentInfo, ClearedCooldown, GlobalOrderPreview, HistoryRequest, HistoryView, LoginRoute,
-    OpenClawLoginChoice, PasteKind, PasteRequest, ProviderInfo, RefreshOutcome, RefreshTarget, Removal,
-    RemovalPreview, RestorePreview, Restored, Setting, SettingView, SettingsView, SignedIn, SnapshotInfo,
-    SnapshotPreview, SnapshotRestored, TestLoginsOffer, TestedLogins,
+    OneOwner, OneOwnerPreview, OpenClawLoginChoice, PasteKind, PasteRequest, ProviderInfo, RefreshOutcome,
+    RefreshTarget, Removal, RemovalPreview, RestorePreview, Restored, Setting, SettingView, SettingsView,
+    SignedIn, SnapshotInfo, SnapshotPreview, SnapshotRestored, TestLoginsOffer, TestedLogins,
 };
 use kalit_core::ids::{AgentId, ProfileId, ProviderId};
 use kalit_core::language::{self, WindowTexts};
@@ -60,6 +60,8 @@ pub fn handler() -> impl Fn(Invoke<Wry>) -> bool + Send + Sync + 'static {
         restore_snapshot,
         refresh,
         refresh_all,
+        one_owner,
+        one_owner_preview,
         removal_preview,
         remove,
         history,
@@ -298,6 +300,19 @@ async fn refresh(session: Window<'_>, agent: AgentId, profile: ProfileId) -> Ans
 async fn refresh_all(session: Window<'_>) -> Answer<Vec<RefreshOutcome>> {
     let _begun = session.in_flight.begin().await;
     Ok(session.broker()?.refresh(RefreshTarget::All).await)
+}
+
+/// What making main the one owner of its login would do; nothing is changed.
+#[tauri::command]
+async fn one_owner_preview(session: Window<'_>, profile: ProfileId) -> Answer<OneOwnerPreview> {
+    let broker = session.broker()?;
+    Ok(async_runtime::spawn_blocking(move || broker.one_owner_preview(&profile)).await??)
+}
+
+#[tauri::command]
+async fn one_owner(session: Window<'_>, profile: ProfileId) -> Answer<OneOwner> {
+    let _begun = session.in_flight.begin().await;
+    Ok(session.broker()?.one_owner(&profile).await?)
 }
 
 /// What removing an account would do; nothing is changed.
