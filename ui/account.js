@@ -6,6 +6,7 @@ import { again, rotates } from './board.js';
 import { commandFor } from './sessions.js';
 import { cuts, cutText, key } from './key.js';
 import * as api from './api.js';
+import { copied } from './one-owner.js';
 import * as places from './places.js';
 import { wayBack } from './snapshots.js';
 import * as states from './states.js';
@@ -84,6 +85,7 @@ function verbs(agent, one, { working, managed, several }) {
   }
   list.push(go(isOauth ? text.signInAgain : text.pasteAgain, again(agent, one), { main: lost && !back && (managed || ['signed-out', 'vanished'].includes(one.state)) }));
   if (several && states.usable(one)) list.push(button(text.useEverywhere, { action: 'use-everywhere', ...data }));
+  if (isOauth && !managed && copied(agent, one)) list.push(button(text.oneOwner, { action: 'one-owner', ...data }));
   if (!one.inherited) list.push(button(text.remove, { action: 'remove', ...data }, { grave: true }));
   for (const node of list) if (node.localName === 'button') node.disabled = working;
   return list;

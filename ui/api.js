@@ -34,6 +34,8 @@ export const snapshotPreview = choice => invoke('snapshot_preview', { choice });
 export const restoreSnapshot = choice => invoke('restore_snapshot', { choice });
 export const refresh = (agent, profile) => invoke('refresh', { agent, profile });
 export const refreshAll = () => invoke('refresh_all');
+export const oneOwnerPreview = profile => invoke('one_owner_preview', { profile });
+export const oneOwner = profile => invoke('one_owner', { profile });
 export const removalPreview = (agent, profile) => invoke('removal_preview', { agent, profile });
 export const remove = (agent, profile, everywhere) => invoke('remove', { agent, profile, everywhere });
 export const startTray = () => invoke('start_tray');

@@ -20,6 +20,7 @@ import { orderActions, orderSheet } from './order.js';
 import { newAgentForms, newAgentSheet } from './new-agent.js';
 import * as places from './places.js';
 import { removeActions } from './remove.js';
+import { oneOwnerActions } from './one-owner.js';
 import { look, restoreActions, restoreSheet } from './restore.js';
 import { pin, readSessions, sessionActions, sessionsSheet } from './sessions.js';
 import { readSettings, saveControl, settingActions, settingsSheet, showChosen } from './settings.js';
@@ -450,7 +451,7 @@ async function goWhereWanted() {
 }
 
 const shell = { state, sheet, actions, render, reload, say, tell, fail, find, work, changing, followSignIn };
-Object.assign(actions, everywhereActions(shell), removeActions(shell), restoreActions(shell), sessionActions(shell), settingActions(shell), snapshotActions(shell), testActions(shell), diagnosticsActions(shell), historyActions(shell), radarActions(shell), orderActions(shell), openclawActions(shell));
+Object.assign(actions, everywhereActions(shell), oneOwnerActions(shell), removeActions(shell), restoreActions(shell), sessionActions(shell), settingActions(shell), snapshotActions(shell), testActions(shell), diagnosticsActions(shell), historyActions(shell), radarActions(shell), orderActions(shell), openclawActions(shell));
 Object.assign(forms, openclawForms(shell), newAgentForms(shell));
 
 addEventListener('hashchange', arrive);

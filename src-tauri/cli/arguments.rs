@@ -170,6 +170,13 @@ pub enum Command {
         #[arg(long)]
         check: bool,
     },
+    /// Make main the one owner of its login: take the copies out of the other agents' stores
+    OneOwner {
+        profile_id: String,
+        /// Do it without asking
+        #[arg(long)]
+        yes: bool,
+    },
     /// Show what happened to the accounts, the newest first
     History {
         /// Only this profile

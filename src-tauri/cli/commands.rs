@@ -19,8 +19,8 @@ use crate::interrupt::Interrupt;
 use crate::prompt::confirm;
 use crate::table::table;
 use crate::{
-    history, order, output, providers, radar, remove, restore, sessions, settings, sign_in, snapshots,
-    test_logins,
+    history, one_owner, order, output, providers, radar, remove, restore, sessions, settings, sign_in,
+    snapshots, test_logins,
 };
 
 type Result<T> = std::result::Result<T, Error>;
@@ -98,6 +98,9 @@ pub async fn run(broker: &Broker, command: Command, json: bool) -> Result<u8> {
         }
         Command::Snapshots { action } => snapshots::run(broker, action, json).await,
         Command::Radar { keychain, check } => radar::run(broker, keychain, check, json).await,
+        Command::OneOwner { profile_id, yes } => {
+            one_owner::run(broker, &parse_profile(&profile_id)?, yes, json).await
+        }
         Command::History {
             profile,
             agent,

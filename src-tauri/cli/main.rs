@@ -7,6 +7,7 @@ mod completions;
 mod global_order;
 mod history;
 mod interrupt;
+mod one_owner;
 mod openclaw_login;
 mod order;
 mod output;

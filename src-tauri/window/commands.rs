@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use kalit_core::broker::{
     Activation, AddedAgentInfo, ClearedCooldown, GlobalOrderPreview, HistoryExport, HistoryRequest,
-    HistoryView, LoginRoute, OpenClawLoginChoice, PasteKind, PasteRequest, ProviderInfo, RefreshOutcome,
-    RefreshTarget, Removal, RemovalPreview, RestorePreview, Restored, Setting, SettingView, SettingsView,
-    SignedIn, SnapshotInfo, SnapshotPreview, SnapshotRestored, TestLoginsOffer, TestedLogins, WhyView,
+    HistoryView, LoginRoute, OneOwner, OneOwnerPreview, OpenClawLoginChoice, PasteKind, PasteRequest,
+    ProviderInfo, RefreshOutcome, RefreshTarget, Removal, RemovalPreview, RestorePreview, Restored, Setting,
+    SettingView, SettingsView, SignedIn, SnapshotInfo, SnapshotPreview, SnapshotRestored, TestLoginsOffer,
+    TestedLogins, WhyView,
 };
 use kalit_core::ids::{AgentId, ProfileId, ProviderId};
 use kalit_core::language::{self, WindowTexts};
@@ -62,6 +63,8 @@ pub fn handler() -> impl Fn(Invoke<Wry>) -> bool + Send + Sync + 'static {
         restore_snapshot,
         refresh,
         refresh_all,
+        one_owner,
+        one_owner_preview,
         removal_preview,
         remove,
         history,
@@ -305,6 +308,19 @@ async fn refresh_all(session: Window<'_>) -> Answer<Vec<RefreshOutcome>> {
     Ok(session.broker()?.refresh(RefreshTarget::All).await)
 }
 
+/// What making main the one owner of its login would do; nothing is changed.
+#[tauri::command]
+async fn one_owner_preview(session: Window<'_>, profile: ProfileId) -> Answer<OneOwnerPreview> {
+    let broker = session.broker()?;
+    Ok(async_runtime::spawn_blocking(move || broker.one_owner_preview(&profile)).await??)
+}
+
+#[tauri::command]
+async fn one_owner(session: Window<'_>, profile: ProfileId) -> Answer<OneOwner> {
+    let _begun = session.in_flight.begin().await;
+    Ok(session.broker()?.one_owner(&profile).await?)
+}
+
 /// What removing an account would do; nothing is changed.
 #[tauri::command]
 async fn removal_preview(session: Window<'_>, agent: AgentId, profile: ProfileId) -> Answer<RemovalPreview> {
@@ -470,7 +486,7 @@ mod tests {
             .step_by(2)
             .collect();
         let called = between(include_str!("../../ui/api.js"), "invoke('", "'");
-        assert_eq!(commands.len(), 44);
+        assert_eq!(commands.len(), 46);
         assert_eq!(commands, handled);
         assert_eq!(commands, allowed);
         assert_eq!(commands, called);

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 const PAGE: &str = include_str!("../../ui/index.html");
 const STYLE: &str = include_str!("../../ui/app.css");
-const SCRIPTS: [(&str, &str); 29] = [
+const SCRIPTS: [(&str, &str); 30] = [
     ("account.js", include_str!("../../ui/account.js")),
     ("add.js", include_str!("../../ui/add.js")),
     ("api.js", include_str!("../../ui/api.js")),
@@ -24,6 +24,7 @@ const SCRIPTS: [(&str, &str); 29] = [
     ("keys.js", include_str!("../../ui/keys.js")),
     ("morph.js", include_str!("../../ui/morph.js")),
     ("new-agent.js", include_str!("../../ui/new-agent.js")),
+    ("one-owner.js", include_str!("../../ui/one-owner.js")),
     ("openclaw-login.js", include_str!("../../ui/openclaw-login.js")),
     ("order.js", include_str!("../../ui/order.js")),
     ("places.js", include_str!("../../ui/places.js")),

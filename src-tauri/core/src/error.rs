@@ -209,6 +209,7 @@ error_codes! {
     GatewayRunning, "gateway.running", 75, say!("Stop OpenClaw's gateway first: `openclaw gateway stop`.");
     OrderOverridden, "order.overridden", 77, say!("Change what overrides the order, then try again.");
     OrderInvalid, "order.invalid", 65, say!("Name profiles of this provider that exist in this agent's store.");
+    OwnerNotNeeded, "owner.not_needed", 64, say!("Nothing was changed: no agent holds a copy of main's login. `kalit status` shows what there is.");
     CooldownNone, "cooldown.none", 64, say!("Nothing was changed: OpenClaw does not leave this account alone. `kalit status` shows which ones rest.");
     TrayNotStarted, "tray.not_started", 69, say!("Start `kalit-desktop` by hand to see why.");
     Internal, "internal", 70, say!("This is a mistake in Kalit: please report it with `kalit doctor`.");

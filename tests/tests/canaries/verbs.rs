@@ -36,6 +36,7 @@ pub const VERBS: &[Verb] = &[
         &["paste-token", "--provider", "anthropic", "--json"],
         "SECRET and more",
     ),
+    (&["one-owner", WORK, "--yes"], ""),
     (&["import", "--yes", "--json"], ""),
     (&["restore", WORK, "--yes"], ""),
     (&["sessions", "list"], ""),

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use kalit_core::broker::{
-    AskKind, GlobalOrderPreview, HistoryView, LoginStep, OpenClawLoginChoice, ProviderInfo, PutBackVerdict,
-    RemovalPreview, RestorePreview, SettingView, SettingsView, SignedIn, SnapshotInfo, SnapshotPreview,
-    SnapshotProfile, SnapshotStore, TestResult, TestedLogin, TestedLogins, WhyView,
+    AskKind, GlobalOrderPreview, HistoryView, LoginStep, OneOwnerCopy, OneOwnerPreview, OpenClawLoginChoice,
+    ProviderInfo, PutBackVerdict, RemovalPreview, RestorePreview, SettingView, SettingsView, SignedIn,
+    SnapshotInfo, SnapshotPreview, SnapshotProfile, SnapshotStore, TestResult, TestedLogin, TestedLogins,
+    WhyView,
 };
 use kalit_core::event::{Event, EventKind};
 use kalit_core::ids::AgentId;
@@ -279,6 +280,9 @@ fn sheets() -> Vec<State> {
         State::at("dialogue-everywhere", of(OLD), "Why this account is used", &calm)
             .answers("order_globally_preview", preview)
             .press("[data-action='use-everywhere']"),
+        State::at("dialogue-one-owner", of(WORK), "Why this account is used", &calm)
+            .answers("one_owner_preview", one_owner())
+            .press("[data-action='one-owner']"),
         State::at("sessions", "#/sessions/main", "agent:main:telegram:42", &calm)
             .answers("sessions", &sessions),
         State::at(
@@ -527,6 +531,24 @@ fn forms() -> Vec<State> {
             &calm,
         ),
     ]
+}
+
+fn one_owner() -> OneOwnerPreview {
+    OneOwnerPreview {
+        profile_id: profile_id(WORK),
+        owner: AgentId::main(),
+        path: "~/.openclaw/agents/main/agent/auth-profiles.json".to_owned(),
+        release: Some("2026.2.17".to_owned()),
+        copies: vec![OneOwnerCopy {
+            agent: AgentId::normalize("research"),
+            path: "~/.openclaw/agents/research/agent/auth-profiles.json".to_owned(),
+            uses_now: Some(profile_id(WORK)),
+            uses_then: Some(profile_id(OLD)),
+        }],
+        notes: vec![String::from(
+            "OpenClaw 2026.2.17 to 2026.4.21 copies main's accounts again when it next saves an agent's store: from 2026.4.29 on it does not.",
+        )],
+    }
 }
 
 fn calm() -> Snapshot {

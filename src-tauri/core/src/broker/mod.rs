@@ -17,6 +17,7 @@ mod merge;
 mod migration;
 mod naming;
 mod observer;
+mod one_owner;
 mod online;
 mod openclaw_login;
 mod pasting;

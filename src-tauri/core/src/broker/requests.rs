@@ -438,6 +438,46 @@ pub struct SnapshotRestoredProfile {
     pub profile_id: ProfileId,
 }
 
+/// What making main the one owner of a login would do.
+#[derive(Clone, Debug, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct OneOwnerPreview {
+    pub profile_id: ProfileId,
+    pub owner: AgentId,
+    /// The file that keeps the login.
+    pub path: String,
+    /// The oldest known release of OpenClaw in use.
+    pub release: Option<String>,
+    pub copies: Vec<OneOwnerCopy>,
+    pub notes: Vec<String>,
+}
+
+/// An agent's copy of main's login.
+#[derive(Clone, Debug, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct OneOwnerCopy {
+    pub agent: AgentId,
+    /// The file that it is taken out of.
+    pub path: String,
+    /// What the agent uses of this provider with the copy.
+    pub uses_now: Option<ProfileId>,
+    /// ... and without it.
+    pub uses_then: Option<ProfileId>,
+}
+
+/// Main is the one owner of a login.
+#[derive(Clone, Debug, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct OneOwner {
+    pub profile_id: ProfileId,
+    pub owner: AgentId,
+    /// Each with what it uses of this provider now.
+    pub copies: Vec<OneOwnerCopy>,
+    /// The snapshot that `kalit snapshots restore` puts back.
+    pub snapshot: Option<String>,
+    pub notes: Vec<String>,
+}
+
 /// One legacy credential and what an import would do with it.
 #[derive(Clone, Debug, Serialize, PartialEq)]
 #[serde(rename_all = "camelCase")]

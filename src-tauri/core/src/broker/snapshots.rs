@@ -179,7 +179,7 @@ impl Inner {
         })
     }
 
-    fn vault_of(&self, fleet: &Fleet) -> Snapshots {
+    pub(super) fn vault_of(&self, fleet: &Fleet) -> Snapshots {
         let state_dir = fleet.current().state_dir.canonical();
         Snapshots::open(&installation_dir(&self.environment.data_dir(), &state_dir))
     }

@@ -29,12 +29,17 @@ pub(super) struct Survey {
 
 impl Survey {
     pub(super) fn of(fleet: &Fleet, agent: &Agent, now: Timestamp) -> Self {
+        let own = readable(fleet.store_of(&agent.agent_dir));
+        Self::with_own(fleet, agent, own, now)
+    }
+
+    /// As if the agent's own store held `own`.
+    pub(super) fn with_own(fleet: &Fleet, agent: &Agent, own: Option<&StoreContent>, now: Timestamp) -> Self {
         let installation = fleet.current();
         let inherited = fleet
             .inherited(installation)
             .filter(|store| store.agent_dir != agent.agent_dir);
-        let own = fleet.store_of(&agent.agent_dir);
-        let (mut seen, state) = merge(readable(inherited), readable(own), &installation.rules(), now);
+        let (mut seen, state) = merge(readable(inherited), own, &installation.rules(), now);
         // The shared database is main's own store, too.
         let is_owner = agent.id.is_main() && inherited.is_some_and(|store| fleet.is_shared_database(store));
         for seen in &mut seen {

@@ -4,9 +4,8 @@
 //! What is not proven is told and never written. Never from another program's file, never in place
 //! of a generation that took the place of a refused one itself.
 
-use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -23,15 +22,14 @@ use crate::oauth::classify::SIGNED_OUT_EVERYWHERE;
 use crate::oauth::{Claims, Identity, Provider, Providers, Sameness, TokenAnswer};
 use crate::secret::{Fingerprint, Secret};
 use crate::store::credential::{Credential, NewTokens, Oauth};
-use crate::store::lock::StoreLock;
 use crate::store::{AgentStore, Document, json};
 use crate::vault::journal::Question;
 use crate::vault::{Journal, SealKey, SealedLogins, Snapshots, installation_dir, open_snapshot};
 
 crate::keeps_secret!(Candidate, Found, Stale);
 
-/// One try of a lock.
-const TRY_LOCK: Duration = Duration::from_secs(1);
+/// How long stores that appear meanwhile are tried.
+const LATE_HOLDERS: Duration = Duration::from_secs(1);
 /// After this the locks are said to be busy: the next look tries again.
 const ALL_LOCKS: Duration = Duration::from_secs(10);
 /// What the tokens of an answer are called in a snapshot that no store took.
@@ -151,12 +149,7 @@ impl Inner {
         let holders = fleet.holders(attempt.seen).stores;
         let mut places = fleet.holders(generation).stores;
         places.extend(holders.iter().cloned());
-        let _refresh_locks = self.refresh_locks(&fleet, &places)?;
-        let dirs: BTreeSet<&Path> = places.iter().map(|place| place.agent_dir.as_path()).collect();
-        let mut store_locks = Vec::new();
-        for dir in dirs {
-            store_locks.push(StoreLock::acquire(dir, &self.locks, TRY_LOCK)?);
-        }
+        let (_refresh_locks, store_locks) = self.lock(&fleet, &places)?.into_parts();
         // Under the locks everything is read again: this is what decides.
         let fleet = self.fleet()?;
         let again = match self.look(&fleet, attempt, sources)? {
@@ -184,7 +177,7 @@ impl Inner {
         self.generations
             .record_rotation(attempt.seen, generation, issued_at, answer.lifetime_ms)?;
         let patience = Patience {
-            limit: TRY_LOCK,
+            limit: LATE_HOLDERS,
             is_journalled: true,
         };
         merge::into_all(self, &answer, &holders, store_locks, patience)?;

@@ -2,16 +2,24 @@
 //! included, into every agent: rotating one copy kills the others, so all of them are found before
 //! anything is sent.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use crate::error::Result;
 use crate::ids::{AgentId, ProfileId};
+use crate::install::canonical;
 use crate::language;
 use crate::radar::{Place, Program};
 use crate::secret::Fingerprint;
 use crate::store::credential::Credential;
+use crate::store::lock::{RefreshLock, StoreLock};
 
 use super::fleet::{Fleet, FleetStore};
+use super::rotation::{Inner, Refresher};
+
+/// One try of a store's lock.
+const TRY_LOCK: Duration = Duration::from_secs(1);
 
 /// One profile of one OpenClaw store that holds a generation.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -67,6 +75,50 @@ impl Holders {
             .map(|path| say!("{path}, which cannot be read", path = path.display()));
         let foreign = self.foreign.iter().map(|program| language::fixed(program));
         foreign.chain(unreadable)
+    }
+}
+
+/// The locks of some holders, refresh locks and then store locks, each in path order. Held until
+/// it is dropped.
+#[derive(Debug)]
+pub struct HolderLocks {
+    refresh: Vec<RefreshLock>,
+    stores: Vec<StoreLock>,
+}
+
+impl HolderLocks {
+    /// The lock of one of the holders' stores.
+    pub fn of(&self, agent_dir: &Path) -> Option<&StoreLock> {
+        let place = canonical(agent_dir);
+        self.stores.iter().find(|lock| lock.agent_dir() == place)
+    }
+
+    pub(super) fn into_parts(self) -> (Vec<RefreshLock>, Vec<StoreLock>) {
+        (self.refresh, self.stores)
+    }
+}
+
+impl Refresher {
+    /// Takes the locks of all of these holders, or none. Blocks, a second for each lock at most.
+    ///
+    /// # Errors
+    /// `lock.busy`, `lock.failed`, `era.sqlite`.
+    pub fn lock(&self, fleet: &Fleet, holders: &[Holder]) -> Result<HolderLocks> {
+        self.inner().lock(fleet, holders)
+    }
+}
+
+impl Inner {
+    pub(super) fn lock(&self, fleet: &Fleet, holders: &[Holder]) -> Result<HolderLocks> {
+        let refresh = self.refresh_locks(fleet, holders)?;
+        let dirs: BTreeSet<&Path> = holders.iter().map(|holder| holder.agent_dir.as_path()).collect();
+        let stores = dirs
+            .into_iter()
+            .map(|dir| StoreLock::acquire(dir, &self.locks, TRY_LOCK));
+        Ok(HolderLocks {
+            stores: stores.collect::<Result<_>>()?,
+            refresh,
+        })
     }
 }
 

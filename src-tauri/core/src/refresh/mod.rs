@@ -13,7 +13,7 @@ pub mod schedule;
 
 pub use fleet::{Fleet, FleetStore};
 pub use healing::{Asks, Healing, Sources};
-pub use holders::{Holder, Holders};
+pub use holders::{Holder, HolderLocks, Holders};
 pub use merge::{answers_wait, new_tokens, replay, seal_tokens};
 pub use revocation::{Login, Revocable};
 pub use rotation::{Attempt, Done, Failed, Kept, Refresher, Wanted, due_item};

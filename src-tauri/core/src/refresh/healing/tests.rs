@@ -1,3 +1,4 @@
+use std::path::Path;
 use std::time::SystemTime;
 
 use super::*;
@@ -7,7 +8,7 @@ use crate::history::{Generations, SignIn};
 use crate::ids::{ProfileId, ProviderId};
 use crate::oauth::testing::Reply;
 use crate::refresh::rotation::Wanted;
-use crate::store::lock::LockContext;
+use crate::store::lock::{LockContext, StoreLock};
 use crate::testbed::{ANN, Machine, NOW, access_token, answer, login};
 use crate::vault::Sealer;
 use crate::vault::journal::{EntryHolder, Received};
