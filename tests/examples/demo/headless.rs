@@ -319,19 +319,13 @@ impl Stage {
             })
             .await?;
         report.says("session bus", "title", seen.title.as_str());
-        // The window in which somebody signed in again shows no text to the driver.
-        if self.session.window_process().is_some() {
-            let closed = || self.session.window_process().is_none();
-            self.session.close_window(closed).await?;
-        }
-        let kalit = binary("KALIT_WINDOW_BIN", "kalit-window")?;
-        let window = WebView::open(&self.session, &kalit, &["radar"], &self.installation.env()).await?;
-        let shown = window.shows(SIGN_OUT_THERE, SOON).await?;
-        report.says("window", "shows", first_line_with(&shown, CODEX));
-        report.says("window", "shows", first_line_with(&shown, SIGN_OUT_THERE));
-        window.screenshot(&report.screenshot("shared-logins")).await?;
-        window.close().await?;
-        Ok(())
+        let shown = self.radar(&[])?;
+        report.says("kalit radar", "says", first_line_with(&shown, CODEX));
+        report.says("kalit radar", "says", first_line_with(&shown, SIGN_OUT_THERE));
+        let label = self.tray_line(SHARED_LOGINS).await?;
+        self.item.click(&[&label]).await?;
+        report.says("dbusmenu", "clicked", label);
+        self.picture(report, "shared-logins")
     }
 
     async fn ended_by_codex(&self, report: &mut Report, current: &Stored) -> Result<Entry> {
@@ -363,13 +357,19 @@ impl Stage {
     /// With a login of its own nobody is in the other's way.
     async fn parted(&self, report: &mut Report) -> Result<()> {
         report.step("nobody shares a login any more");
-        let mut command = std::process::Command::new(binary("KALIT_BIN", "kalit")?);
-        command.args(["radar", "--check"]).envs(self.installation.env());
-        let found = command.env("HOME", self.session.home()).output()?;
-        let said = String::from_utf8_lossy(&found.stdout).into_owned();
-        ensure!(found.status.success(), "a clash is left: {said}");
+        let said = self.radar(&["--check"])?;
         report.says("kalit radar", "says", said.lines().next().unwrap_or_default());
         Ok(())
+    }
+
+    /// What `kalit radar` says, if it ends well.
+    fn radar(&self, more: &[&str]) -> Result<String> {
+        let mut command = std::process::Command::new(binary("KALIT_BIN", "kalit")?);
+        command.arg("radar").args(more).envs(self.installation.env());
+        let found = command.env("HOME", self.session.home()).output()?;
+        let said = String::from_utf8_lossy(&found.stdout).into_owned();
+        ensure!(found.status.success(), "kalit radar {more:?}: {said}");
+        Ok(said)
     }
 
     async fn notified(&self, report: &mut Report, refused: &Entry) -> Result<Notification> {
@@ -469,10 +469,14 @@ impl Stage {
     }
 
     async fn tray_shows(&self, report: &mut Report, text: &str) -> Result<()> {
-        let menu = self.item.menu_with(text, SOON).await?;
-        let line = menu.find(text).map(|line| line.label.clone()).unwrap_or_default();
-        report.says("dbusmenu", "shows", line);
+        report.says("dbusmenu", "shows", self.tray_line(text).await?);
         Ok(())
+    }
+
+    /// The line of the menu with this text, waited for.
+    async fn tray_line(&self, text: &str) -> Result<String> {
+        let menu = self.item.menu_with(text, SOON).await?;
+        Ok(menu.find(text).map(|line| line.label.clone()).unwrap_or_default())
     }
 
     fn picture(&self, report: &mut Report, name: &str) -> Result<()> {
