@@ -12,6 +12,7 @@ mod order;
 mod output;
 mod prompt;
 mod providers;
+mod remote_sign_in;
 mod remove;
 mod restore;
 mod sessions;
