@@ -75,6 +75,10 @@ pub enum Command {
         /// Print the address instead of opening a browser, and read the redirect address from stdin
         #[arg(long)]
         no_browser: bool,
+        /// Sign in for OpenClaw on that machine, through ssh: user@host, a name of ssh's configuration, or
+        /// ssh://user@host:port
+        #[arg(long, value_name = "HOST")]
+        host: Option<String>,
         /// Use the account at once
         #[arg(long = "use")]
         use_now: bool,

@@ -17,6 +17,7 @@ use crate::arguments::{AgentArgument, AgentsAction, Command, ProvidersAction};
 use crate::asking::{asking, reading, saying};
 use crate::interrupt::Interrupt;
 use crate::prompt::confirm;
+use crate::remote_sign_in::{self, Remote};
 use crate::table::table;
 use crate::{
     history, one_owner, order, output, providers, radar, remove, restore, sessions, settings, sign_in,
@@ -37,8 +38,22 @@ pub async fn run(broker: &Broker, command: Command, json: bool) -> Result<u8> {
             device_code,
             method,
             no_browser,
+            host,
             use_now,
         } => {
+            if let Some(host) = host {
+                let remote = Remote {
+                    host,
+                    provider: provider_id(&provider)?,
+                    agent: agent.agent,
+                    profile_id,
+                    method,
+                    device_code,
+                    no_browser,
+                    use_now,
+                };
+                return remote_sign_in::login(remote, json).await;
+            }
             let request = OpenClawLoginRequest {
                 provider: provider_id(&provider)?,
                 agent: chosen_agent(broker, &agent)?,

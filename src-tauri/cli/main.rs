@@ -14,6 +14,7 @@ mod output;
 mod prompt;
 mod providers;
 mod radar;
+mod remote_sign_in;
 mod remove;
 mod restore;
 mod sessions;

@@ -24,7 +24,7 @@ pub async fn run(broker: &Broker, profile_id: &ProfileId, yes: bool, json: bool)
     if json {
         output::json(&done);
     } else {
-        tell(&done);
+        tell(&done, &preview.notes);
     }
     Ok(0)
 }
@@ -51,7 +51,8 @@ fn uses(copy: &OneOwnerCopy) -> String {
     }
 }
 
-fn tell(done: &OneOwner) {
+/// What was `said` before is not said again.
+fn tell(done: &OneOwner, said: &[String]) {
     for copy in &done.copies {
         output::line(format!(
             "{} holds no copy any more and {}",
@@ -59,5 +60,6 @@ fn tell(done: &OneOwner) {
             uses(copy)
         ));
     }
-    done.notes.iter().for_each(output::line);
+    let new = done.notes.iter().filter(|note| !said.contains(note));
+    new.for_each(output::line);
 }

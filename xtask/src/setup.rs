@@ -38,7 +38,7 @@ const BUILD: [(&str, Sign); 4] = [
     ("libwebkit2gtk-4.1-dev", Sign::Library("webkit2gtk-4.1")),
 ];
 
-const DESKTOP: [(&str, Sign); 21] = [
+const DESKTOP: [(&str, Sign); 23] = [
     ("xvfb", Sign::Program("Xvfb")),
     ("dbus", Sign::Program("dbus-run-session")),
     ("openbox", Sign::Program("openbox")),
@@ -67,6 +67,8 @@ const DESKTOP: [(&str, Sign); 21] = [
     ("libglib2.0-bin", Sign::Program("gdbus")),
     ("procps", Sign::Program("ps")),
     ("strace", Sign::Program("strace")),
+    ("openssh-client", Sign::Program("ssh")),
+    ("openssh-server", Sign::File(&["/usr/sbin/sshd"])),
     ("xdg-utils", Sign::Program("xdg-open")),
     ("rpm", Sign::Program("rpm")),
     ("desktop-file-utils", Sign::Program("desktop-file-validate")),

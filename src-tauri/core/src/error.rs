@@ -210,6 +210,9 @@ error_codes! {
     OrderOverridden, "order.overridden", 77, say!("Change what overrides the order, then try again.");
     OrderInvalid, "order.invalid", 65, say!("Name profiles of this provider that exist in this agent's store.");
     OwnerNotNeeded, "owner.not_needed", 64, say!("Nothing was changed: no agent holds a copy of main's login. `kalit status` shows what there is.");
+    RemoteNoSsh, "remote.no_ssh", 69, say!("Install an ssh client, or run `kalit login --no-browser` on the other machine.");
+    RemoteUnreachable, "remote.unreachable", 69, say!("Try `ssh` to that machine by hand: what it says stands above.");
+    RemoteNoProgram, "remote.no_program", 69, say!("Install Kalit or OpenClaw for that user on the other machine, on the PATH of its shell.");
     CooldownNone, "cooldown.none", 64, say!("Nothing was changed: OpenClaw does not leave this account alone. `kalit status` shows which ones rest.");
     TrayNotStarted, "tray.not_started", 69, say!("Start `kalit-desktop` by hand to see why.");
     Internal, "internal", 70, say!("This is a mistake in Kalit: please report it with `kalit doctor`.");

@@ -101,6 +101,7 @@ pub const VERBS: &[Verb] = &[
     ),
     // Without a session bus it fails; the desktop's journey moves it.
     (MOVE_KEY, ""),
+    (&["login", "openai", "--host", "a;b"], ""),
     (&["completions", "bash"], ""),
     (&["frobnicate"], ""),
 ];
