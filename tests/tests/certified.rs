@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use kalit_core::ErrorCode;
 use kalit_core::broker::{
     Broker, LoginRequest, LoginSession, RefreshResult, RefreshTarget, SignedIn, SignedOut,
 };
-use kalit_core::ErrorCode;
 use kalit_core::clock::SystemClock;
 use kalit_core::ids::{AgentId, ProfileId, ProviderId};
 use kalit_core::oauth::discovery::Issuer;
@@ -292,7 +292,10 @@ async fn a_login_is_made_by_a_code_that_is_entered_elsewhere() -> Result<()> {
     });
     let path = scene.manifest_path().with_file_name("acme.json");
     std::fs::write(path, manifest.to_string())?;
-    for (decision, expected) in [("deny", Err(ErrorCode::LoginDenied)), ("allow", Ok("acme:ada@example.com"))] {
+    for (decision, expected) in [
+        ("deny", Err(ErrorCode::LoginDenied)),
+        ("allow", Ok("acme:ada@example.com")),
+    ] {
         let session = scene.begin_at("acme").await?;
         let page = Url::parse(session.code().context("no code")?.page)?;
         let code = session.code().context("no code")?.code.to_owned();
@@ -301,7 +304,10 @@ async fn a_login_is_made_by_a_code_that_is_entered_elsewhere() -> Result<()> {
         let mut shown = visitor.get(&page).await?;
         for confirm in ["", "yes"] {
             let xsrf = shown.body.split("name=\"xsrf\" value=\"").nth(1);
-            let xsrf = xsrf.and_then(|rest| rest.split('"').next()).context("no xsrf")?.to_owned();
+            let xsrf = xsrf
+                .and_then(|rest| rest.split('"').next())
+                .context("no xsrf")?
+                .to_owned();
             let mut form = vec![("xsrf", xsrf.as_str()), ("user_code", code.as_str())];
             form.extend((confirm == "yes").then_some(("confirm", "yes")));
             shown = visitor.post(&page, &form).await?;
