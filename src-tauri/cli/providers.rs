@@ -12,7 +12,7 @@ use crate::asking::{reading, saying};
 use crate::commands::provider_id;
 use crate::output;
 use crate::prompt::confirm;
-use crate::table::table;
+use crate::table::{paragraph, table};
 
 /// A provider of Kalit's, and how OpenClaw signs in to it, if it does.
 #[derive(Serialize)]
@@ -61,7 +61,7 @@ pub async fn list(broker: &Broker, json: bool) -> Result<(), Error> {
     );
     for row in &rows {
         if let Some(note) = &row.provider.note {
-            output::line(format!("{}: {note}", row.provider.id));
+            paragraph(0, format!("{}: {note}", row.provider.id));
         }
     }
     let errors = rows.iter().filter_map(|row| row.provider.error.as_ref());

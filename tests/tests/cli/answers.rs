@@ -215,9 +215,9 @@ fn an_order_is_found_by_the_name_that_people_see() {
         assert_eq!(ran.status, 64, "{ran:?}");
         assert!(
             ran.stderr.contains("[provider.unknown]")
-                && ran
-                    .stderr
-                    .contains("Known here: anthropic, google, openai, openai-codex."),
+                && ran.stderr.contains(
+                    "Known here: anthropic, github-copilot, google, minimax-portal, openai, openai-codex, openrouter, xai."
+                ),
             "{ran:?}"
         );
     }
