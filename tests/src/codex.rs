@@ -19,6 +19,8 @@ pub struct Codex {
     home: PathBuf,
     /// The token endpoint's address without a path.
     server: String,
+    /// The session bus on which its keychain is.
+    bus: Option<String>,
 }
 
 impl Codex {
@@ -33,7 +35,15 @@ impl Codex {
             program: program()?,
             home,
             server: server.to_owned(),
+            bus: None,
         })
+    }
+
+    /// It keeps its login in the keychain of this session bus from its next renewal on.
+    pub fn keeps_in_keychain(&mut self, bus: &str) -> Result<()> {
+        self.bus = Some(bus.to_owned());
+        let config = "cli_auth_credentials_store = \"auto\"\n";
+        Ok(std::fs::write(self.home.join("config.toml"), config)?)
     }
 
     /// `CODEX_HOME`.
@@ -94,6 +104,7 @@ impl Codex {
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", self.home.parent().unwrap_or(&self.home))
             .env("CODEX_HOME", &self.home)
+            .envs(self.bus.iter().map(|bus| ("DBUS_SESSION_BUS_ADDRESS", bus)))
             .envs([
                 ("HTTPS_PROXY", nowhere),
                 ("HTTP_PROXY", nowhere),

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use kalit_journeys::authserver::{ACCOUNTS, AuthorizationServer, Options};
 use kalit_journeys::codex::Codex;
+#[cfg(target_os = "linux")]
+use kalit_journeys::desktop::{DesktopSession, Part};
 use kalit_journeys::http::free_port;
 use kalit_journeys::kalit::{Kalit, expired_login};
 use kalit_journeys::openclaw::{TestHome, Version, finish, read_json, release};
@@ -200,6 +202,53 @@ async fn why(kalit: &Kalit, profile: &str) -> Result<Value> {
     let told = kalit.run(&["why", profile, "--json"]).await?;
     ensure!(told.code == 0, "{told:?}");
     told.json()
+}
+
+/// Its keychain is looked into when a person asks for that, and at no other time.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_login_that_codex_keeps_in_the_keychain_is_found_on_request() -> Result<()> {
+    let session = DesktopSession::start(&[Part::Keyring]).await?;
+    let bus = session.bus_address()?;
+    let release = release(Version::V2026_6_1).await?;
+    let home = TestHome::new()?;
+    let login = Login::named("ada", "test-refresh-0");
+    let endpoint = TokenEndpoint::start(login.clone(), Duration::from_secs(3600)).await?;
+    let mut codex = Codex::new(home.path(), &endpoint.url())?;
+    codex.keeps_in_keychain(bus)?;
+    let gone = access_token(&login, Duration::ZERO, 0);
+    codex.is_given(&gone, "test-refresh-0", &login.account_id)?;
+    codex.looks_at_its_login().await?;
+    assert_eq!(codex.refresh_token(), None, "its file is gone");
+    // A copy of it comes to OpenClaw.
+    let current = endpoint.current_refresh(&login.account_id).context("no login")?;
+    let stored = expired_login(
+        &Login {
+            refresh: current,
+            ..login
+        },
+        "openai",
+    );
+    home.write_profiles("main", &json!({"version": 1, "profiles": {PROFILE: stored}}))?;
+    let kalit = Kalit::new(&home, &release, &endpoint.manifest(&[free_port()?]))?
+        .with_var("CODEX_HOME", codex.home().to_string_lossy())
+        .with_var("DBUS_SESSION_BUS_ADDRESS", bus);
+
+    let unasked = kalit.run(&["radar", "--json"]).await?.json()?;
+    assert_eq!(
+        (&unasked["findings"], &unasked["unseen"]),
+        (&json!([]), &json!(["Codex CLI"]))
+    );
+    let asked = kalit.run(&["radar", "--keychain", "--json"]).await?.json()?;
+    let found = &asked["findings"][0];
+    assert_eq!((&found["kind"], &asked["unseen"]), (&json!("shared"), &json!([])));
+    assert_eq!(found["places"][1]["path"], "keychain:Codex Auth");
+    let ways = found["ways"].as_array().context("no ways")?;
+    assert!(
+        ways.iter().all(|way| way["code"] == "own-login"),
+        "no file to delete: {found}"
+    );
+    Ok(())
 }
 
 /// The worst that `kalit radar --check` finds, which ends with `code`.

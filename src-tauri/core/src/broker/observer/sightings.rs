@@ -74,7 +74,7 @@ pub(super) fn look(inner: &Inner, fleet: &Fleet, installation: &str) {
             (None, None) => (
                 format!("{word}:gone"),
                 format!(
-                    "{name} no longer holds the login that it shared: signing out there ends it here, too"
+                    "{name}'s file no longer holds the login that it shared: it was signed out there, which ends it here, too, or moved to the keychain"
                 ),
             ),
         };

@@ -167,7 +167,8 @@ impl<'a> Words<'a> {
     /// The other programs' copies: deleted, not signed out.
     fn files_to_delete(&self) -> impl Iterator<Item = WayView> {
         self.here.iter().filter_map(|spot| {
-            let program = spot.program()?;
+            // An item of the keychain is no file.
+            let program = spot.program().filter(|_| spot.path.is_absolute())?;
             Some(WayView {
                 code: "delete-file".to_owned(),
                 text: say!(
