@@ -2,10 +2,11 @@
 //! server's log and in the store until they quit.
 
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use kalit_journeys::authserver::{Entry, ServerProcess};
+use kalit_journeys::codex::Codex;
 use kalit_journeys::process::{Process, binary};
 
 use crate::Sabotage;
@@ -16,7 +17,7 @@ use crate::report::Report;
 type Chapter = (&'static str, fn(&Entry) -> bool);
 
 /// What a person can make happen, in order; each is true only after the one before.
-const CHAPTERS: [Chapter; 5] = [
+const CHAPTERS: [Chapter; 8] = [
     ("signed in", |entry| {
         entry.text("grant") == "authorization_code" && entry.status == 200
     }),
@@ -25,10 +26,19 @@ const CHAPTERS: [Chapter; 5] = [
     }),
     ("revoked on the server's page", |entry| entry.is("revoke")),
     ("refused", |entry| entry.is_refresh() && entry.status == 401),
-    ("signed in again", |entry| {
+    (SIGNED_IN_AGAIN, |entry| {
+        entry.text("grant") == "authorization_code" && entry.status == 200
+    }),
+    ("ended by `codex logout`", |entry| entry.is("revoke")),
+    ("refused again", |entry| entry.is_refresh() && entry.status == 401),
+    ("signed in once more", |entry| {
         entry.text("grant") == "authorization_code" && entry.status == 200
     }),
 ];
+/// After this Codex CLI gets a copy of the login.
+const SIGNED_IN_AGAIN: &str = "signed in again";
+/// So long it has the copy before it signs out.
+const SHARED_FOR: Duration = Duration::from_secs(40);
 
 pub async fn tell(report: &mut Report, sabotage: Option<Sabotage>) -> Result<()> {
     report.step("authorization server");
@@ -44,6 +54,7 @@ pub async fn tell(report: &mut Report, sabotage: Option<Sabotage>) -> Result<()>
     report.step("Kalit on your desktop");
     let dir = tempfile::tempdir()?;
     let installation = Installation::create(dir.path(), server.url(), &[1455, 1457])?;
+    let codex = Codex::new(dir.path(), server.url())?;
     let mut command = Command::new(binary("KALIT_DESKTOP_BIN", "kalit-desktop")?);
     command.envs(installation.env());
     let mut kalit = Process::start(&mut command, &report.dir().join("kalit-desktop.log"))?;
@@ -53,14 +64,19 @@ pub async fn tell(report: &mut Report, sabotage: Option<Sabotage>) -> Result<()>
          2. Wait: within two minutes the account is renewed.\n   \
          3. Open {} and press \"Revoke\".\n   \
          4. When the notification comes, press \"Sign in again\" and allow it.\n   \
-         5. Choose \"Quit\" in the tray.\n",
-        server.url()
+         5. The real Codex CLI gets a copy of the login then: choose \"Shared logins…\" in the tray.\n   \
+         6. {} s later it signs out, which ends the login for both: the notification names it.\n      \
+         Press \"Sign in again\" and allow it.\n   \
+         7. Choose \"Quit\" in the tray.\n",
+        server.url(),
+        SHARED_FOR.as_secs()
     );
 
     report.step("what happened");
     let mut chapters = CHAPTERS.iter();
     let mut open = chapters.next();
     let mut told = 0;
+    let mut signs_out: Option<Instant> = None;
     while kalit.ended().is_none() {
         for entry in server
             .entries()
@@ -81,9 +97,18 @@ pub async fn tell(report: &mut Report, sabotage: Option<Sabotage>) -> Result<()>
                         &stored.profile_id,
                         format!("generation {}", stored.generation),
                     );
+                    if *name == SIGNED_IN_AGAIN {
+                        let [access, refresh, account] = installation.login(&stored.profile_id)?;
+                        codex.is_given(&access, &refresh, &account)?;
+                        report.says("file system", "copied to", codex.home().to_string_lossy());
+                        signs_out = Some(Instant::now() + SHARED_FOR);
+                    }
                 }
                 open = chapters.next();
             }
+        }
+        if signs_out.take_if(|at| *at <= Instant::now()).is_some() {
+            codex.logs_out().await?;
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
