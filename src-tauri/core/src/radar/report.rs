@@ -97,10 +97,18 @@ impl Spot {
         self.owner == Owner::Other(Place::Leftover)
     }
 
-    /// Who renews what lies here: two of them clash.
-    fn renewer(&self) -> Renewer<'_> {
+    /// Who renews what lies here: two of them clash. A store that its installation has not moved yet is
+    /// that one's own.
+    fn renewer<'a>(&'a self, all: &[&'a Spot]) -> Renewer<'a> {
         match &self.owner {
             Owner::Profile(profile) => Renewer::OpenClaw(&profile.state_dir),
+            Owner::Other(Place::Unmoved) => {
+                let mut profiles = all.iter().filter_map(|spot| spot.profile());
+                let own = profiles.find(|profile| self.path.starts_with(&profile.state_dir));
+                own.map_or(Renewer::Other(Place::Unmoved), |own| {
+                    Renewer::OpenClaw(&own.state_dir)
+                })
+            }
             Owner::Other(place) => Renewer::Other(*place),
         }
     }
@@ -171,7 +179,7 @@ fn of_used(family: Fingerprint, used: &[&Spot], known: &Known<'_>) -> Vec<Findin
         let (kind, severity) = if known.is_spent(generation) {
             (FindingKind::Older, Severity::Clash)
         } else {
-            let renewers: BTreeSet<Renewer<'_>> = here.iter().map(|spot| spot.renewer()).collect();
+            let renewers: BTreeSet<Renewer<'_>> = here.iter().map(|spot| spot.renewer(used)).collect();
             match (renewers.len(), here.len()) {
                 (2.., _) => (FindingKind::Shared, Severity::Clash),
                 (_, 2..) if here.iter().any(|spot| copied(spot)) => (FindingKind::Copies, Severity::Risk),

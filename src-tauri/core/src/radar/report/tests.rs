@@ -250,6 +250,29 @@ fn copies_in_agents_are_a_risk_where_the_release_renews_each() {
 }
 
 #[test]
+fn a_store_that_is_not_moved_yet_is_its_own_installations() {
+    let moved = |state| {
+        let mut spot = profile(state, "main", "R1");
+        let Owner::Profile(profile) = &mut spot.owner else {
+            panic!()
+        };
+        (profile.managed, profile.copies_main) = (true, false);
+        spot
+    };
+    let mut unmoved = other(Place::Unmoved, "R1");
+    unmoved.path = PathBuf::from("/home/ann/.openclaw-b/agents/main/agent/auth-profiles.json");
+    assert_eq!(
+        found(
+            &[moved("/home/ann/.openclaw-b"), unmoved.clone()],
+            &HashMap::new()
+        ),
+        []
+    );
+    let findings = found(&[moved("/home/ann/.openclaw-c"), unmoved], &HashMap::new());
+    assert_eq!(kinds(&findings), [(FindingKind::Shared, Severity::Clash)]);
+}
+
+#[test]
 fn separate_logins_of_one_account_are_fine_and_said_to_be() {
     let findings = found(&[main("R1"), codex("R2")], &HashMap::new());
     assert_eq!(kinds(&findings), [(FindingKind::SameAccount, Severity::Note)]);
