@@ -4,7 +4,7 @@ use kalit_core::Error;
 use kalit_core::broker::{Broker, OneOwner, OneOwnerCopy, OneOwnerPreview};
 use kalit_core::ids::ProfileId;
 
-use crate::asking::reading;
+use crate::asking::{reading, saying};
 use crate::interrupt::Interrupt;
 use crate::output;
 use crate::prompt::consent;
@@ -19,7 +19,7 @@ pub async fn run(broker: &Broker, profile_id: &ProfileId, yes: bool, json: bool)
         return Ok(code);
     }
     let done = Interrupt::listen()?
-        .finish_telling(broker.one_owner(profile_id))
+        .finish_telling(saying("Asking OpenClaw…", broker.one_owner(profile_id)))
         .await?;
     if json {
         output::json(&done);
@@ -54,10 +54,14 @@ fn uses(copy: &OneOwnerCopy) -> String {
 /// What was `said` before is not said again.
 fn tell(done: &OneOwner, said: &[String]) {
     for copy in &done.copies {
+        let own_word = match copy.resolves {
+            Some(true) => "; OpenClaw itself has it there",
+            Some(false) | None => "",
+        };
+        let uses = uses(copy);
         output::line(format!(
-            "{} holds no copy any more and {}",
-            copy.agent,
-            uses(copy)
+            "{} holds no copy any more and {uses}{own_word}",
+            copy.agent
         ));
     }
     let new = done.notes.iter().filter(|note| !said.contains(note));

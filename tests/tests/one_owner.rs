@@ -37,8 +37,8 @@ async fn agents_of_2026_2_17_resolve_mains_login_without_a_copy_and_it_can_be_un
     assert!(held(&home, "main")?);
     for copy in done["copies"].as_array().context("no copies")? {
         assert_eq!(
-            (&copy["usesNow"], &copy["usesThen"]),
-            (&json!(PROFILE), &json!(PROFILE)),
+            (&copy["usesNow"], &copy["usesThen"], &copy["resolves"]),
+            (&json!(PROFILE), &json!(PROFILE), &json!(true)),
             "{copy}"
         );
     }

@@ -540,6 +540,7 @@ fn one_owner() -> OneOwnerPreview {
         path: "~/.openclaw/agents/main/agent/auth-profiles.json".to_owned(),
         release: Some("2026.2.17".to_owned()),
         copies: vec![OneOwnerCopy {
+            resolves: None,
             agent: AgentId::normalize("research"),
             path: "~/.openclaw/agents/research/agent/auth-profiles.json".to_owned(),
             uses_now: Some(profile_id(WORK)),

@@ -4,12 +4,15 @@
 
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 use super::survey::Survey;
 use super::{About, Broker, Inner, OneOwner, OneOwnerCopy, OneOwnerPreview, blocking};
 use crate::error::{Error, ErrorCode, Result};
 use crate::event::EventKind;
 use crate::ids::{AgentId, ProfileId, ProviderId};
 use crate::install::Agent;
+use crate::openclaw::cli::Cli;
 use crate::refresh::{Fleet, FleetStore, Holder};
 use crate::routing;
 use crate::secret::Fingerprint;
@@ -38,7 +41,7 @@ impl Broker {
     /// writing a store: what was written before stays, and the snapshot has all of it.
     pub async fn one_owner(&self, profile: &ProfileId) -> Result<OneOwner> {
         let (inner, profile) = (self.inner.clone(), profile.clone());
-        blocking(move || {
+        let done = blocking(move || {
             let started = Instant::now();
             loop {
                 match inner.one_owner(&profile) {
@@ -49,7 +52,8 @@ impl Broker {
                 }
             }
         })
-        .await
+        .await?;
+        Ok(self.inner.resolved_by_openclaw(done).await)
     }
 }
 
@@ -131,6 +135,7 @@ impl Inner {
             Some(OneOwnerCopy {
                 uses_now: self.used(&Survey::of(fleet, agent, self.now()), fleet, agent, plan),
                 uses_then: self.used(&then, fleet, agent, plan),
+                resolves: None,
                 agent: copy.agent.clone(),
                 path: installation
                     .store(&copy.agent_dir)
@@ -163,6 +168,33 @@ impl Inner {
             copies: copies.collect(),
             notes,
         }
+    }
+
+    /// With OpenClaw's own word on what each agent has now. It reads, and copies nothing into a store
+    /// that is there.
+    async fn resolved_by_openclaw(&self, mut done: OneOwner) -> OneOwner {
+        let Ok(installation) = self.installation() else {
+            return done;
+        };
+        let Ok(cli) = Cli::of(&installation) else {
+            return done;
+        };
+        for copy in &mut done.copies {
+            let agent = &copy.agent;
+            let asked = ["models", "status", "--json", "--agent", agent.as_str()];
+            let Ok(status) = cli.json(&asked, None).await else {
+                continue;
+            };
+            let resolves = has_login(&status, &done.profile_id);
+            copy.resolves = Some(resolves);
+            if !resolves {
+                done.notes.push(say!(
+                    "OpenClaw itself does not show the account for {agent}.",
+                    agent
+                ));
+            }
+        }
+        done
     }
 
     fn used(&self, survey: &Survey, fleet: &Fleet, agent: &Agent, plan: &Plan<'_>) -> Option<ProfileId> {
@@ -243,6 +275,13 @@ impl Inner {
             notes,
         })
     }
+}
+
+/// Whether `models status --json` lists the login, and not as missing.
+fn has_login(status: &Value, id: &ProfileId) -> bool {
+    let profiles = status["auth"]["oauth"]["profiles"].as_array();
+    let mut profiles = profiles.into_iter().flatten();
+    profiles.any(|profile| profile["profileId"] == id.as_str() && profile["status"] != "missing")
 }
 
 /// Compare-and-set: only while the copy is main's generation.

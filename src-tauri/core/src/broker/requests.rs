@@ -463,6 +463,9 @@ pub struct OneOwnerCopy {
     pub uses_now: Option<ProfileId>,
     /// ... and without it.
     pub uses_then: Option<ProfileId>,
+    /// Whether OpenClaw itself has the account for the agent without the copy; `None` where it was not
+    /// asked or gave no answer.
+    pub resolves: Option<bool>,
 }
 
 /// Main is the one owner of a login.
