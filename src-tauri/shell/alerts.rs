@@ -166,6 +166,8 @@ impl Group {
             let agents = agents.join(", ");
             self.alert.body.push_str(&say!("Agents: {agents}.", agents));
         }
+        // A notification has one face: the marks of a command would be read as they stand.
+        self.alert.body = self.alert.body.replace('`', "");
         self.alert
     }
 }

@@ -153,13 +153,17 @@ mod tests {
             let mut account = account("openai:work", AccountState::Shared);
             account.shared_with = others.iter().map(|other| (*other).to_owned()).collect();
             account.family = Some(family.to_owned());
-            account.sentence = "Codex CLI uses the same login.".to_owned();
+            account.sentence = "Codex CLI uses the same login. `codex logout` ends it.".to_owned();
             alerts(&of(&account)).remove(0)
         };
         let told = held_by(&["Codex CLI"], "f00d");
+        assert!(!told.body.contains('`'), "{}", told.body);
         assert_eq!(told.kind, AlertKind::Shared);
         assert_eq!(told.title, "work is also used by Codex CLI");
-        assert_eq!(told.body, "Codex CLI uses the same login. Agents: main, work.");
+        assert_eq!(
+            told.body,
+            "Codex CLI uses the same login. codex logout ends it. Agents: main, work."
+        );
         assert_eq!(
             told.sign_in,
             Route::parse("sign-in/openai?agent=main&profile=openai:work")
