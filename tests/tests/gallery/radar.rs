@@ -10,6 +10,7 @@ use kalit_core::ids::AgentId;
 use kalit_core::radar::report::{Known, Owner, Profile, Spot, report};
 use kalit_core::radar::{Place, Program};
 use kalit_core::secret::{Fingerprint, Secret};
+use kalit_core::view::SCHEMA;
 use kalit_core::view::radar::{RadarView, UnreadableView};
 
 use crate::accounts::{HOUR, in_millis, now, profile_id, provider_id};
@@ -106,16 +107,22 @@ pub fn radar(findings: bool) -> RadarView {
         now: now(),
         time_zone: &TimeZone::UTC,
     };
-    let mut view = RadarView::empty(now());
-    (view.places, view.logins) = (9, 7);
-    if findings {
-        view.findings = report(&spots, &known);
-        view.unreadable = vec![UnreadableView {
-            name: "Qwen CLI".to_owned(),
-            path: "/home/me/.qwen/oauth_creds.json".to_owned(),
-            reason: "not JSON".to_owned(),
-        }];
+    let broken = UnreadableView {
+        name: "Qwen CLI".to_owned(),
+        path: "/home/me/.qwen/oauth_creds.json".to_owned(),
+        reason: "not JSON".to_owned(),
+    };
+    RadarView {
+        schema: SCHEMA,
+        at: now(),
+        findings: if findings {
+            report(&spots, &known)
+        } else {
+            Vec::new()
+        },
+        places: 9,
+        logins: 7,
+        unreadable: findings.then_some(broken).into_iter().collect(),
+        unseen: vec!["Codex CLI".to_owned()],
     }
-    view.unseen = vec!["Codex CLI".to_owned()];
-    view
 }

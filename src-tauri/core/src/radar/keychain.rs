@@ -3,12 +3,11 @@
 
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::{Found, Holder, Place, Program, Unreadable, json};
 use crate::environment::Environment;
-use crate::vault::keychain;
+use crate::vault::{keychain, short_digest};
 
 /// Those that can: Codex CLI with `cli_auth_credentials_store`, and on macOS Claude Code.
 pub const PROGRAMS: &[Program] = if cfg!(target_os = "macos") {
@@ -60,13 +59,15 @@ fn item(program: Program, environment: &Environment, file: &Path) -> Option<(Str
             let home = home.canonicalize().unwrap_or_else(|_| home.to_owned());
             Some((
                 "Codex Auth".to_owned(),
-                format!("cli|{}", digits(&home.to_string_lossy(), 16)),
+                format!("cli|{}", short_digest(home.to_string_lossy().as_bytes())),
             ))
         }
         Program::Claude => {
-            let own = environment.var("CLAUDE_CONFIG_DIR").map(|dir| digits(dir, 8));
+            let own = environment
+                .var("CLAUDE_CONFIG_DIR")
+                .map(|dir| short_digest(dir.as_bytes()));
             let service = match own {
-                Some(digits) => format!("Claude Code-credentials-{digits}"),
+                Some(digits) => format!("Claude Code-credentials-{}", &digits[..8]),
                 None => "Claude Code-credentials".to_owned(),
             };
             let user = environment.var("USER").unwrap_or("claude-code-user");
@@ -74,13 +75,6 @@ fn item(program: Program, environment: &Environment, file: &Path) -> Option<(Str
         }
         Program::Gemini | Program::Qwen | Program::MiniMax => None,
     }
-}
-
-/// The first hexadecimal digits of SHA-256 of a text.
-fn digits(text: &str, count: usize) -> String {
-    let digest = Sha256::digest(text.as_bytes());
-    let all: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    all[..count].to_owned()
 }
 
 #[cfg(test)]
@@ -105,15 +99,21 @@ mod tests {
         let codex = home.join(".codex").display().to_string();
         assert_eq!(
             of(Program::Codex, &environment),
-            ("Codex Auth".to_owned(), format!("cli|{}", digits(&codex, 16)))
+            (
+                "Codex Auth".to_owned(),
+                format!("cli|{}", short_digest(codex.as_bytes()))
+            )
         );
         assert_eq!(
             of(Program::Claude, &environment),
             ("Claude Code-credentials".to_owned(), "ann".to_owned())
         );
         let (service, _) = of(Program::Claude, &environment.with_var("CLAUDE_CONFIG_DIR", "/c"));
-        assert_eq!(service, format!("Claude Code-credentials-{}", digits("/c", 8)));
+        assert_eq!(
+            service,
+            format!("Claude Code-credentials-{}", &short_digest(b"/c")[..8])
+        );
         // SHA-256 of the empty text.
-        assert_eq!(digits("", 8), "e3b0c442");
+        assert_eq!(short_digest(b""), "e3b0c44298fc1c14");
     }
 }

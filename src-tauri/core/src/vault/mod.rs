@@ -60,7 +60,7 @@ pub(crate) fn remove_abandoned(data_dir: &Path) {
 }
 
 /// The first 16 hexadecimal digits of SHA-256.
-fn short_digest(bytes: &[u8]) -> String {
+pub(crate) fn short_digest(bytes: &[u8]) -> String {
     Sha256::digest(bytes)
         .iter()
         .take(8)

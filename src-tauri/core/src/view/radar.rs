@@ -2,7 +2,6 @@
 
 use serde::Serialize;
 
-use super::SCHEMA;
 use crate::clock::Timestamp;
 use crate::ids::{AgentId, ProfileId, ProviderId};
 
@@ -25,19 +24,6 @@ pub struct RadarView {
 }
 
 impl RadarView {
-    /// Nothing was found yet.
-    pub const fn empty(at: Timestamp) -> Self {
-        Self {
-            schema: SCHEMA,
-            at,
-            findings: Vec::new(),
-            places: 0,
-            logins: 0,
-            unreadable: Vec::new(),
-            unseen: Vec::new(),
-        }
-    }
-
     /// Whether somebody will be signed out if nothing is done.
     pub fn has_clash(&self) -> bool {
         let mut findings = self.findings.iter();
